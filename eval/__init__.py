@@ -1,0 +1,1 @@
+"""Labels and scores in, numbers out. Imports no trainer and no backend."""

@@ -1,0 +1,130 @@
+"""The event stream: one JSON object a line in `events.jsonl`, appended by every stage of a run.
+
+The stream is how progress is shown, how an outside tool watches a run, and what the report draws
+its curves from. `EVENTS` is its published definition; `docs/events.md` is made from it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from runner.spec.problems import RunnerError
+
+COMMON = MappingProxyType(
+    {
+        "time": "UTC, ISO 8601 with milliseconds",
+        "stage": "name of the stage that wrote it, or `run`",
+        "event": "one of the names below",
+    }
+)
+
+EVENTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "run_started": {"run": "name of the run directory", "pid": "process id", "resumed": "true when continuing"},
+        "run_finished": {"state": "done, failed or interrupted", "seconds": "s", "reason": "one line; empty when done"},
+        "stage_started": {"pid": "process id"},
+        "stage_skipped": {"reason": "why its earlier result holds"},
+        "stage_finished": {"state": "done, failed or interrupted", "seconds": "s", "exit_code": "of the process"},
+        "progress": {"done": "so many", "total": "of so many; null when not known", "unit": "of what"},
+        "note": {"text": "something worth knowing that is no error"},
+        "alive": {"versions": "package -> version", "device": "cpu, cuda or mps", "processes": "world size seen by the engine", "distributed": "none, ddp, deepspeed or fsdp"},
+        "modules": {"trainable": "parameters", "total": "parameters", "share": "trainable / total", "matched": "module group or pattern -> number of modules trained", "names": "up to 20 names"},
+        "dataset": {"split": "train or validation", "rows": "rows", "tokens": "tokens", "label_tokens": "tokens that carry loss", "label_share": "label_tokens / tokens", "first": "the first row as text, loss-carrying spans between ⟦ and ⟧"},
+        "step": {
+            "step": "optimiser steps done",
+            "steps": "optimiser steps planned",
+            "epoch": "passes over the training records",
+            "loss": "nats per label token, mean over the label tokens since the last step event, all processes",
+            "token_accuracy": "share of label tokens predicted first, same tokens",
+            "entropy": "nats, mean entropy of the prediction over the same tokens",
+            "grad_norm": "norm before clipping",
+            "learning_rate": "of the step",
+            "tokens_seen": "attended tokens so far, all processes",
+            "label_tokens_seen": "label tokens so far, all processes",
+            "rows_seen": "rows so far, all processes",
+            "tokens_per_s": "attended tokens per second since the last step event",
+            "seconds_left": "s, estimated",
+            "memory_mib": "MiB, peak so far of the device, or of the process on CPU",
+        },
+        "evaluation": {
+            "step": "optimiser steps done",
+            "epoch": "passes over the training records",
+            "loss": "nats per label token of the validation records",
+            "perplexity": "exp(loss)",
+            "token_accuracy": "share of label tokens predicted first",
+            "entropy": "nats",
+            "label_tokens": "label tokens judged",
+            "rows": "rows judged",
+        },
+        "checkpoint": {"step": "optimiser steps done", "path": "relative to the run directory"},
+        "interrupt": {"step": "optimiser steps done when a stop was asked for"},
+        "result": {"task": "name of the task", "split": "records judged", "metrics": "metric -> value"},
+    }
+)
+
+
+def clean(value: Any) -> Any:
+    """Return `value` with every NaN or infinity as text, since JSON has no word for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return {key: clean(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(item) for item in value]
+    return value
+
+
+class EventWriter:
+    """Appends events to a file. Several processes may write to one file: each line is one write."""
+
+    def __init__(self, path: Path, stage: str) -> None:
+        self._path = path
+        self._stage = stage
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Append one event.
+
+        Raises:
+            ValueError: an event or a field that `EVENTS` does not name.
+        """
+        unknown = set(fields) - set(EVENTS.get(event, {}))
+        if event not in EVENTS or unknown:
+            raise ValueError(f"event {event!r} with {sorted(unknown)} is not in runner.events.EVENTS")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps(
+            {"time": now, "stage": self._stage, "event": event, **clean(fields)},
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+        data = (line + "\n").encode()
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(file, data)
+        finally:
+            os.close(file)
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of a file; a last line that a dead process left unfinished is passed over.
+
+    Raises:
+        RunnerError: a line in the middle is not an event.
+    """
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            event = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                return
+            raise RunnerError(f"{path}:{number}: not an event: {error}") from error
+        yield event
