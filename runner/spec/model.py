@@ -13,6 +13,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+TINY_RANDOM = "tiny-random"
+"""The word under `model.base` that asks for a small random model of the architecture."""
+
 FORMAT = 1
 """The version of the spec format that this release reads and writes."""
 
@@ -41,7 +44,12 @@ def _key(
 class Model(Section):
     """The pretrained model that is tuned."""
 
-    base: str = _key(description="Hub id or local folder of the pretrained model.", min_length=1)
+    base: str = _key(
+        description="Hub id of the pretrained model, or a local folder (starts with `./`, `../` or "
+        "`/`, relative to the spec). `tiny-random` builds a few random layers of `architecture` and "
+        "a tokenizer from the spec's own data, as a rehearsal does.",
+        min_length=1,
+    )
     revision: str | None = _key(
         None, "Commit, tag or branch on the hub. A full commit hash makes the run repeatable."
     )
@@ -51,7 +59,9 @@ class Model(Section):
         pattern=r"^[a-z0-9][a-z0-9_-]*$",
     )
     tokenizer: str | None = _key(
-        None, "Hub id or local folder of another tokenizer; without it, that of `model.base`."
+        None,
+        "Hub id or local folder (`./`, `../`, `/`) of another tokenizer; without it, that of "
+        "`model.base`.",
     )
     context: int = _key(
         description="Longest sequence trained on; longer records are cut and counted.",
