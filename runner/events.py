@@ -27,16 +27,46 @@ COMMON = MappingProxyType(
 
 EVENTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        "run_started": {"run": "name of the run directory", "pid": "process id", "resumed": "true when continuing"},
-        "run_finished": {"state": "done, failed or interrupted", "seconds": "s", "reason": "one line; empty when done"},
+        "run_started": {
+            "run": "name of the run directory",
+            "pid": "process id",
+            "resumed": "true when continuing",
+        },
+        "run_finished": {
+            "state": "done, failed or interrupted",
+            "seconds": "s",
+            "reason": "one line; empty when done",
+        },
         "stage_started": {"pid": "process id"},
         "stage_skipped": {"reason": "why its earlier result holds"},
-        "stage_finished": {"state": "done, failed or interrupted", "seconds": "s", "exit_code": "of the process"},
+        "stage_finished": {
+            "state": "done, failed or interrupted",
+            "seconds": "s",
+            "exit_code": "of the process",
+        },
         "progress": {"done": "so many", "total": "of so many; null when not known", "unit": "of what"},
         "note": {"text": "something worth knowing that is no error"},
-        "alive": {"versions": "package -> version", "device": "cpu, cuda or mps", "processes": "world size seen by the engine", "distributed": "none, ddp, deepspeed or fsdp"},
-        "modules": {"trainable": "parameters", "total": "parameters", "share": "trainable / total", "matched": "module group or pattern -> number of modules trained", "names": "up to 20 names"},
-        "dataset": {"split": "train or validation", "rows": "rows", "tokens": "tokens", "label_tokens": "tokens that carry loss", "label_share": "label_tokens / tokens", "first": "the first row as text, loss-carrying spans between ⟦ and ⟧"},
+        "alive": {
+            "versions": "package -> version",
+            "device": "cpu, cuda or mps",
+            "processes": "world size seen by the engine",
+            "distributed": "none, ddp, deepspeed or fsdp",
+        },
+        "modules": {
+            "trainable": "parameters",
+            "total": "parameters",
+            "share": "trainable / total",
+            "matched": "module group or pattern -> number of modules trained",
+            "names": "up to 20 names",
+        },
+        "dataset": {
+            "split": "train or validation",
+            "rows": "rows",
+            "tokens": "tokens",
+            "label_tokens": "tokens that carry loss",
+            "label_share": "label_tokens / tokens",
+            "first": "the first row as text, loss-carrying spans between ⟦ and ⟧",
+        },
         "step": {
             "step": "optimiser steps done",
             "steps": "optimiser steps planned",

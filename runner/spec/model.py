@@ -60,8 +60,7 @@ class Model(Section):
     )
     tokenizer: str | None = _key(
         None,
-        "Hub id or local folder (`./`, `../`, `/`) of another tokenizer; without it, that of "
-        "`model.base`.",
+        "Hub id or local folder (`./`, `../`, `/`) of another tokenizer; without it, that of `model.base`.",
     )
     context: int = _key(
         description="Longest sequence trained on; longer records are cut and counted.",
@@ -85,15 +84,11 @@ class Model(Section):
 class Split(Section):
     """How records are divided. Three counts, or three ratios that add up to 1."""
 
-    train: int | float = _key(
-        description="Records for training: a count (350) or a ratio (0.8).", gt=0
-    )
+    train: int | float = _key(description="Records for training: a count (350) or a ratio (0.8).", gt=0)
     validation: int | float = _key(
         description="Records for validation while training: a count or a ratio.", ge=0
     )
-    test: int | float = _key(
-        description="Records for the final evaluation: a count or a ratio.", ge=0
-    )
+    test: int | float = _key(description="Records for the final evaluation: a count or a ratio.", ge=0)
     by: Literal["record", "question", "focus", "group", "given"] = _key(
         description="What must not be on two sides of the split: `focus` (the disease or drug), "
         "`question` (the same wording), `group` (the record's own `group` value), or `record` "
@@ -105,12 +100,8 @@ class Split(Section):
 class Filter(Section):
     """Which records are left out before the split. Each dropped record is counted with its reason."""
 
-    min_answer_words: int = _key(
-        0, "Drop records whose last answer is shorter.", unit="words", ge=0
-    )
-    max_answer_words: int | None = _key(
-        None, "Drop records whose last answer is longer.", unit="words", gt=0
-    )
+    min_answer_words: int = _key(0, "Drop records whose last answer is shorter.", unit="words", ge=0)
+    max_answer_words: int | None = _key(None, "Drop records whose last answer is longer.", unit="words", gt=0)
     deduplicate: bool = _key(True, "Drop records whose messages are equal to an earlier record's.")
 
 
@@ -331,9 +322,7 @@ class Cadence(Section):
     """How often something happens: in steps, or in epochs."""
 
     steps: int | None = _key(None, "Every so many optimiser steps.", unit="steps", ge=1)
-    epochs: float | None = _key(
-        None, "Every so many epochs, rounded to whole steps.", unit="epochs", gt=0
-    )
+    epochs: float | None = _key(None, "Every so many epochs, rounded to whole steps.", unit="epochs", gt=0)
 
 
 class EarlyStopping(Section):
@@ -390,13 +379,9 @@ class Train(Section):
     evaluate_every: Cadence | None = _key(
         None, "How often the validation records are evaluated; without it only at the end."
     )
-    save_every: Cadence | None = _key(
-        None, "How often a checkpoint is written; without it only at the end."
-    )
+    save_every: Cadence | None = _key(None, "How often a checkpoint is written; without it only at the end.")
     keep_checkpoints: int = _key(2, "How many checkpoints stay on disk.", unit="checkpoints", ge=1)
-    keep_best: bool = _key(
-        False, "End with the checkpoint of the lowest validation loss, not the last one."
-    )
+    keep_best: bool = _key(False, "End with the checkpoint of the lowest validation loss, not the last one.")
     early_stopping: EarlyStopping | None = _key(None, "Stop when validation stops improving.")
     seed: int = _key(42, "Seed of initialisation, order of records and dropout.", ge=0)
     loader: Loader = _key(Loader(), "How batches reach the device.")
@@ -501,9 +486,7 @@ class Sweep(Section):
     axes: dict[str, tuple[bool | int | float | str, ...]] = _key(
         {}, "Spec path -> values; every combination is an arm (`method.rank: [16, 32]`)."
     )
-    arms: dict[str, dict[str, bool | int | float | str]] = _key(
-        {}, "Arm name -> spec paths and values."
-    )
+    arms: dict[str, dict[str, bool | int | float | str]] = _key({}, "Arm name -> spec paths and values.")
     seeds: tuple[int, ...] = _key((), "Each arm once per value of `train.seed`.")
 
 

@@ -1,0 +1,82 @@
+"""Writing files so that a reader never sees half of one, and hashing them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runner.spec.problems import MachineError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` whole or not at all: a temporary file beside it, flushed, renamed.
+
+    Raises:
+        MachineError: the folder cannot be written to or the disk is full; names the path. The
+            temporary file is gone and an earlier version of `path` is untouched.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise MachineError(
+            f"cannot write {path}: {error.strerror or error}\n"
+            "  make room, or give another folder with --runs; no half-written file was left"
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all. NaN is refused, for JSON has no word for it."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return the value of a JSON file.
+
+    Raises:
+        MachineError: the file is missing or is not JSON; names it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MachineError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise MachineError(f"{path} is damaged: {error}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_sha256(path: Path) -> str:
+    """Return one SHA-256 over a file, or over the names and contents of all files below a folder."""
+    if path.is_file():
+        return sha256_of(path)
+    total = hashlib.sha256()
+    for file in sorted(item for item in path.rglob("*") if item.is_file()):
+        total.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
+    return total.hexdigest()
+
+
+def canonical_sha256(value: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a JSON value written with sorted keys and no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

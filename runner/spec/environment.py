@@ -1,0 +1,71 @@
+"""`${env:NAME}` and `${env:NAME:-default}`: found in text, and replaced only where a value is used.
+
+Free text keeps its placeholder in the loaded spec, the plan and every stored file, so that nothing
+private is written to disk; the stage that needs the value puts it in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runner.spec.problems import MachineError
+
+PLACEHOLDER = re.compile(r"\$\{env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+ANY_PLACEHOLDER = re.compile(r"\$\{[^}]*\}?")
+SECRET_NAME = re.compile(r"(?:^|_)(?:TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A variable that is not set and has no default."""
+
+    name: str
+
+
+def substitute(text: str, environ: Mapping[str, str]) -> tuple[str, tuple[Missing, ...]]:
+    """Return `text` with its placeholders replaced, and the variables that are not set.
+
+    >>> substitute("${env:ROOT:-/data}/x", {})
+    ('/data/x', ())
+    """
+    missing: list[Missing] = []
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match["name"], match["default"]
+        if environ.get(name):
+            return environ[name]
+        if default is None:
+            missing.append(Missing(name))
+        return default or ""
+
+    return PLACEHOLDER.sub(value, text), tuple(missing)
+
+
+def expand(value: Any, environ: Mapping[str, str]) -> Any:
+    """Return `value` with the placeholders of every text in it replaced.
+
+    Raises:
+        MachineError: a variable is not set and has no default; names it.
+    """
+    if isinstance(value, str):
+        text, missing = substitute(value, environ)
+        if missing:
+            raise MachineError(f"the environment variable {missing[0].name} is not set; the spec uses it")
+        return text
+    if isinstance(value, Mapping):
+        return {key: expand(item, environ) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(expand(item, environ) for item in value)
+    return value
+
+
+def has_placeholder(value: Any) -> bool:
+    """Return whether any text in `value` holds an `${env:...}` placeholder."""
+    if isinstance(value, str):
+        return PLACEHOLDER.search(value) is not None
+    if isinstance(value, Mapping):
+        return any(has_placeholder(item) for item in value.values())
+    return isinstance(value, (list, tuple)) and any(has_placeholder(item) for item in value)
