@@ -23,7 +23,9 @@ FORMAT = 1
 class Section(BaseModel):
     """A mapping of the spec. Unknown keys are errors; types are not coerced."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 def _key(
@@ -31,10 +33,16 @@ def _key(
     description: str = "",
     *,
     unit: str | None = None,
+    form: Literal["path", "hub-or-path"] | None = None,
     **constraints: Any,
 ) -> Any:
-    """Return a pydantic field; `unit` goes into the JSON Schema and the docs."""
+    """Return a pydantic field; `unit` and `form` go into the JSON Schema and the docs.
+
+    `form` marks text that may name a local file: a `path` always does, `hub-or-path` where it
+    starts with `./`, `../`, `/` or `~/`.
+    """
     extra: dict[str, Any] = {"unit": unit} if unit else {}
+    extra |= {"form": form} if form else {}
     return Field(default, description=description, json_schema_extra=extra or None, **constraints)
 
 
@@ -49,6 +57,7 @@ class Model(Section):
         "`/`, relative to the spec). `tiny-random` builds a few random layers of `architecture` and "
         "a tokenizer from the spec's own data, as a rehearsal does.",
         min_length=1,
+        form="hub-or-path",
     )
     revision: str | None = _key(
         None, "Commit, tag or branch on the hub. A full commit hash makes the run repeatable."
@@ -61,6 +70,7 @@ class Model(Section):
     tokenizer: str | None = _key(
         None,
         "Hub id or local folder (`./`, `../`, `/`) of another tokenizer; without it, that of `model.base`.",
+        form="hub-or-path",
     )
     context: int = _key(
         description="Longest sequence trained on; longer records are cut and counted.",
@@ -71,7 +81,9 @@ class Model(Section):
         "sdpa", "Attention implementation. flash_attention_2 needs a GPU and the flash-attn package."
     )
     adapter: str | None = _key(
-        None, "Local folder or hub id of a LoRA adapter to go on from; only with a LoRA method."
+        None,
+        "Local folder or hub id of a LoRA adapter to go on from; only with a LoRA method.",
+        form="hub-or-path",
     )
     trust_remote_code: bool = _key(
         False, "Run Python code shipped with the model. Refused unless `model.revision` is a commit."
@@ -82,17 +94,19 @@ class Model(Section):
 
 
 class Split(Section):
-    """How records are divided. Three counts, or three ratios that add up to 1."""
+    """How records are divided: three counts, or three ratios that add up to 1."""
 
-    train: int | float = _key(description="Records for training: a count (350) or a ratio (0.8).", gt=0)
-    validation: int | float = _key(
-        description="Records for validation while training: a count or a ratio.", ge=0
+    train: int | float | None = _key(None, "Records for training: a count (350) or a ratio (0.8).", gt=0)
+    validation: int | float | None = _key(
+        None, "Records for validation while training: a count or a ratio; 0 for none.", ge=0
     )
-    test: int | float = _key(description="Records for the final evaluation: a count or a ratio.", ge=0)
+    test: int | float | None = _key(
+        None, "Records for the final evaluation: a count or a ratio; 0 for none.", ge=0
+    )
     by: Literal["record", "question", "focus", "group", "given"] = _key(
         description="What must not be on two sides of the split: `focus` (the disease or drug), "
         "`question` (the same wording), `group` (the record's own `group` value), or `record` "
-        "(each record alone). `given` takes each record's own `split` value."
+        "(each record alone). `given` takes each record's own `split` value, and no sizes."
     )
     seed: int = _key(42, "Seed of the shuffle before the split; a generator of its own.", ge=0)
 
@@ -116,6 +130,7 @@ class MedquadSource(SourceSection):
     root: str = _key(
         description="Folder that holds the collections (1_CancerGov_QA, ...), relative to the spec.",
         min_length=1,
+        form="path",
     )
     collections: tuple[str, ...] = _key(
         (), "Names of the collection folders to read; empty: every folder with XML files."
@@ -136,6 +151,7 @@ class MessagesSource(SourceSection):
         description="A .jsonl file, or a folder of them, relative to the spec. A record may carry "
         "`id`, `group`, `question`, `focus` and `split` beside `messages`.",
         min_length=1,
+        form="path",
     )
 
 
@@ -143,7 +159,11 @@ class HuggingfaceSource(SourceSection):
     """A data set of the Hugging Face hub, or a local folder in the same form."""
 
     source: Literal["huggingface"] = _key(description="The word that selects this source.")
-    id: str = _key(description="Hub id, or a local folder or file, relative to the spec.", min_length=1)
+    id: str = _key(
+        description="Hub id, or a local folder or file, relative to the spec.",
+        min_length=1,
+        form="hub-or-path",
+    )
     revision: str | None = _key(None, "Commit, tag or branch of the data set on the hub.")
     subset: str | None = _key(None, "Configuration of the data set, where it has several.")
     part: str = _key("train", "The data set's own split to read records from.")
@@ -457,7 +477,7 @@ class Report(Section):
 class Mlflow(Section):
     """MLflow tracking."""
 
-    uri: str = _key(description="Tracking address or local folder.", min_length=1)
+    uri: str = _key(description="Tracking address or local folder.", min_length=1, form="hub-or-path")
     experiment: str = _key(description="Experiment name.", min_length=1)
 
 

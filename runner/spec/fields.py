@@ -1,0 +1,113 @@
+"""Looking into the typed spec: which fields there are, and what stands at a path."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One field of the spec, wherever it stands."""
+
+    path: str
+    """Dotted, without list positions: `evaluate.split`."""
+    field: FieldInfo
+
+    @property
+    def form(self) -> str | None:
+        """`path` or `hub-or-path` where the text may name a local file."""
+        return self._extra().get("form")
+
+    @property
+    def unit(self) -> str | None:
+        """The unit of a number."""
+        return self._extra().get("unit")
+
+    def _extra(self) -> dict[str, Any]:
+        extra = self.field.json_schema_extra
+        return extra if isinstance(extra, dict) else {}
+
+
+def classes_in(annotation: Any) -> tuple[type[BaseModel], ...]:
+    """Return the section classes that an annotation allows, through unions, tuples and Annotated."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return (annotation,)
+    if get_origin(annotation) is Literal:
+        return ()
+    return tuple(
+        cls for part in get_args(annotation) if not isinstance(part, FieldInfo) for cls in classes_in(part)
+    )
+
+
+def literals_in(annotation: Any) -> tuple[Any, ...]:
+    """Return the values that the Literals of an annotation allow."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    if get_origin(annotation) in (Union, types.UnionType, Annotated, tuple):
+        return tuple(value for part in get_args(annotation) for value in literals_in(part))
+    return ()
+
+
+def field_at(annotation: Any, path: Path) -> Leaf | None:
+    """Return the field at `path` of a spec class, the first that fits where variants differ."""
+    found: FieldInfo | None = None
+    for part in path:
+        if isinstance(part, int):
+            continue
+        fields = [cls.model_fields[part] for cls in classes_in(annotation) if part in cls.model_fields]
+        if not fields:
+            return None
+        found = fields[0]
+        annotation = Union[tuple(field.annotation for field in fields)]  # noqa: UP007 - made at run time
+    names = [part for part in path if isinstance(part, str)]
+    return Leaf(".".join(names), found) if found else None
+
+
+def is_free_text(annotation: Any, path: Path) -> bool:
+    """Return whether any text may stand at `path`, so that a placeholder can be kept in it."""
+    leaf = field_at(annotation, path)
+    if leaf is None or literals_in(leaf.field.annotation):
+        return leaf is None  # below `axolotl:` and the like everything is free
+    patterned = any(getattr(item, "pattern", None) for item in leaf.field.metadata)
+    return not patterned and _takes_text(leaf.field.annotation)
+
+
+def _takes_text(annotation: Any) -> bool:
+    if annotation is str:
+        return True
+    return any(_takes_text(part) for part in get_args(annotation) if part is not Ellipsis)
+
+
+def leaves(cls: type[BaseModel], under: str = "") -> Iterator[Leaf]:
+    """Yield every field below `cls`, sections before what they hold; each path once."""
+    seen: set[str] = set()
+    for leaf in _walk(cls, under):
+        if leaf.path not in seen:
+            seen.add(leaf.path)
+            yield leaf
+
+
+def _walk(cls: type[BaseModel], under: str) -> Iterator[Leaf]:
+    for name, field in cls.model_fields.items():
+        path = f"{under}.{name}" if under else name
+        yield Leaf(path, field)
+        for inner in classes_in(field.annotation):
+            yield from _walk(inner, path)
+
+
+@cache
+def places_of(cls: type[BaseModel]) -> dict[str, tuple[str, ...]]:
+    """Return, for every key of the spec, the paths where it may stand."""
+    places: dict[str, list[str]] = {}
+    for leaf in leaves(cls):
+        places.setdefault(leaf.path.rpartition(".")[2], []).append(leaf.path)
+    return {key: tuple(paths) for key, paths in places.items()}

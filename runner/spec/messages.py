@@ -1,0 +1,329 @@
+"""pydantic's errors -> problems in our own words, with place, allowed values and nearest match."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from runner.spec.fields import Leaf, classes_in, field_at, literals_in, places_of
+from runner.spec.nearest import nearest
+from runner.spec.problems import Problem, choices
+from runner.spec.yaml_text import Path, Tree, dotted, kind_of, scalar
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Words of other tools: `paths` have a counterpart here, `advice` says what to do instead."""
+
+    paths: Mapping[str, str] = field(default_factory=dict)
+    advice: Mapping[str, str] = field(default_factory=dict)
+
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "finite_number": "a finite number",
+}
+_BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("of at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("of at most", "le"),
+}
+
+
+def problems_of(
+    error: ValidationError, cls: type[BaseModel], data: Any, tree: Tree, vocabulary: Vocabulary
+) -> tuple[Problem, ...]:
+    """Return the problems of one failed validation.
+
+    Where a word that selects a variant (`data.source`, `method.name`) is mistyped, the other keys of
+    that section are checked as the nearest variant's, so that one slip does not hide the rest.
+    """
+    found: list[Problem] = []
+    repaired = data
+    for details in _one_a_path(error.errors(include_url=False), data):
+        path, item = details
+        found.append(_problem(path, item, cls, data, tree, vocabulary))
+        if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            repaired = _with_tag(repaired, path, item, cls)
+    if repaired is not data:
+        known = {(p.path, p.code) for p in found}
+        tags = {p.path for p in found}
+        for path, item in _rest(repaired, cls):
+            problem = _problem(path, item, cls, data, tree, vocabulary)
+            if (problem.path, problem.code) not in known and problem.path not in tags:
+                found.append(problem)
+    return tuple(_without_echo(found, vocabulary))
+
+
+def without_unknown(error: ValidationError, data: Any) -> Any:
+    """Return the data without the keys that nobody knows, so that the rest can be checked further."""
+    for path, item in _one_a_path(error.errors(include_url=False), data):
+        if item["type"] == "extra_forbidden":
+            data = _removed(data, path)
+    return data
+
+
+def _removed(data: Any, path: Path) -> Any:
+    head, rest = path[0], path[1:]
+    if isinstance(data, tuple):
+        return tuple(_removed(item, rest) if number == head else item for number, item in enumerate(data))
+    if not rest:
+        return {key: value for key, value in data.items() if key != head}
+    return {**data, head: _removed(data[head], rest)}
+
+
+def _rest(data: Any, cls: type[BaseModel]) -> list[tuple[Path, ErrorDetails]]:
+    try:
+        cls.model_validate(data)
+    except ValidationError as error:
+        return _one_a_path(error.errors(include_url=False), data)
+    return []
+
+
+def _one_a_path(errors: Iterable[ErrorDetails], data: Any) -> list[tuple[Path, ErrorDetails]]:
+    """Return each error with its path in the data; of the members of a union only the widest."""
+    result: dict[tuple[Path, str], ErrorDetails] = {}
+    for item in errors:
+        path = _path_in(data, item["loc"], missing=item["type"] == "missing")
+        kind = "type" if item["type"] in _EXPECTED else item["type"]
+        if (path, kind) not in result or item["type"] == "float_type":
+            result[path, kind] = item
+    return [(path, item) for (path, _), item in result.items()]
+
+
+def _path_in(data: Any, loc: tuple[int | str, ...], *, missing: bool) -> Path:
+    """Return pydantic's location without the names of union members, which are no keys of the data."""
+    path: list[int | str] = []
+    value = data
+    for number, part in enumerate(loc):
+        in_mapping = isinstance(value, Mapping) and part in value
+        in_list = isinstance(value, tuple) and isinstance(part, int) and part < len(value)
+        if in_mapping or in_list:
+            value = value[part]
+        elif not (missing and number == len(loc) - 1):
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _with_tag(data: Any, path: Path, item: ErrorDetails, cls: type[BaseModel]) -> Any:
+    """Return the data with the section at `path` made into its nearest variant."""
+    tag = _tag_key(item)
+    allowed = _tags(cls, path, tag)
+    section = data
+    for part in path:
+        section = section[part]
+    if not isinstance(section, dict):
+        return data
+    slip = _slip(item)
+    given = section.get(tag, section.get(slip) if slip else None)
+    best = nearest(given, allowed) if isinstance(given, str) else None
+    if best is None:
+        return data
+    fixed = {key: value for key, value in section.items() if key != slip} | {tag: best}
+    return _replaced(data, path, fixed)
+
+
+def _slip(item: ErrorDetails) -> str | None:
+    """Return the key that looks like a mistyped selecting word (`sorce` for `source`)."""
+    section, tag = item["input"], _tag_key(item)
+    if not isinstance(section, Mapping) or tag in section:
+        return None
+    return next((key for key in section if nearest(key, [tag])), None)
+
+
+def _replaced(data: Any, path: Path, value: Any) -> Any:
+    if not path:
+        return value
+    head, rest = path[0], path[1:]
+    if isinstance(data, tuple):
+        return tuple(
+            _replaced(item, rest, value) if number == head else item for number, item in enumerate(data)
+        )
+    return {**data, head: _replaced(data[head], rest, value)}
+
+
+def _without_echo(found: list[Problem], vocabulary: Vocabulary) -> Iterable[Problem]:
+    """Drop `missing key` where the same section holds a mistyped form of that key."""
+    slips = {
+        (problem.path.rpartition(".")[0], problem.hint) for problem in found if problem.code == "unknown-key"
+    }
+    for problem in found:
+        section, _, name = problem.path.rpartition(".")
+        echo = any(where == section and hint.startswith(f"nearest: {name};") for where, hint in slips)
+        if problem.code != "missing-key" or not echo:
+            yield problem
+
+
+def _problem(
+    path: Path, item: ErrorDetails, cls: type[BaseModel], data: Any, tree: Tree, vocabulary: Vocabulary
+) -> Problem:
+    kind = item["type"]
+    of_key = kind == "extra_forbidden"
+    slip = _slip(item) if kind == "union_tag_not_found" else None
+    if slip:
+        path, of_key = (*path, slip), True
+        mark = tree.mark(path, of_key=True)
+        near = f"nearest: {_tag_key(item)}"
+        return Problem(
+            mark.file, mark.line, mark.column, dotted(path), "unknown-key", f"unknown key {slip!r}", near
+        )
+    code, message, hint = _words(path, item, cls, data, vocabulary)
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        path = (*path, _tag_key(item))
+    mark = tree.mark(path, of_key=of_key)
+    return Problem(mark.file, mark.line, mark.column, dotted(path), code, message, hint)
+
+
+def _words(
+    path: Path, item: ErrorDetails, cls: type[BaseModel], data: Any, vocabulary: Vocabulary
+) -> tuple[str, str, str]:
+    """Return code, message and hint of one pydantic error."""
+    kind, given, context = item["type"], item["input"], item.get("ctx", {})
+    if kind == "extra_forbidden":
+        return "unknown-key", f"unknown key {path[-1]!r}", _nearest_key(path, cls, data, vocabulary)
+    if kind == "missing":
+        return "missing-key", "missing key", _about(field_at(cls, path))
+    if kind == "union_tag_not_found":
+        tag = _tag_key(item)
+        return "missing-key", "missing key", choices(_tags(cls, path, tag))
+    if kind == "union_tag_invalid":
+        tag = _tag_key(item)
+        return _unknown_value(given.get(tag) if isinstance(given, Mapping) else given, _tags(cls, path, tag))
+    if kind == "literal_error":
+        leaf = field_at(cls, path)
+        return _unknown_value(given, literals_in(leaf.field.annotation) if leaf else ())
+    if kind in _EXPECTED:
+        return (
+            "wrong-type",
+            f"expected {_expected(kind, path, cls)}, got {kind_of(given)}",
+            _type_hint(kind, given),
+        )
+    if kind in _BOUNDS:
+        word, key = _BOUNDS[kind]
+        return (
+            "bad-value",
+            f"expected a number {word} {context[key]}, got {given!r}",
+            _about(field_at(cls, path)),
+        )
+    if kind == "string_pattern_mismatch":
+        message = f"{given!r} does not fit the pattern {context['pattern']}"
+        return "bad-value", message, _about(field_at(cls, path))
+    if kind in ("string_too_short", "too_short"):
+        return "bad-value", "must not be empty", _about(field_at(cls, path))
+    return "bad-value", f"{item['msg']}, got {kind_of(given)}", _about(field_at(cls, path))
+
+
+def _expected(kind: str, path: Path, cls: type[BaseModel]) -> str:
+    leaf = field_at(cls, path)
+    if leaf and literals_in(leaf.field.annotation) and kind != "tuple_type":
+        return "one of " + ", ".join(str(value) for value in literals_in(leaf.field.annotation))
+    unit = f" of {leaf.unit}" if leaf and leaf.unit and kind in ("int_type", "float_type") else ""
+    return _EXPECTED[kind] + unit
+
+
+def _type_hint(kind: str, given: Any) -> str:
+    number = kind in ("int_type", "float_type")
+    if isinstance(given, str) and number and isinstance(scalar(given.strip()), (int, float)):
+        return "remove the quotes"
+    if isinstance(given, str) and kind == "bool_type":
+        return "YAML 1.2 knows only true and false" if given.lower() in ("yes", "no", "on", "off") else ""
+    if kind == "string_type" and isinstance(given, (bool, int, float)):
+        shown = {True: "true", False: "false"}[given] if isinstance(given, bool) else given
+        return f'put it in quotes: "{shown}"'
+    if kind == "tuple_type":
+        return "write a list: [a, b], or one `- item` a line"
+    if given is None:
+        return "give a value, or leave the key out for its default"
+    return ""
+
+
+def _unknown_value(given: Any, allowed: tuple[Any, ...]) -> tuple[str, str, str]:
+    names = [str(value) for value in allowed]
+    near = nearest(given, names) if isinstance(given, str) else None
+    hint = choices(names) + (f"; nearest: {near}" if near else "")
+    if isinstance(given, str):
+        return "bad-value", f"unknown value {given!r}", hint
+    return "wrong-type", f"expected one of the allowed words, got {kind_of(given)}", hint
+
+
+def _tag_key(item: ErrorDetails) -> str:
+    return str(item.get("ctx", {}).get("discriminator", "")).strip("'")
+
+
+def _tags(cls: type[BaseModel], path: Path, tag: str) -> tuple[str, ...]:
+    leaf = field_at(cls, (*path, tag))
+    parent = field_at(cls, path)
+    if parent is None or leaf is None:
+        return ()
+    variants = classes_in(parent.field.annotation)
+    return tuple(
+        str(value)
+        for variant in variants
+        if tag in variant.model_fields
+        for value in literals_in(variant.model_fields[tag].annotation)
+    )
+
+
+def _about(leaf: Leaf | None) -> str:
+    if leaf is None or not leaf.field.description:
+        return ""
+    unit = f" ({leaf.unit})" if leaf.unit else ""
+    return f"{leaf.path}{unit}: {leaf.field.description}"
+
+
+def _nearest_key(path: Path, cls: type[BaseModel], data: Any, vocabulary: Vocabulary) -> str:
+    """Return the hint for an unknown key: a sibling, another tool's word, or the same key elsewhere."""
+    word = str(path[-1])
+    siblings = _siblings(path, cls, data)
+    near = nearest(word, siblings)
+    if near:
+        return f"nearest: {near}; {choices(siblings)}"
+    if word in vocabulary.paths:
+        return f"nearest: {vocabulary.paths[word]}, which is what other tools call {word}"
+    if word in vocabulary.advice:
+        return vocabulary.advice[word]
+    places = places_of(cls).get(word)
+    if places:
+        return f"nearest: {' or '.join(places)}, where this key belongs"
+    foreign = nearest(word, vocabulary.paths)
+    if foreign:
+        return f"nearest: {vocabulary.paths[foreign]}, which other tools call {foreign}"
+    elsewhere = nearest(word, places_of(cls))
+    if elsewhere:
+        return f"nearest: {' or '.join(places_of(cls)[elsewhere])}"
+    return choices(siblings)
+
+
+def _siblings(path: Path, cls: type[BaseModel], data: Any) -> list[str]:
+    """Return the keys allowed beside `path`, of the variant that the data select."""
+    parent = path[:-1]
+    value = data
+    for part in parent:
+        value = value[part]
+    variants = classes_in(cls)
+    if parent:
+        leaf = field_at(cls, parent)
+        variants = classes_in(leaf.field.annotation) if leaf else ()
+    fitting = [variant for variant in variants if _selected(variant, value)] or list(variants)
+    return list(dict.fromkeys(name for variant in fitting for name in variant.model_fields))
+
+
+def _selected(variant: type[BaseModel], value: Any) -> bool:
+    return all(
+        value.get(name) in literals_in(info.annotation)
+        for name, info in variant.model_fields.items()
+        if name in ("source", "name", "task") and literals_in(info.annotation)
+    )

@@ -1,0 +1,45 @@
+"""The nearest of some names to a mistyped one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def distance(a: str, b: str) -> int:
+    """Return the number of letters added, lost, changed or swapped with a neighbour (OSA distance).
+
+    >>> distance("learning_rte", "learning_rate"), distance("yb", "by")
+    (1, 1)
+    """
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, letter in enumerate(a, start=1):
+        before, row, last = row, [i], before
+        for j, other in enumerate(b, start=1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == b[j - 2] and a[i - 2] == other:
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
+
+
+def nearest(word: str, names: Iterable[str]) -> str | None:
+    """Return the name nearest to `word`, if it is near enough to be a slip: a third of its letters.
+
+    Letter case, `-` and `_` do not count. Of two equally near names the first wins.
+
+    >>> nearest("cosin", ["constant", "cosine", "linear"]), nearest("zebra", ["cosine"])
+    ('cosine', None)
+    """
+    plain = _plain(word)
+    found = min(
+        ((distance(plain, _plain(name)), name) for name in names), default=None, key=lambda item: item[0]
+    )
+    if found is None:
+        return None
+    gap, name = found
+    return name if gap <= max(1, min(len(plain), len(_plain(name))) // 3) else None
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("-", "_")

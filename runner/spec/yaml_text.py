@@ -1,0 +1,293 @@
+"""YAML text -> plain values with the place each one came from.
+
+YAML 1.2 core rules, from PyYAML's events: `2e-4` is a number, `no` is text, and what a spec never
+needs is refused with its place: duplicate keys, tags, merge keys, several documents, keys that are
+no text, runaway aliases, deep nesting. The tree is built here and not by `yaml.compose`, which
+ends the process on a file of 100,000 opening brackets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from runner.spec.problems import Problem
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 50
+MAX_NODES = 50_000
+"""Values in a file, each alias counted with all that it stands for."""
+
+MAX_ANCHORS = 200
+
+Path = tuple[str | int, ...]
+
+_NULL = re.compile(r"null|Null|NULL|~|")
+_BOOL = {**dict.fromkeys(("true", "True", "TRUE"), True), **dict.fromkeys(("false", "False", "FALSE"), False)}
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_SPECIAL = {
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
+}
+_MAX_DIGITS = 400
+"""Python refuses to read integers of more than a few thousand digits; no spec needs one this long."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a value stands: file, and line and column counted from 1. Line 0: the file as a whole."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+
+@dataclass
+class Tree:
+    """A value of dicts, tuples and scalars, and the marks of everything in it.
+
+    `values[path]` is where a value begins, `keys[path]` where its key does.
+    """
+
+    value: Any
+    values: dict[Path, Mark] = field(default_factory=dict)
+    keys: dict[Path, Mark] = field(default_factory=dict)
+
+    def mark(self, path: Path, *, of_key: bool = False) -> Mark:
+        """Return the place of `path`, or of the key of the nearest parent that was written down."""
+        if path in self.values and not of_key:
+            return self.values[path]
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.keys:
+                return self.keys[path[:length]]
+            if path[:length] in self.values:
+                return self.values[path[:length]]
+        return self.values.get((), Mark(""))
+
+
+class _RefusedError(Exception):
+    def __init__(self, mark: Mark, code: str, message: str, hint: str = "", path: Path = ()) -> None:
+        super().__init__(message)
+        self.problem = Problem(mark.file, mark.line, mark.column, dotted(path), code, message, hint)
+
+
+def dotted(path: Path) -> str:
+    """Return a path as it is written in messages: `evaluate[0].split`.
+
+    >>> dotted(("evaluate", 0, "split"))
+    'evaluate[0].split'
+    """
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def scalar(text: str) -> Any:
+    """Return what a plain (unquoted) scalar means under YAML 1.2's core schema.
+
+    >>> [scalar(word) for word in ("2e-4", "no", "0o17", "~", "1_000", "True")]
+    [0.0002, 'no', 15, None, '1_000', True]
+    """
+    if text in _BOOL:
+        return _BOOL[text]
+    if text in _SPECIAL:
+        return _SPECIAL[text]
+    if _NULL.fullmatch(text):
+        return None
+    if len(text) <= _MAX_DIGITS:
+        if _INT.fullmatch(text):
+            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+        if _FLOAT.fullmatch(text):
+            return float(text)
+    return text
+
+
+def read(text: str, file: str) -> tuple[Tree | None, tuple[Problem, ...]]:
+    """Return the tree of one YAML document and what is wrong with it.
+
+    Faults that leave the rest readable (duplicate keys) come with a tree; others with None.
+    """
+    builder = _Builder(file)
+    try:
+        tree = builder.document(yaml.parse(text, Loader=_LOADER))
+    except _RefusedError as refused:
+        return None, (*builder.problems, refused.problem)
+    except yaml.YAMLError as error:
+        return None, (*builder.problems, _syntax_problem(error, text, file))
+    except (ValueError, UnicodeError) as error:  # libyaml reports unprintable characters in this way
+        return None, (*builder.problems, Problem(file, 0, 0, "", "yaml", f"not YAML: {error}"))
+    return tree, tuple(builder.problems)
+
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _syntax_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    said = getattr(error, "problem", None) or str(error).splitlines()[0]
+    written = text.splitlines()[line - 1] if 0 < line <= text.count("\n") + 1 and text else ""
+    hint = "YAML is indented with spaces, never tabs" if "cannot start any token" in said else ""
+    if "${" in written and ("{" in written.replace("${", "") or "[" in written):
+        hint = 'inside { } or [ ] a placeholder needs quotes: {device: "${env:NAME}"}'
+    return Problem(file, line, column, "", "yaml", f"not YAML: {said}", hint)
+
+
+@dataclass
+class _Anchor:
+    value: Any
+    nodes: int
+    marks: dict[Path, Mark]
+    keys: dict[Path, Mark]
+
+
+class _Builder:
+    """Builds one tree out of events, counting what it builds."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+        self.nodes = 0
+        self.anchors: dict[str, _Anchor | None] = {}
+        self.marks: dict[Path, Mark] = {}
+        self.keys: dict[Path, Mark] = {}
+
+    def document(self, events: Iterator[Any]) -> Tree:
+        self.events = events
+        next(events)  # stream start
+        event = next(events)
+        if isinstance(event, yaml.StreamEndEvent):
+            raise _RefusedError(Mark(self.file), "yaml", "the file is empty")
+        value = self._value(next(events), ())
+        next(events)  # document end
+        event = next(events)
+        if not isinstance(event, yaml.StreamEndEvent):
+            raise _RefusedError(self._mark(event), "yaml", "a second document begins", "one spec a file")
+        if not isinstance(value, dict):
+            raise _RefusedError(
+                Mark(self.file, 1, 1), "yaml", f"expected a mapping of keys and values, got {kind_of(value)}"
+            )
+        return Tree(value, self.marks, self.keys)
+
+    def _mark(self, event: Any) -> Mark:
+        return Mark(self.file, event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _count(self, nodes: int, mark: Mark, path: Path) -> None:
+        self.nodes += nodes
+        if self.nodes > MAX_NODES:
+            raise _RefusedError(
+                mark,
+                "alias",
+                f"the file stands for more than {MAX_NODES:,} values",
+                "aliases (`*name`) repeat all that their anchor holds; write fewer of them",
+                path,
+            )
+
+    def _value(self, event: Any, path: Path) -> Any:
+        mark = self._mark(event)
+        self._count(1, mark, path)
+        if len(path) > MAX_DEPTH:
+            raise _RefusedError(mark, "yaml", f"nested more than {MAX_DEPTH} deep", path=path[:3])
+        self.marks[path] = mark
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, path, mark)
+        before = self.nodes - 1
+        if event.anchor:
+            if len(self.anchors) >= MAX_ANCHORS:
+                raise _RefusedError(mark, "alias", f"more than {MAX_ANCHORS} anchors", path=path)
+            self.anchors[event.anchor] = None
+        value = self._content(event, path, mark)
+        if event.anchor:
+            self._remember(event.anchor, value, path, self.nodes - before)
+        return value
+
+    def _content(self, event: Any, path: Path, mark: Mark) -> Any:
+        if isinstance(event, yaml.ScalarEvent):
+            plain = event.implicit[0] and not event.style
+            if event.tag is not None and event.tag != "!":
+                raise _RefusedError(mark, "yaml", f"the tag {event.tag!r} is not allowed", "remove it", path)
+            return scalar(event.value) if plain else event.value
+        if event.tag is not None:
+            raise _RefusedError(mark, "yaml", f"the tag {event.tag!r} is not allowed", "remove it", path)
+        if isinstance(event, yaml.SequenceStartEvent):
+            items: list[Any] = []
+            while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+                items.append(self._value(event, (*path, len(items))))
+            return tuple(items)
+        return self._mapping(path)
+
+    def _mapping(self, path: Path) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            mark = self._mark(event)
+            if not isinstance(event, yaml.ScalarEvent):
+                raise _RefusedError(mark, "yaml", "a key must be text, not a list or a mapping", path=path)
+            key = event.value
+            if not event.style and not isinstance(scalar(key), str):
+                raise _RefusedError(
+                    mark, "yaml", f"a key must be text, got {key!r}", f'put it in quotes: "{key}"', path
+                )
+            if key == "<<":
+                raise _RefusedError(
+                    mark, "yaml", "merge keys (`<<`) are not part of YAML 1.2", "use `extends`", path
+                )
+            place = (*path, key)
+            if key in result:
+                first = self.keys[place]
+                self.problems.append(
+                    Problem(
+                        self.file,
+                        mark.line,
+                        mark.column,
+                        dotted(place),
+                        "duplicate-key",
+                        f"the key {key!r} stands twice; first at line {first.line}",
+                        "keep one of them",
+                    )
+                )
+            self.keys[place] = mark
+            result[key] = self._value(next(self.events), place)
+        return result
+
+    def _remember(self, anchor: str, value: Any, path: Path, nodes: int) -> None:
+        size = len(path)
+        self.anchors[anchor] = _Anchor(
+            value,
+            nodes,
+            {place[size:]: mark for place, mark in self.marks.items() if place[:size] == path},
+            {place[size:]: mark for place, mark in self.keys.items() if place[:size] == path},
+        )
+
+    def _alias(self, event: Any, path: Path, mark: Mark) -> Any:
+        anchor = self.anchors.get(event.anchor)
+        if anchor is None:
+            known = "holds itself" if event.anchor in self.anchors else "is not defined above"
+            raise _RefusedError(mark, "alias", f"the anchor {event.anchor!r} {known}", path=path)
+        self._count(anchor.nodes, mark, path)
+        self.marks |= {(*path, *place): m for place, m in anchor.marks.items()}
+        self.keys |= {(*path, *place): m for place, m in anchor.keys.items()}
+        return anchor.value
+
+
+def kind_of(value: Any) -> str:
+    """Return what a value is, in words: `the text '2e-4'`, `the number 3`, `a list`.
+
+    >>> kind_of("2e-4"), kind_of(3), kind_of(()), kind_of(None), kind_of(True)
+    ("the text '2e-4'", 'the number 3', 'a list', 'nothing', 'true')
+    """
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"the text {value!r}" if len(value) <= 60 else f"the text {value[:57]!r}..."
+    if isinstance(value, (int, float)):
+        return f"the number {value!r}"
+    return "a mapping" if isinstance(value, Mapping) else "a list"
