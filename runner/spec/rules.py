@@ -259,7 +259,8 @@ def _adapter_needs_lora(spec: Spec) -> Broken:
 # ------------------------------------------------------------------------------------------- machine
 
 
-def _needs_cuda(spec: Spec) -> Broken:
+def needs_cuda(spec: Spec) -> Broken:
+    """Yield what a spec asks for that its device, cpu or mps, does not have."""
     device = spec.compute.device
     if device not in ("cpu", "mps"):
         return
@@ -473,7 +474,7 @@ RULES: tuple[Rule, ...] = (
         "this needs a CUDA device",
         "What the spec asks for does not exist on the device that it names.",
         "set compute.device to cuda or auto, or choose what the device can do",
-        _needs_cuda,
+        needs_cuda,
     ),
     Rule(
         "R019",
