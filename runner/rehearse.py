@@ -1,0 +1,264 @@
+"""The rehearsal of a spec: the same run made tiny, for a CPU without weights, GPU or network.
+
+Pure. `rehearsed` returns the spec that a rehearsal plans and runs; `differences` compares the engine
+configs of the two, so that `plan --rehearse` can print what a rehearsal does not prove. Everything
+that is not named here stays: architecture, method and its modules, template, the key and seed of the
+split, filters, learning rate and schedule, keeping the best checkpoint and early stopping.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from converters.numbers import world_size
+from runner.spec.model import (
+    TINY_RANDOM,
+    Cadence,
+    Compute,
+    Data,
+    Lora,
+    Method,
+    Model,
+    Qlora,
+    Spec,
+    Split,
+    Task,
+    Tracking,
+    Train,
+)
+
+AT_MOST: Mapping[str, int] = MappingProxyType({"train": 240, "validation": 40, "test": 40})
+"""Records of each split; ratios are applied to all records first, then cut to these."""
+
+CONTEXT = 256
+"""Tokens at most."""
+STEPS = 36
+"""Optimiser steps; with a full 240 records and 8 a step, the second epoch begins at step 31."""
+EVERY = 12
+"""Steps between evaluations and between checkpoints: three of each."""
+MICRO = 4
+"""Records per forward pass at most."""
+ACCUMULATION = 2
+"""Forward passes per step at most; a run that accumulates does so in its rehearsal too."""
+WORKERS = 1
+"""Loader processes at most."""
+
+ON_CPU: Mapping[str, str] = MappingProxyType(
+    {"adamw_torch_fused": "adamw_torch", "adamw_bnb_8bit": "adamw_torch"}
+)
+"""Optimiser -> the one that a rehearsal takes in its place."""
+
+GPU_KEYS = (
+    "bnb_config_kwargs",
+    "cut_cross_entropy",
+    "flash_*",
+    "fused_*",
+    "gptq*",
+    "liger_*",
+    "load_in_4bit",
+    "load_in_8bit",
+    "lora_*_kernel",
+    "tf32",
+    "torch_compile*",
+    "use_kernels",
+)
+"""Raw Axolotl keys, as name patterns, that need a GPU and are left out of a rehearsal."""
+
+
+def rehearsed(spec: Spec) -> Spec:
+    """Return the spec of the rehearsal: small, on the CPU, otherwise the same.
+
+    A valid spec gives a valid one: batch sizes divide, warm-up is shorter than the training, and
+    evaluations and checkpoints fall on the same steps. Rehearsing twice changes nothing more.
+    """
+    return spec.model_copy(
+        update={
+            "model": _model(spec.model),
+            "data": _data(spec.data),
+            "method": _method(spec.method),
+            "train": _train(spec),
+            "compute": Compute(device="cpu", target=spec.compute.target),
+            "evaluate": tuple(_task(task) for task in spec.evaluate),
+            "tracking": Tracking(tensorboard=spec.tracking.tensorboard),
+            "axolotl": {key: value for key, value in spec.axolotl.items() if not _needs_gpu(key)},
+            "deepspeed": {},
+        }
+    )
+
+
+def _model(model: Model) -> Model:
+    local = model.tokenizer is not None and model.tokenizer.startswith(("./", "../", "/"))
+    return model.model_copy(
+        update={
+            "base": TINY_RANDOM,
+            "revision": None,
+            "tokenizer": model.tokenizer if local else None,
+            "context": min(model.context, CONTEXT),
+            "attention": "sdpa",
+            "adapter": None,
+            "trust_remote_code": False,
+        }
+    )
+
+
+def _data(data: Data) -> Data:
+    return data.model_copy(update={"split": _split(data.split)})
+
+
+def _split(split: Split) -> Split:
+    """Return the split with its counts cut; ratios stay, and the data stage cuts what they give."""
+    cut = {
+        name: min(value, most)
+        for name, most in AT_MOST.items()
+        if isinstance(value := getattr(split, name), int) and split.by != "given"
+    }
+    return split.model_copy(update=cut)
+
+
+def _method(method: Method) -> Method:
+    """Return the method; 4-bit weights need a GPU, so QLoRA becomes LoRA with the same settings."""
+    if isinstance(method, Qlora):
+        given = {name: getattr(method, name) for name in method.model_fields_set}
+        return Lora(**{**given, "name": "lora"})
+    return method
+
+
+def _train(spec: Spec) -> Train:
+    train = spec.train
+    steps = STEPS if train.steps is None else min(train.steps, STEPS)
+    every = max(1, min(EVERY, steps // 2))
+    return train.model_copy(
+        update={
+            "epochs": None,
+            "steps": steps,
+            "warmup_steps": None if train.warmup_steps is None else min(train.warmup_steps, steps // 4),
+            "optimizer": ON_CPU.get(train.optimizer, train.optimizer),
+            "batch": _batch(spec),
+            "precision": "fp32",
+            "log_every": min(train.log_every, max(1, every // 4)),
+            "evaluate_every": None if spec.data.split.validation == 0 else Cadence(steps=every),
+            "save_every": Cadence(steps=every),
+            "loader": train.loader.model_copy(
+                update={"workers": min(train.loader.workers, WORKERS), "pin_memory": False}
+            ),
+        }
+    )
+
+
+def _batch(spec: Spec) -> Any:
+    """Return the batch of one process: micro and accumulation each cut, effective their product."""
+    batch = spec.train.batch
+    accumulation = max(1, batch.effective // (batch.micro * world_size(spec)))
+    micro = min(batch.micro, MICRO)
+    return batch.model_copy(update={"micro": micro, "effective": micro * min(accumulation, ACCUMULATION)})
+
+
+def _task(task: Task) -> Task:
+    most = AT_MOST[task.split]
+    return task.model_copy(
+        update={
+            "records": most if task.records is None else min(task.records, most),
+            "batch": min(task.batch, 8),
+        }
+    )
+
+
+def _needs_gpu(key: str) -> bool:
+    return any(fnmatch.fnmatchcase(key, pattern) for pattern in GPU_KEYS)
+
+
+# --------------------------------------------------------------------------------------- differences
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One key of the engine's config that a rehearsal sets otherwise; None: the key is not written."""
+
+    key: str
+    real: Any
+    rehearsal: Any
+    why: str
+
+
+WHY: tuple[tuple[str, str], ...] = (
+    ("base_model*", "a small random model of the same architecture stands in for the weights"),
+    ("tokenizer*", "the tokenizer is trained on the spec's own data, or is the local folder"),
+    ("revision_of_model", "nothing is read from the hub"),
+    ("trust_remote_code", "nothing is read from the hub"),
+    ("lora_model_dir", "an adapter of the real model does not fit the small one"),
+    ("special_tokens*", "the small tokenizer brings its own"),
+    ("sequence_len", "short rows: a CPU is to be done in minutes"),
+    ("eval_sequence_len", "short rows: a CPU is to be done in minutes"),
+    ("attn_implementation", "the attention that runs on any machine"),
+    ("bf16", "float32 is what every CPU computes"),
+    ("fp16", "float32 is what every CPU computes"),
+    ("tf32", "float32 is what every CPU computes"),
+    ("load_in_4bit", "4-bit weights need a GPU"),
+    ("load_in_8bit", "8-bit weights need a GPU"),
+    ("bnb_config_kwargs*", "4-bit weights need a GPU"),
+    ("adapter", "4-bit weights need a GPU: LoRA with the same settings"),
+    ("optimizer", "the plain form of the same optimiser: the other needs a GPU"),
+    ("optim_args*", "the plain form of the same optimiser: the other needs a GPU"),
+    ("micro_batch_size", "small batches on one process"),
+    ("eval_batch_size", "small batches on one process"),
+    ("gradient_accumulation_steps", "small batches on one process; accumulation stays where there is some"),
+    ("num_epochs", "a few dozen steps instead of epochs"),
+    ("max_steps", "a few dozen steps"),
+    ("warmup_steps", "shorter than the few steps"),
+    ("warmup_ratio", "shorter than the few steps"),
+    ("eval_steps", "evaluated at least twice in the few steps"),
+    ("eval_strategy", "evaluated at least twice in the few steps"),
+    ("save_steps", "saved at least twice in the few steps"),
+    ("save_strategy", "saved at least twice in the few steps"),
+    ("logging_steps", "logged often enough to see in the few steps"),
+    ("dataloader_*", "one loader at most, and no page-locked memory on a CPU"),
+    ("deepspeed*", "one process on a CPU: nothing to share"),
+    ("fsdp*", "one process on a CPU: nothing to share"),
+    ("ddp*", "one process on a CPU: nothing to share"),
+    ("use_mlflow", "a rehearsal is not tracked"),
+    ("use_wandb", "a rehearsal is not tracked"),
+    ("mlflow_*", "a rehearsal is not tracked"),
+    ("hf_mlflow*", "a rehearsal is not tracked"),
+    ("wandb_*", "a rehearsal is not tracked"),
+    ("dataset_prepared_path", "other rows, other folder"),
+    ("output_dir", "other run, other folder"),
+)
+"""Pattern of an Axolotl key, dotted -> why a rehearsal sets it otherwise; the first that fits."""
+
+
+def differences(real: Mapping[str, Any], rehearsal: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """Return the keys in which two engine configs differ, in the order of the real one.
+
+    Mappings are compared key by key, with dotted names (`deepspeed.zero_optimization.stage`); lists
+    and texts as wholes. A key of one config alone is None in the other.
+
+    >>> differences({"bf16": True, "seed": 1}, {"bf16": False, "seed": 1})[0].why
+    'float32 is what every CPU computes'
+    """
+    before, after = dict(_flat(real)), dict(_flat(rehearsal))
+    return tuple(
+        Difference(key, before.get(key), after.get(key), _why(key))
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key)
+    )
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _why(key: str) -> str:
+    for pattern, why in WHY:
+        if fnmatch.fnmatchcase(key, pattern):
+            return why
+    if _needs_gpu(key):
+        return "needs a GPU"
+    return "follows from the smaller run"

@@ -1,0 +1,90 @@
+"""The stage that builds the small model and its tokenizer in `model/`, and counts the tokens.
+
+Settings: `architecture`, `tokenizer` (a folder, or null: one is trained on `data/train.jsonl`),
+`context`, `template`, `seed`, and optionally `patterns`: the spec's own regular expressions over
+module or parameter names, which the model must have enough layers for.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from runner.events import EventWriter
+from runner.spec.problems import DataError, MachineError
+from runner.stages.common import expand, stage_main
+from runner.token_audit import audit
+from runner.tokens import OWN_TEMPLATE, load_tokenizer, read_records, template_of
+
+MODEL = Path("model")
+TRAIN = Path("data/train.jsonl")
+
+
+def build_model(settings: Mapping[str, Any], events: EventWriter) -> None:
+    """Write `model/` whole or not at all, then `data/tokens.json`.
+
+    Raises:
+        MachineError: the architecture or the tokenizer cannot be built or loaded; no room on disk.
+        DataError: there are no training records, or the chat template refuses one.
+    """
+    from runner.tiny.architectures import build
+
+    settings = expand(settings, os.environ)
+    tokenizer, note = _tokenizer(settings)
+    if settings["template"] == OWN_TEMPLATE:
+        template_of(tokenizer, OWN_TEMPLATE)
+    model = build(
+        settings["architecture"],
+        tokenizer,
+        settings["context"],
+        settings["seed"],
+        tuple(settings.get("patterns") or ()),
+    )
+    _save(model, tokenizer)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    events.write(
+        "note",
+        text=f"small random {settings['architecture']}: {model.config.num_hidden_layers} layers, "
+        f"{parameters:,} parameters, the module names of the full size; {note}",
+    )
+    audit(str(MODEL), settings["template"], settings["context"], Path())
+
+
+def _tokenizer(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return the tokenizer and a line about where it comes from."""
+    from runner.tiny.tokenizer import complete, train
+
+    if settings["tokenizer"] is not None:
+        tokenizer = complete(load_tokenizer(settings["tokenizer"]), settings["architecture"])
+        return tokenizer, f"tokenizer of {settings['tokenizer']} with {len(tokenizer):,} entries"
+    if not TRAIN.exists():
+        raise DataError(f"there is no {TRAIN} to train a tokenizer on")
+    tokenizer, added = train(_texts(), settings["architecture"], settings["template"])
+    more = (
+        f", with the template's markers {', '.join(added)} added to the architecture's own" if added else ""
+    )
+    return tokenizer, f"tokenizer trained on {TRAIN} with {len(tokenizer):,} entries{more}"
+
+
+def _texts() -> Iterator[str]:
+    return (message["content"] for record in read_records(TRAIN) for message in record["messages"])
+
+
+def _save(model: Any, tokenizer: Any) -> None:
+    """Write both beside `model/` and rename: a killed process leaves no half-written model."""
+    partial = MODEL.with_name(f".{MODEL.name}.partial")
+    for old in (partial, MODEL):
+        shutil.rmtree(old, ignore_errors=True)
+    try:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        partial.rename(MODEL)
+    except OSError as error:
+        raise MachineError(f"cannot write {MODEL}: {error.strerror or error}") from error
+
+
+if __name__ == "__main__":
+    stage_main("tiny_model", build_model)

@@ -1,0 +1,101 @@
+"""How long the records are in tokens, how many are cut, and how many tokens carry loss.
+
+Counted with the tokenizer and the template that training uses, before any weights are loaded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from runner.files import write_json
+from runner.spec.problems import DataError
+from runner.tokens import Row, load_tokenizer, read_records, rows_of, template_of
+
+SPLITS = ("train", "validation", "test")
+TOKENS = Path("data/tokens.json")
+
+
+def audit(
+    tokenizer: str,
+    template: str,
+    context: int,
+    run_dir: Path,
+    *,
+    end_tokens: Sequence[str] = (),
+    revision: str | None = None,
+) -> dict[str, Any]:
+    """Tokenise every record of a run's splits, write `data/tokens.json` and return its value.
+
+    Args:
+        tokenizer: hub id or folder; a folder may be relative to the run directory.
+        template: the spec's `data.template`.
+        context: rows longer than this many tokens are cut.
+        run_dir: holds `data/train.jsonl` and the other splits; an absent split has 0 records.
+        end_tokens: see `runner.tokens.rows_of`.
+        revision: of the tokenizer on the hub.
+
+    Raises:
+        MachineError: the tokenizer cannot be loaded.
+        DataError: a record is damaged, the template refuses one, or no training record has a token
+            that carries loss.
+    """
+    local = run_dir / tokenizer
+    loaded = load_tokenizer(str(local) if local.is_dir() else tokenizer, revision=revision)
+    jinja = template_of(loaded, template)
+    splits = {}
+    for split in SPLITS:
+        path = run_dir / "data" / f"{split}.jsonl"
+        records = read_records(path) if path.exists() else iter(())
+        splits[split] = count_tokens(list(rows_of(loaded, records, jinja, context, end_tokens)), context)
+    if splits["train"]["records"] and not splits["train"]["label_tokens"]:
+        raise DataError(
+            f"no training record keeps a single answer token within {context} tokens; nothing could be learned\n"
+            "  raise model.context, or look at the records: `runner data SPEC --preview 3`"
+        )
+    result = {"tokenizer": tokenizer, "template": template, "context": context, "splits": splits}
+    write_json(run_dir / TOKENS, result)
+    return result
+
+
+def count_tokens(rows: Sequence[Row], context: int) -> dict[str, Any]:
+    """Return the counts of one split; shares and quantiles of no records are None.
+
+    `tokens` measures the records before the cut; `kept_tokens`, `label_tokens` and `label_share`
+    what training sees after it. Quantiles are by nearest rank: the value of a record that is there.
+    """
+    lengths = sorted(row.tokens for row in rows)
+    total, kept = sum(lengths), sum(len(row.input_ids) for row in rows)
+    labels = sum(row.label_tokens for row in rows)
+    longer = sum(length > context for length in lengths)
+    return {
+        "records": len(rows),
+        "tokens": {
+            "total": total,
+            "p50": _quantile(lengths, 0.5),
+            "p90": _quantile(lengths, 0.9),
+            "max": lengths[-1] if lengths else None,
+        },
+        "longer_than_context": {"records": longer, "share": _share(longer, len(rows))},
+        "kept_tokens": kept,
+        "label_tokens": labels,
+        "label_share": _share(labels, kept),
+        "records_without_labels": sum(row.label_tokens == 0 for row in rows),
+        "characters_per_token": _share(sum(row.characters for row in rows), total),
+        "bytes_per_token": _share(sum(row.bytes for row in rows), total),
+    }
+
+
+def _quantile(ordered: Sequence[int], share: float) -> int | None:
+    """Return the nearest-rank quantile: the smallest value that `share` of all do not exceed.
+
+    >>> _quantile([10, 20, 30], 0.5), _quantile([10, 20, 30], 0.9), _quantile([], 0.5)
+    (20, 30, None)
+    """
+    return ordered[max(1, math.ceil(share * len(ordered))) - 1] if ordered else None
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
