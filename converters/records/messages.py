@@ -1,0 +1,96 @@
+"""JSON lines, one conversation a line -> records. The form that the other sources are turned into."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from converters.records.record import BadRecordError, Record, checked_messages, checked_text, first_question
+from runner.spec.nearest import nearest
+
+KEYS = ("messages", "id", "group", "question", "focus", "split")
+"""What a line may say. Other keys are the owner's business, but a misspelt one of these is refused."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a JSONL file."""
+
+    file: str
+    number: int
+    """Counts from 1."""
+    text: bytes
+
+    @property
+    def place(self) -> str:
+        """`file:line`, as editors open it."""
+        return f"{self.file}:{self.number}"
+
+    @property
+    def part(self) -> str:
+        """The file."""
+        return self.file
+
+
+def to_record(raw: Line) -> Record:
+    """Return the record of one line; without an `id` it is `file:line`, without a `group` the id.
+
+    Raises:
+        BadRecordError: no JSON object, a key written twice or misspelt, or anything wrong with a value.
+    """
+    value = _object(raw.text)
+    for key in value.keys() - set(KEYS):
+        near = nearest(key, KEYS)
+        if near and near != "id" and near not in value:  # pid, qid, uid are no slips
+            raise BadRecordError(f"unknown key {key!r}; nearest: {near}")
+    if "messages" not in value:
+        raise BadRecordError(f"'messages' is missing; the line has {', '.join(sorted(value)) or 'no keys'}")
+    messages = checked_messages(value["messages"])
+    record_id = _name(value, "id") or raw.place
+    record: Record = {
+        "id": record_id,
+        "messages": messages,
+        "group": _name(value, "group") or record_id,
+        "question": _name(value, "question") or first_question(messages),
+        "focus": _name(value, "focus"),
+        "source": "messages",
+    }
+    if "split" in value:
+        record["split"] = _name(value, "split")
+    return record
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text.decode(), object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        raise BadRecordError(
+            f"is not UTF-8: byte {error.start + 1} of the line is 0x{text[error.start]:02x}"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise BadRecordError(f"is not JSON: {error.msg} at column {error.colno}") from error
+    except RecursionError:
+        raise BadRecordError("is nested too deep to be read") from None
+    if not isinstance(value, dict):
+        raise BadRecordError("expected a JSON object with 'messages', one a line")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadRecordError(f"the key {twice!r} stands twice in one object")
+    return value
+
+
+def _name(value: dict[str, Any], key: str) -> str | None:
+    """Return a name; a whole number is taken as its text, null as none."""
+    name = value.get(key)
+    if name is None:
+        return None
+    if isinstance(name, int) and not isinstance(name, bool):
+        return str(name)
+    return checked_text(name, key)

@@ -1,0 +1,104 @@
+"""Finished data folders, kept by the content that they were made from.
+
+An entry is a folder named by its key with the files and `entry.json`, their hashes. It is built
+beside its place and renamed, so that two processes may store the same entry at once; it is copied,
+not linked, so that nothing done to a run can change it; and each copy is hashed, so that an entry
+that was damaged all the same is found and built again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.files import sha256_of, write_json
+from runner.spec.problems import MachineError
+
+ENTRY = "entry.json"
+
+
+class DamagedEntryError(Exception):
+    """A cache entry is not what was stored; the message says which file."""
+
+
+@dataclass(frozen=True)
+class DataCache:
+    """A folder of entries."""
+
+    root: Path
+
+    def fetch(self, key: str, target: Path) -> tuple[str, ...] | None:
+        """Copy the files of an entry into `target`, an existing empty folder; None where there is none.
+
+        Returns:
+            The names of the files.
+
+        Raises:
+            DamagedEntryError: a file is missing or its hash is another; the entry is removed.
+            MachineError: `target` cannot be written to.
+        """
+        entry = self.root / key
+        if not entry.is_dir():
+            return None
+        try:
+            hashes = _hashes(entry)
+            for name, wanted in hashes.items():
+                _copy(entry / name, target / name)
+                if sha256_of(target / name) != wanted:
+                    raise DamagedEntryError(f"{name} is not what was stored")
+        except DamagedEntryError:
+            self._remove(entry)
+            raise
+        return tuple(hashes)
+
+    def store(self, key: str, source: Path, names: Sequence[str]) -> None:
+        """Keep copies of the named files of `source`; an entry that is already there is left alone.
+
+        Raises:
+            MachineError: the cache folder cannot be written to; nothing half is left.
+        """
+        entry = self.root / key
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            building = Path(tempfile.mkdtemp(prefix=f".{key[:16]}-", dir=self.root))
+        except OSError as error:
+            raise MachineError(f"cannot write {self.root}: {error.strerror or error}") from error
+        try:
+            for name in names:
+                _copy(source / name, building / name)
+            write_json(building / ENTRY, {name: sha256_of(building / name) for name in names})
+            with suppress(OSError):  # another process was faster: its entry is the same
+                building.rename(entry)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+
+    def _remove(self, entry: Path) -> None:
+        """Take an entry out of the way in one step, then delete it."""
+        with suppress(OSError):
+            aside = Path(tempfile.mkdtemp(prefix=".damaged-", dir=self.root))
+            entry.rename(aside / "entry")
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _hashes(entry: Path) -> Mapping[str, str]:
+    try:
+        value = json.loads((entry / ENTRY).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DamagedEntryError(f"{ENTRY} cannot be read: {error}") from error
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise DamagedEntryError(f"{ENTRY} is not a list of hashes")
+    return value
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not source.is_file():
+        raise DamagedEntryError(f"{source.name} is missing")
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise MachineError(f"cannot write {target}: {error.strerror or error}") from error
