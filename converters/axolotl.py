@@ -1,0 +1,371 @@
+"""Spec -> Axolotl config. Pure: no files, no torch, no clock; its arguments are left alone.
+
+Key names and behaviour checked against Axolotl 0.19.0 (utils/schemas, core/builders, utils/config).
+All paths are relative to the run directory, which is the working directory of the training stage.
+
+What Axolotl would otherwise decide by itself is written out, because its defaults depend on the
+machine or hide an error (docs of each rule below):
+
+- `seed`: its default of 42 is never applied (the validator does not run on defaults);
+- `gradient_accumulation_steps`, never `batch_size`, from which it derives a wrong number of steps;
+- `max_steps`: its own estimate, ceil(rows * epochs / batch), is not what the trainer does, which
+  rounds up in every epoch; it would end early where an epoch does not divide;
+- whole `eval_steps` and `save_steps`: fractions switch `load_best_model_at_end` off;
+- the LoRA kernels, `dataloader_*`, `bf16`, `fp16`, `tf32`, `attn_implementation`, trackers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from converters.modules import (
+    ARCHITECTURES,
+    as_axolotl_reads,
+    fully_trained,
+    group_regexes,
+    lora_modules,
+    unfrozen_parameters,
+)
+from converters.numbers import Numbers
+from converters.templates import end_of_turn, template_keys
+from runner.spec.model import TINY_RANDOM, LoraCommon, Partial, Spec
+
+CONFIG = "config/axolotl.yaml"
+DEEPSPEED = "config/deepspeed.json"
+TRAIN_DATA = "data/train.jsonl"
+VALIDATION_DATA = "data/validation.jsonl"
+TINY_MODEL = "model"
+PLUGIN = "runner.axolotl_plugin.RunnerPlugin"
+PLUGIN_KEY = "runner"
+
+FIELDS: tuple[tuple[str, str], ...] = (
+    ("model.revision", "revision_of_model"),
+    ("model.tokenizer", "tokenizer_config"),
+    ("model.context", "sequence_len"),
+    ("model.attention", "attn_implementation"),
+    ("model.adapter", "lora_model_dir"),
+    ("model.trust_remote_code", "trust_remote_code"),
+    ("method.rank", "lora_r"),
+    ("method.alpha", "lora_alpha"),
+    ("method.dropout", "lora_dropout"),
+    ("method.rank_stabilised", "peft_use_rslora"),
+    ("train.learning_rate", "learning_rate"),
+    ("train.optimizer", "optimizer"),
+    ("train.weight_decay", "weight_decay"),
+    ("train.max_grad_norm", "max_grad_norm"),
+    ("train.log_every", "logging_steps"),
+    ("train.keep_checkpoints", "save_total_limit"),
+    ("train.early_stopping.patience", "early_stopping_patience"),
+    ("train.seed", "seed"),
+    ("train.loader.workers", "dataloader_num_workers"),
+    ("train.loader.prefetch", "dataloader_prefetch_factor"),
+    ("train.loader.pin_memory", "dataloader_pin_memory"),
+    ("tracking.tensorboard", "use_tensorboard"),
+    ("tracking.mlflow.uri", "mlflow_tracking_uri"),
+    ("tracking.mlflow.experiment", "mlflow_experiment_name"),
+    ("tracking.wandb.project", "wandb_project"),
+    ("tracking.wandb.entity", "wandb_entity"),
+    ("tracking.wandb.mode", "wandb_mode"),
+)
+"""Spec path -> Axolotl key, one to one. A path that the spec lacks or leaves None is not written."""
+
+BY_RULE: dict[str, tuple[str, ...]] = {
+    "model.base": ("base_model",),
+    "model.architecture": ("lora_target_modules", "unfrozen_parameters", "lora_fan_in_fan_out", "eot_tokens"),
+    "data.template": ("chat_template", "chat_template_jinja", "eot_tokens", "datasets", "test_datasets"),
+    "data.split.validation": ("test_datasets", "eval_strategy", "eval_steps"),
+    "method.name": ("adapter", "load_in_4bit", "load_in_8bit", "peft_use_dora", "unfrozen_parameters"),
+    "method.include": ("lora_target_modules", "unfrozen_parameters"),
+    "method.exclude": ("lora_target_modules",),
+    "method.modules": ("lora_target_modules",),
+    "method.train_fully": ("lora_modules_to_save", "peft_ensure_weight_tying"),
+    "method.parameters": ("unfrozen_parameters",),
+    "train.epochs": ("num_epochs", "max_steps"),
+    "train.steps": ("max_steps", "num_epochs"),
+    "train.schedule": ("lr_scheduler",),
+    "train.warmup_steps": ("warmup_steps",),
+    "train.warmup_ratio": ("warmup_steps",),
+    "train.beta1": ("adam_beta1",),
+    "train.beta2": ("adam_beta2",),
+    "train.epsilon": ("adam_epsilon",),
+    "train.batch.micro": ("micro_batch_size", "eval_batch_size"),
+    "train.batch.effective": ("gradient_accumulation_steps",),
+    "train.precision": ("bf16", "fp16", "tf32"),
+    "train.gradient_checkpointing": ("gradient_checkpointing", "gradient_checkpointing_kwargs"),
+    "train.evaluate_every.steps": ("eval_steps", "eval_strategy"),
+    "train.evaluate_every.epochs": ("eval_steps", "eval_strategy"),
+    "train.save_every.steps": ("save_steps", "save_strategy"),
+    "train.save_every.epochs": ("save_steps", "save_strategy"),
+    "train.keep_best": ("load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
+    "compute.nodes": ("gradient_accumulation_steps",),
+    "compute.gpus": ("gradient_accumulation_steps",),
+    "compute.strategy": ("deepspeed", "ddp", "ddp_find_unused_parameters"),
+    "axolotl": (),
+}
+"""Spec path -> the Axolotl keys that a function below makes of it."""
+
+_DATA_STAGE = "read by the data stage, which writes data/*.jsonl"
+
+NOT_OURS: dict[str, str] = {
+    "spec": "the version of the format",
+    "name": "names the runs folder",
+    "kind": "chooses the backend",
+    "summary": "printed in the report",
+    "data.source": _DATA_STAGE,
+    "data.root": _DATA_STAGE,
+    "data.collections": _DATA_STAGE,
+    "data.damaged_files": _DATA_STAGE,
+    "data.path": _DATA_STAGE,
+    "data.id": _DATA_STAGE,
+    "data.revision": _DATA_STAGE,
+    "data.subset": _DATA_STAGE,
+    "data.part": _DATA_STAGE,
+    "data.messages_column": _DATA_STAGE,
+    "data.question_column": _DATA_STAGE,
+    "data.answer_column": _DATA_STAGE,
+    "data.group_column": _DATA_STAGE,
+    "data.records": _DATA_STAGE,
+    "data.seed": _DATA_STAGE,
+    "data.components": _DATA_STAGE,
+    "data.system_prompt": "written into each record by the data stage",
+    "data.split.train": "the data stage counts; the steps follow from the count",
+    "data.split.test": "judged after training",
+    "data.split.by": _DATA_STAGE,
+    "data.split.seed": _DATA_STAGE,
+    "data.filter": _DATA_STAGE,
+    "compute.device": "set in the environment of the training stage",
+    "compute.gpu": "compared with the machine before anything starts",
+    "compute.target": "where the stages run",
+    "evaluate": "read by eval/",
+    "reference": "read by the report",
+    "sweep": "each arm is a spec of its own",
+    "report": "read by the report",
+    "deepspeed": "laid over the strategy's file by converters/deepspeed.py",
+}
+"""Spec path (or a section, for everything in it) -> why Axolotl does not get it."""
+
+EXPLICIT: dict[str, Any] = {
+    "val_set_size": 0,  # the split is ours; Axolotl would take the last rows, whatever group they are of
+    "train_on_inputs": False,
+    "excess_length_strategy": "truncate",  # its default drops long records
+    "sample_packing": False,
+    "eval_sample_packing": False,
+    "pad_to_sequence_len": False,
+    "group_by_length": False,
+    "shuffle_merged_datasets": False,  # the trainer shuffles in every epoch; rows keep their place in the file
+    "dataset_exact_deduplication": False,  # the data stage has done it, and counted
+    "skip_prepare_dataset": False,
+    "streaming": False,
+    "dataset_prepared_path": "train/prepared",
+    "output_dir": "train/checkpoints",
+    "load_in_8bit": False,
+    "load_in_4bit": False,
+    "tf32": False,
+    "save_only_model": False,  # a checkpoint without the optimiser's state cannot be resumed
+    "auto_find_batch_size": False,
+    "lora_mlp_kernel": False,  # the four kernels switch themselves on with a LoRA adapter
+    "lora_qkv_kernel": False,
+    "lora_o_kernel": False,
+    "lora_embedding_kernel": False,
+    "include_tkps": False,
+    "include_tokens_per_second": False,
+    "use_wandb": False,
+    "use_mlflow": False,
+    "use_comet": False,
+    "use_trackio": False,
+    "use_otel_metrics": False,
+    "strict": True,  # a command line option may not create a key
+}
+"""Keys that are always written with these values, unless a rule writes another."""
+
+_BY_NAME: dict[str, dict[str, Any]] = {
+    "full": {},
+    "partial": {},
+    "lora": {"adapter": "lora"},
+    "dora": {"adapter": "lora", "peft_use_dora": True},
+    "qlora": {"adapter": "qlora", "load_in_4bit": True},
+}
+
+
+def to_axolotl(spec: Spec, numbers: Numbers) -> dict[str, Any]:
+    """Return the Axolotl config that trains `spec`.
+
+    Numbers that are not known yet (`None`) are not written; a config without `max_steps` is for
+    reading only.
+
+    Raises:
+        ConvertError: a module group matches nothing on this architecture.
+    """
+    base = TINY_MODEL if spec.model.base == TINY_RANDOM else spec.model.base
+    config: dict[str, Any] = {"base_model": base}
+    config |= {key: value for path, key in FIELDS if (value := value_at(spec, path)) is not None}
+    config |= {key: value for key, value in EXPLICIT.items() if key not in config}
+    config |= _data(spec, numbers)
+    config |= _method(spec)
+    config |= _length(spec, numbers)
+    config |= _optimisation(spec, numbers)
+    config |= _evaluation(spec, numbers)
+    config |= _strategy(spec)
+    config |= _trackers(spec)
+    config["plugins"] = [PLUGIN]
+    config[PLUGIN_KEY] = _plugin(spec, numbers)
+    return config | spec.axolotl
+
+
+def dump(config: dict[str, Any]) -> str:
+    r"""Return the config as text that YAML 1.1 reads back as the same values.
+
+    Axolotl reads with `yaml.safe_load`, for which a bare `2e-05` is text; `safe_dump` writes
+    `2.0e-05`.
+
+    >>> dump({"learning_rate": 2e-05, "eval_strategy": "no"})
+    "learning_rate: 2.0e-05\neval_strategy: 'no'\n"
+    """
+    import yaml
+
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+
+
+def value_at(spec: Spec, path: str) -> Any:
+    """Return the value at a dotted path; None where a section on the way is None or lacks the key."""
+    value: Any = spec
+    for part in path.split("."):
+        value = getattr(value, part, None)
+    return value
+
+
+def _data(spec: Spec, numbers: Numbers) -> dict[str, Any]:
+    """Return the data sets; each carries all its masking keys, for neither inherits from the other."""
+    keys: dict[str, Any] = {**template_keys(spec), "datasets": [_dataset(spec, TRAIN_DATA)]}
+    if _validates(spec, numbers):
+        keys["test_datasets"] = [_dataset(spec, VALIDATION_DATA)]
+    if enders := end_of_turn(spec):
+        keys["eot_tokens"] = list(enders)
+    records = max(numbers.train_records or 0, numbers.validation_records or 0)
+    return keys | {"dataset_num_proc": min(8, 1 + records // 5000)}
+
+
+def _dataset(spec: Spec, path: str) -> dict[str, Any]:
+    return {
+        "path": path,
+        "ds_type": "json",
+        "split": "train",  # the only split of a single file, whatever it is used for
+        "type": "chat_template",
+        **template_keys(spec),
+        "field_messages": "messages",
+        "message_property_mappings": {"role": "role", "content": "content"},
+        "roles_to_train": ["assistant"],
+        "train_on_eos": "turn",
+    }
+
+
+def _validates(spec: Spec, numbers: Numbers) -> bool:
+    """Return whether there are validation records; where they are not counted yet, whether asked for."""
+    if numbers.validation_records is not None:
+        return numbers.validation_records > 0
+    return spec.data.split.validation != 0
+
+
+def _method(spec: Spec) -> dict[str, Any]:
+    method = spec.method
+    keys = dict(_BY_NAME[method.name])
+    if isinstance(method, Partial):
+        return keys | {"unfrozen_parameters": unfrozen_parameters(spec)}
+    if not isinstance(method, LoraCommon):
+        return keys
+    keys["lora_target_modules"] = lora_modules(spec)
+    architecture = ARCHITECTURES.get(spec.model.architecture)
+    if architecture is not None:
+        keys["lora_fan_in_fan_out"] = architecture.conv1d
+    if names := fully_trained(spec):
+        keys["lora_modules_to_save"] = names
+        # Where the output layer is the embeddings, the trained copy must stay both.
+        keys["peft_ensure_weight_tying"] = architecture is not None and architecture.lm_head is None
+    return keys
+
+
+def _length(spec: Spec, numbers: Numbers) -> dict[str, Any]:
+    """Return the steps. The trainer obeys `max_steps`; `num_epochs` only says the same in epochs."""
+    epochs = spec.train.epochs
+    if epochs is None and numbers.steps is not None and numbers.steps_per_epoch is not None:
+        epochs = math.ceil(numbers.steps / numbers.steps_per_epoch)
+    keys = {"num_epochs": epochs, "max_steps": numbers.steps, "warmup_steps": numbers.warmup_steps}
+    return {key: value for key, value in keys.items() if value is not None}
+
+
+def _optimisation(spec: Spec, numbers: Numbers) -> dict[str, Any]:
+    train = spec.train
+    keys: dict[str, Any] = {
+        "lr_scheduler": train.schedule,
+        "micro_batch_size": numbers.micro,
+        "eval_batch_size": numbers.micro,
+        "gradient_accumulation_steps": numbers.accumulation,
+        "bf16": train.precision == "bf16",
+        "fp16": train.precision == "fp16",
+        "gradient_checkpointing": train.gradient_checkpointing,
+    }
+    if train.schedule == "constant" and (train.warmup_steps or train.warmup_ratio):
+        keys["lr_scheduler"] = "constant_with_warmup"  # plain `constant` leaves the warm-up out
+    if train.optimizer.startswith("adamw"):
+        keys |= {"adam_beta1": train.beta1, "adam_beta2": train.beta2, "adam_epsilon": train.epsilon}
+    if train.gradient_checkpointing:
+        # Axolotl sets true, which does not go with frozen weights, where nothing is said.
+        keys["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+    return keys
+
+
+def _evaluation(spec: Spec, numbers: Numbers) -> dict[str, Any]:
+    """Return the cadences, in whole steps; there is no evaluation at all unless one is written."""
+    keys: dict[str, Any] = {"save_strategy": "steps", "eval_strategy": "no"}
+    if numbers.save_every is not None:
+        keys["save_steps"] = numbers.save_every
+    if _validates(spec, numbers):
+        keys["eval_strategy"] = "steps"
+        if numbers.evaluate_every is not None:
+            keys["eval_steps"] = numbers.evaluate_every
+    best = spec.train.keep_best or spec.train.early_stopping is not None
+    keys["load_best_model_at_end"] = best
+    if best:
+        # `greater_is_better: false` is lost on the way; the name ends in "loss", from which the
+        # trainer draws the same conclusion.
+        keys |= {"metric_for_best_model": "eval_loss", "greater_is_better": False}
+    return keys
+
+
+def _strategy(spec: Spec) -> dict[str, Any]:
+    if spec.compute.strategy.startswith("zero"):
+        return {"deepspeed": DEEPSPEED}
+    ddp = spec.compute.strategy == "ddp"
+    return {"ddp": True, "ddp_find_unused_parameters": False} if ddp else {"ddp": False}
+
+
+def _trackers(spec: Spec) -> dict[str, Any]:
+    """Return what switches the trackers on that have keys; naming a project alone does so as well."""
+    tracking = spec.tracking
+    return {"use_mlflow": tracking.mlflow is not None, "use_wandb": tracking.wandb is not None}
+
+
+def _plugin(spec: Spec, numbers: Numbers) -> dict[str, Any]:
+    """Return the settings of our plugin: where it writes, and what it must prove."""
+    keys: dict[str, Any] = {
+        "events": "events.jsonl",
+        "metrics": "train/metrics.jsonl",
+        "proof": "train/proof.json",
+        "log_every": spec.train.log_every,
+        "method": _method_to_prove(spec),
+    }
+    if numbers.steps is not None:
+        keys["steps"] = numbers.steps
+    return keys
+
+
+def _method_to_prove(spec: Spec) -> dict[str, Any]:
+    """Return what is trained, in ordinary regular expressions over whole names."""
+    method = spec.method
+    keys: dict[str, Any] = {"name": method.name, "groups": group_regexes(spec)}
+    if isinstance(method, LoraCommon):
+        keys |= {"rank": method.rank, "pattern": lora_modules(spec), "train_fully": fully_trained(spec)}
+    if isinstance(method, Partial):
+        keys["parameters"] = [as_axolotl_reads(pattern) for pattern in unfrozen_parameters(spec)]
+    return keys
