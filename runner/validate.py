@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,29 +10,127 @@ from converters.foreign import FOREIGN, WHY
 from runner.spec.load import Fault, Loaded, load
 from runner.spec.messages import Vocabulary
 from runner.spec.model import Spec
-from runner.spec.problems import Problem, SpecError
+from runner.spec.nearest import nearest
+from runner.spec.problems import Problem, SpecError, UsageError, choices
+from runner.sweep import MAX_ARMS, arms, size
 
 VOCABULARY = Vocabulary(FOREIGN, WHY)
+SUFFIXES = (".yaml", ".yml")
 
 
 def load_spec(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> Loaded:
-    """Return the spec of `file`, checked in every way that needs no machine.
+    """Return the spec of `file`, checked in every way that needs no machine, with every arm of its sweep.
 
     Raises:
         SpecError: everything that is wrong.
     """
+    loaded = _load_one(file, sets, environ)
+    problems = list(_arm_problems(loaded, sets, environ))
+    if problems:
+        raise SpecError(problems)
+    return loaded
+
+
+def load_arm(file: Path, arm: str | None, sets: Sequence[str], environ: Mapping[str, str]) -> Loaded:
+    """Return the spec of `file`, or of one arm of its sweep.
+
+    Raises:
+        SpecError: everything that is wrong.
+        UsageError: the sweep has no arm of that name; names the nearest.
+    """
+    loaded = load_spec(file, sets, environ)
+    if arm is None:
+        return loaded
+    known = {item.name: item for item in arms(loaded.spec)}
+    if arm not in known:
+        near = nearest(arm, known)
+        allowed = choices(known) if known else f"{file} has no sweep"
+        raise UsageError(f"no arm {arm!r}; {allowed}" + (f"; nearest: {near}" if near else ""))
+    return _load_one(file, [*sets, *known[arm].sets], environ)
+
+
+def _load_one(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     return load(file, sets=sets, environ=environ, vocabulary=VOCABULARY, checks=(_engine_keys,))
 
 
+def _arm_problems(loaded: Loaded, sets: Sequence[str], environ: Mapping[str, str]) -> Iterable[Problem]:
+    """Yield what is wrong with each arm of the sweep, at the place of the sweep."""
+    if loaded.spec.sweep is None:
+        return
+    mark = loaded.tree.mark(("sweep",))
+    count = size(loaded.spec.sweep)
+    if not 0 < count <= MAX_ARMS:
+        message = f"the sweep has {count:,} arms; at least 1 and at most {MAX_ARMS} are allowed"
+        yield Problem(mark.file, mark.line, mark.column, "sweep", "sweep", message)
+        return
+    for arm in arms(loaded.spec):
+        try:
+            _load_one(loaded.file, [*sets, *arm.sets], environ)
+        except SpecError as error:
+            for problem in error.problems:
+                message = f"arm {arm.name!r}: {problem.path}: {problem.message}"
+                yield Problem(mark.file, mark.line, mark.column, "sweep", problem.code, message, problem.hint)
+
+
 def problems_in(files: Iterable[Path], sets: Sequence[str], environ: Mapping[str, str]) -> list[Problem]:
-    """Return the problems of all files, in their order."""
-    found: list[Problem] = []
+    """Return the problems of all files, in their order; what several of them extend is reported once."""
+    found: dict[Problem, None] = {}
     for file in files:
         try:
             load_spec(file, sets, environ)
         except SpecError as error:
-            found.extend(error.problems)
-    return found
+            found.update(dict.fromkeys(error.problems))
+    return list(found)
+
+
+def find_specs(paths: Iterable[Path]) -> list[Path]:
+    """Return the spec files that `paths` name: files as they are, folders with all specs below them.
+
+    In a folder, specs are the `*.yaml` and `*.yml` files at any depth. Hidden files and folders are
+    passed over, and so are files whose name starts with `_`: these are parts for `extends`.
+
+    Raises:
+        UsageError: a path does not exist (names the nearest one that does), or a folder holds no spec.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            specs = sorted(_below(path))
+            if not specs:
+                raise UsageError(
+                    f"no spec in {path}\n  a spec is a file *.yaml or *.yml; hidden files and files whose name "
+                    "starts with _ (parts for `extends`) are passed over"
+                )
+            found.update(dict.fromkeys(specs))
+        elif path.exists():
+            found[path] = None
+        else:
+            raise UsageError(_missing(path))
+    return list(found)
+
+
+def _below(folder: Path) -> Iterable[Path]:
+    for here, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if name.endswith(SUFFIXES) and not name.startswith((".", "_")):
+                yield Path(here, name)
+
+
+def _missing(path: Path) -> str:
+    """Return what to say of a path that does not exist, with the nearest one that does."""
+    gone = path  # the first part of the path that is missing
+    while gone.parent != gone and not gone.parent.is_dir():
+        gone = gone.parent
+    names = sorted(item.name for item in gone.parent.iterdir() if not item.name.startswith("."))
+    near = nearest(gone.name, names)
+    if near is None:  # `specs/medquad` for `specs/medquad.yaml`
+        near = next((name for name in names if Path(name).stem == gone.name), None)
+    message = f"no file or folder {path}"
+    if near is None:
+        return message if gone == path else f"{message}\n  {gone} does not exist"
+    whole = gone.parent / near / path.relative_to(gone)
+    return f"{message}\n  nearest: {whole if whole.exists() else gone.parent / near}"
 
 
 def _engine_keys(spec: Spec) -> Iterable[Fault]:

@@ -1,0 +1,187 @@
+"""The backend for language models: Axolotl trains, our own stages do the rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from converters.axolotl import dump, to_axolotl
+from converters.deepspeed import to_deepspeed
+
+from converters.numbers import Numbers
+from runner.rehearse import AT_MOST
+from runner.spec.environment import has_placeholder
+from runner.spec.model import TINY_RANDOM, Full, Partial, Spec
+from runner.stage import PlannedFile, Stage
+
+CONFIG = "config/axolotl.yaml"
+DEEPSPEED = "config/deepspeed.json"
+MODEL_FOLDER = "model"
+"""Where a tiny random model is built, in the run directory."""
+DATA_CACHE = "../../.cache/data"
+"""From a run directory to the cache that all runs of a runs folder share."""
+
+
+def files(spec: Spec, numbers: Numbers) -> tuple[PlannedFile, ...]:
+    """Return `config/axolotl.yaml` and, with a zero strategy, `config/deepspeed.json`."""
+    result = [PlannedFile(CONFIG, dump(to_axolotl(spec, numbers)))]
+    deepspeed = to_deepspeed(spec, numbers)
+    if deepspeed is not None:
+        result.append(PlannedFile(DEEPSPEED, json.dumps(deepspeed, indent=2) + "\n"))
+    return tuple(result)
+
+
+def config_of(planned: tuple[PlannedFile, ...]) -> Mapping[str, Any]:
+    """Return the Axolotl config out of the planned files."""
+    text = next(file.text for file in planned if file.path == CONFIG)
+    config: dict[str, Any] = yaml.safe_load(text)
+    return config
+
+
+def stages(spec: Spec, numbers: Numbers, *, rehearsal: bool) -> tuple[Stage, ...]:
+    """Return the processes of a run: data, a tiny model where asked for, evaluations, training, report."""
+    tiny = spec.model.base == TINY_RANDOM
+    result = [_data(spec, rehearsal=rehearsal, tiny=tiny)]
+    if tiny:
+        result.append(_tiny_model(spec))
+    if spec.evaluate:
+        result.append(_evaluation(spec, "baseline", adapter=spec.model.adapter))
+    result.append(_train(spec, numbers, tiny=tiny))
+    if spec.evaluate:
+        result.append(_evaluation(spec, "evaluate", adapter=None))
+    result.append(_report(spec, rehearsal=rehearsal))
+    environment = _environment(spec)
+    return tuple(
+        Stage(s.name, s.module, s.reads, s.writes, s.settings, {**environment, **s.environment})
+        for s in result
+    )
+
+
+def _environment(spec: Spec) -> dict[str, str]:
+    """Return what every stage's process gets: no telemetry, no tracker and no hub that was not asked for."""
+    names = [spec.model.base, spec.model.tokenizer, spec.model.adapter, getattr(spec.data, "id", None)]
+    names.extend(getattr(part, "id", None) for part in getattr(spec.data, "components", ()))
+    wanted = {name for name in names if name is not None and name != TINY_RANDOM}
+    hub = any(not name.startswith("/") or has_placeholder(name) for name in wanted)
+    environment = {} if hub else {"HF_HUB_OFFLINE": "1"}
+    wandb = spec.tracking.wandb
+    environment["WANDB_MODE"] = wandb.mode if wandb else "disabled"
+    if spec.compute.device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    return environment
+
+
+def _data(spec: Spec, *, rehearsal: bool, tiny: bool) -> Stage:
+    tokens = {
+        "tokenizer": spec.model.tokenizer or spec.model.base,
+        "template": spec.data.template,
+        "context": spec.model.context,
+    }
+    return Stage(
+        "data",
+        "runner.stages.data",
+        reads=(),
+        writes=("data/train.jsonl", "data/validation.jsonl", "data/test.jsonl", "data/manifest.json"),
+        settings={
+            "data": spec.data.model_dump(mode="json"),
+            "at_most": dict(AT_MOST) if rehearsal else None,
+            "cache": DATA_CACHE,
+            "tokens": None if tiny else tokens,
+        },
+    )
+
+
+def _tiny_model(spec: Spec) -> Stage:
+    method = spec.method
+    patterns: tuple[str, ...] = ()
+    if isinstance(method, Partial):
+        patterns = method.parameters
+    elif not isinstance(method, Full) and method.modules is not None:
+        patterns = (method.modules,)
+    return Stage(
+        "tiny_model",
+        "runner.stages.tiny_model",
+        reads=("data/train.jsonl", "data/validation.jsonl", "data/test.jsonl"),
+        writes=(MODEL_FOLDER, "data/tokens.json"),
+        settings={
+            "architecture": spec.model.architecture,
+            "tokenizer": spec.model.tokenizer,
+            "context": spec.model.context,
+            "template": spec.data.template,
+            "seed": spec.train.seed,
+            "patterns": list(patterns),
+        },
+    )
+
+
+def _evaluation(spec: Spec, name: str, *, adapter: str | None) -> Stage:
+    trained = name == "evaluate"
+    tiny = spec.model.base == TINY_RANDOM
+    base = MODEL_FOLDER if tiny else spec.model.base
+    full = isinstance(spec.method, (Full, Partial))
+    reads = ("data/test.jsonl", "data/validation.jsonl", *((MODEL_FOLDER,) if tiny else ()))
+    return Stage(
+        name,
+        "runner.stages.evaluate",
+        reads=(*reads, "train/final") if trained else reads,
+        writes=(f"eval/{'tuned' if trained else 'baseline'}.json",),
+        settings={
+            "model": "train/final" if trained and full else base,
+            "revision": None if trained and full else spec.model.revision,
+            "adapter": "train/final" if trained and not full else adapter,
+            "tokenizer": None if trained and full else spec.model.tokenizer if not tiny else None,
+            "template": spec.data.template,
+            "context": spec.model.context,
+            "tasks": [task.model_dump(mode="json") for task in spec.evaluate],
+            "device": spec.compute.device,
+            "precision": spec.train.precision,
+            "attention": spec.model.attention,
+            "out": f"eval/{'tuned' if trained else 'baseline'}.json",
+            "trust_remote_code": spec.model.trust_remote_code,
+        },
+    )
+
+
+def _train(spec: Spec, numbers: Numbers, *, tiny: bool) -> Stage:
+    zero = spec.compute.strategy.startswith("zero")
+    reads = [CONFIG, "data/train.jsonl"]
+    reads += [DEEPSPEED] if zero else []
+    reads += [MODEL_FOLDER] if tiny else []
+    reads += ["data/validation.jsonl"] if spec.data.split.validation != 0 else []
+    return Stage(
+        "train",
+        "runner.stages.train",
+        reads=tuple(reads),
+        writes=("train/final", "train/proof.json", "train/metrics.jsonl"),
+        settings={
+            "config": CONFIG,
+            "expect": {
+                "steps": numbers.steps,
+                "rows": numbers.rows,
+                "world_size": numbers.world_size,
+                "distributed": "deepspeed" if zero else spec.compute.strategy,
+                "early_stopping": spec.train.early_stopping is not None,
+            },
+            "device": spec.compute.device,
+            "adapter": not isinstance(spec.method, (Full, Partial)),
+        },
+    )
+
+
+def _report(spec: Spec, *, rehearsal: bool) -> Stage:
+    evaluated = ("eval/baseline.json", "eval/tuned.json") if spec.evaluate else ()
+    return Stage(
+        "report",
+        "runner.stages.report",
+        reads=("data/manifest.json", "train/proof.json", "train/metrics.jsonl", *evaluated),
+        writes=("report/README.md", "report/results.json"),
+        settings={
+            "title": spec.report.title or spec.name,
+            "summary": spec.summary,
+            "notes": spec.report.notes,
+            "rehearsal": rehearsal,
+            "reference": spec.reference.model_dump(mode="json") if spec.reference else None,
+        },
+    )

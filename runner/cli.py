@@ -1,0 +1,232 @@
+"""The command line: parse, call, print, return a code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner import __version__
+from runner.spec.problems import Problem, RunnerError, SpecError, UsageError
+
+SETS = click.option("--set", "sets", multiple=True, metavar="A.B=VALUE", help="Change a value of the spec.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+SPEC = click.argument("spec", type=click.Path(path_type=Path))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="runner")
+def cli() -> None:
+    """One YAML spec per fine-tuning experiment: checked, planned, launched and judged.
+
+    Exit codes: 0 done, 1 a stage failed, 2 spec or command line wrong, 3 the machine lacks
+    something, 130 interrupted.
+    """
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@SETS
+@AS_JSON
+@click.option("--sarif", is_flag=True, help="Print SARIF 2.1.0, for code scanning.")
+def validate(paths: tuple[Path, ...], sets: tuple[str, ...], as_json: bool, sarif: bool) -> int:
+    """Check spec files, or all specs below folders, and print every problem at once."""
+    from runner.spec import output
+    from runner.validate import find_specs, problems_in
+
+    files = find_specs(paths)
+    problems = problems_in(files, sets, os.environ)
+    if sarif:
+        click.echo(json.dumps(output.as_sarif(problems), indent=2, ensure_ascii=False))
+    elif as_json:
+        click.echo(json.dumps(output.as_json(problems, files), indent=2, ensure_ascii=False))
+    else:
+        click.echo(output.as_text(problems, files))
+    return SpecError.exit_code if problems else 0
+
+
+@cli.command()
+@SPEC
+@SETS
+@AS_JSON
+@click.option(
+    "--rehearse", is_flag=True, help="Plan the rehearsal: tiny, on the CPU, the same way otherwise."
+)
+@click.option("--arm", help="One arm of the spec's sweep.")
+def plan(spec: Path, sets: tuple[str, ...], as_json: bool, rehearse: bool, arm: str | None) -> int:
+    """Print what `launch` would do, and do none of it."""
+    from runner.plan import make_plan, plan_to_json
+    from runner.probe import probe_machine
+    from runner.show import plan_text
+    from runner.sweep import arms
+    from runner.validate import load_arm
+
+    loaded = load_arm(spec, arm, sets, os.environ)
+    made = make_plan(loaded.spec, probe_machine(), rehearse=rehearse)
+    listed = () if arm else arms(loaded.spec)
+    if as_json:
+        value = plan_to_json(made)
+        value["arms"] = [{"name": item.name, "sets": list(item.sets)} for item in listed]
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        return 0
+    click.echo(plan_text(made))
+    if listed:
+        click.echo("\narms of the sweep (plan or launch one with --arm NAME)")
+        for item in listed:
+            click.echo(f"  {item.name}: {', '.join(item.sets)}")
+    return 0
+
+
+@cli.command()
+@SPEC
+@SETS
+@AS_JSON
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write to."
+)
+@click.option("--rehearse", is_flag=True, help="The files of the rehearsal.")
+@click.option("--arm", help="One arm of the spec's sweep.")
+def convert(
+    spec: Path, sets: tuple[str, ...], as_json: bool, out: Path, rehearse: bool, arm: str | None
+) -> int:
+    """Write the engine's own files: an Axolotl config, and a DeepSpeed one where the spec asks for it.
+
+    Their paths are relative to the folder that training starts in.
+    """
+    from runner.files import write_text
+    from runner.plan import make_plan
+    from runner.probe import probe_machine
+    from runner.validate import load_arm
+
+    made = make_plan(load_arm(spec, arm, sets, os.environ).spec, probe_machine(), rehearse=rehearse)
+    written = [out / file.path for file in made.files]
+    for path, file in zip(written, made.files, strict=True):
+        write_text(path, file.text)
+    names = [str(path) for path in written]
+    click.echo(json.dumps({"files": names}, indent=2) if as_json else "\n".join(names))
+    return 0
+
+
+@cli.command()
+@click.argument("spec", required=False, type=click.Path(path_type=Path))
+@SETS
+@AS_JSON
+@click.option(
+    "--rehearse", is_flag=True, help="Prove the whole way tiny, on the CPU, without the model's weights."
+)
+@click.option("--arm", help="One arm of the spec's sweep.")
+@click.option("--runs", default="runs", type=click.Path(path_type=Path), help="Folder of run directories.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run directory.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def launch(
+    spec: Path | None,
+    sets: tuple[str, ...],
+    as_json: bool,
+    rehearse: bool,
+    arm: str | None,
+    runs: Path,
+    resume: Path | None,
+    quiet: bool,
+) -> int:
+    """Do it: data, baseline, training, evaluation, report. The last line is the run directory."""
+    from runner import launching
+
+    if resume is not None:
+        if spec is not None or sets or rehearse or arm:
+            raise UsageError(
+                "--resume goes on with a run as it was planned; it takes no spec, --set, --arm or --rehearse"
+            )
+        prepared = launching.resumed(resume)
+    elif spec is None:
+        raise UsageError("give a spec, or --resume RUN")
+    else:
+        prepared = launching.prepared(
+            spec, arm, sets, runs, os.environ, rehearse=rehearse, now=datetime.now(UTC)
+        )
+    finished = launching.run(prepared, os.environ, quiet=quiet, say=_say)
+    click.echo(json.dumps(finished.summary, indent=2, ensure_ascii=False) if as_json else finished.text)
+    return finished.exit_code
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@AS_JSON
+def status(run: Path, as_json: bool) -> int:
+    """Print the state of a run: pending, running, done, failed, interrupted."""
+    from runner.launching import state_of
+
+    value = state_of(run)
+    click.echo(json.dumps(value, indent=2) if as_json else f"{value['state']}  {value['reason']}".rstrip())
+    return 0
+
+
+@cli.command()
+@click.argument("word")
+@AS_JSON
+def explain(word: str, as_json: bool) -> int:
+    """Say what a rule (R012), a code (unknown-key) or a key (train.batch.micro, lora_alpha) means."""
+    from runner.explain import explain as explanation
+
+    text = explanation(word)
+    click.echo(json.dumps({"word": word, "text": text}, ensure_ascii=False) if as_json else text)
+    return 0
+
+
+@cli.command()
+@click.option("--kind", default="llm", help="Kind of spec.")
+def schema(kind: str) -> int:
+    """Print the JSON Schema of a kind of spec, for editors and other validators."""
+    from runner.docs import schema_text
+    from runner.spec.model import KINDS
+    from runner.spec.nearest import nearest
+    from runner.spec.problems import choices
+
+    if kind not in KINDS:
+        near = nearest(kind, KINDS)
+        raise UsageError(f"unknown kind {kind!r}; {choices(KINDS)}" + (f"; nearest: {near}" if near else ""))
+    click.echo(schema_text(kind), nl=False)
+    return 0
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code: Any = cli.main(words, prog_name="runner", standalone_mode=False)
+    except RunnerError as error:
+        _report_error(error, words)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = UsageError.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _report_error(error: RunnerError, words: Sequence[str]) -> None:
+    """Print an error: as JSON on stdout where that was asked for, as text on stderr otherwise."""
+    if "--json" in words:
+        problems: tuple[Problem, ...] = error.problems if isinstance(error, SpecError) else ()
+        value = {"error": str(error), "exit_code": error.exit_code, "problems": [vars(p) for p in problems]}
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        prefix = "" if isinstance(error, SpecError) else "runner: "
+        click.echo(prefix + str(error), err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""Plan -> finished run directory. The only module that changes the world.
+
+Stages run one after another, each a process with its own log. What a stage was made from is stored
+with its success, so that a later `--resume` runs only what is missing or has changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from converters.numbers import Counts
+from runner import __version__
+from runner.environment import environment_of
+from runner.events import EventWriter
+from runner.files import canonical_sha256, read_json, tree_sha256, write_json, write_text
+from runner.plan import Plan, complete, plan_to_json
+from runner.progress import Progress
+from runner.run_dir import RunDir
+from runner.spec.problems import RunnerError, StageError
+from runner.stage import Stage
+from runner.targets import local
+
+POLL_S = 0.1
+LOG_TAIL = 25
+"""Lines of a failed stage's log that are shown."""
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    state: str
+    exit_code: int
+    reason: str
+
+
+class Interrupts:
+    """Counts requests to stop: Ctrl-C, SIGTERM, or the terminal going away."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def _add(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+
+    @contextmanager
+    def watched(self) -> Any:
+        """Take the signals for as long as the block runs, then give them back."""
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, self._add) for number in numbers}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def execute(
+    plan: Plan,
+    run: RunDir,
+    progress: Progress,
+    *,
+    environ: Mapping[str, str],
+    say: Callable[[str], None],
+    resumed: bool = False,
+) -> Outcome:
+    """Run what is left of a plan in its run directory, and return how it ended.
+
+    Args:
+        plan: the plan, stored in the directory already or not.
+        run: the run directory.
+        progress: told every event of the stream.
+        environ: the environment that stages inherit.
+        say: takes a line for the person at the terminal.
+        resumed: whether the run was begun earlier.
+
+    Raises:
+        MachineError: another process runs this directory, or it cannot be written to.
+    """
+    with run.lock() as lock, Interrupts().watched() as interrupts:
+        return _Execution(plan, run, progress, dict(environ), say, lock, interrupts).run_all(resumed=resumed)
+
+
+class _Execution:
+    """One execution of one plan: the state that its steps share."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        run: RunDir,
+        progress: Progress,
+        environ: Mapping[str, str],
+        say: Callable[[str], None],
+        lock: int,
+        interrupts: Interrupts,
+    ) -> None:
+        self.plan, self.run, self.progress = plan, run, progress
+        self.environ, self.say, self.lock, self.interrupts = environ, say, lock, interrupts
+        self.events = EventWriter(run.events, "run")
+        self.read_to = run.events.stat().st_size if run.events.exists() else 0
+        self.done: dict[str, Any] = dict(run.read_status().get("stages", {}))
+
+    def run_all(self, *, resumed: bool) -> Outcome:
+        began = time.monotonic()
+        self._store_plan()
+        if not resumed:
+            write_json(self.run.path / "environment.json", environment_of(Path.cwd()))
+        self._status("running", "")
+        self.events.write("run_started", run=self.run.path.name, pid=os.getpid(), resumed=resumed)
+        outcome = Outcome("done", 0, "")
+        try:
+            names = [stage.name for stage in self.plan.stages]
+            for name in names:
+                stage = next(item for item in self.plan.stages if item.name == name)
+                outcome = self._stage(stage)
+                if outcome.state != "done":
+                    break
+                if name == "data":
+                    self._count_records()
+        except StageError as error:
+            outcome = Outcome("failed", error.exit_code, str(error))
+        self.events.write(
+            "run_finished", state=outcome.state, seconds=time.monotonic() - began, reason=outcome.reason
+        )
+        self._drain()
+        self._status(outcome.state, outcome.reason)
+        return outcome
+
+    def _store_plan(self) -> None:
+        write_json(self.run.plan, plan_to_json(self.plan))
+        for file in self.plan.files:
+            write_text(self.run.path / file.path, file.text)
+
+    def _count_records(self) -> None:
+        """Compare the records with the plan's, or complete the plan with them."""
+        manifest = read_json(self.run.path / "data" / "manifest.json")
+        found = Counts(
+            **{name: manifest["splits"][name]["records"] for name in ("train", "validation", "test")}
+        )
+        if self.plan.counts is None:
+            self.plan = complete(self.plan, found)
+            self._store_plan()
+        elif self.plan.counts != found:
+            raise StageError(f"the data stage wrote {found}; the plan says {self.plan.counts}")
+
+    def _stage(self, stage: Stage) -> Outcome:
+        settings = self.run.path / "config" / f"{stage.name}.json"
+        write_json(settings, dict(stage.settings))
+        key = self._key(stage)
+        events = EventWriter(self.run.events, stage.name)
+        if self._holds(stage, key):
+            events.write(
+                "stage_skipped", reason="its inputs, settings and version are those of its last success"
+            )
+            self._drain()
+            return Outcome("done", 0, "")
+        self.done.pop(stage.name, None)
+        began = time.monotonic()
+        log = self.run.log(stage.name)
+        process = local.start(stage, self.run.path, log, self.environ, self.lock)
+        events.write("stage_started", pid=process.pid)
+        self._status("running", "", stage=stage.name, stage_pid=process.pid)
+        code = self._wait(process)
+        outcome = self._judge(stage, code)
+        seconds = time.monotonic() - began
+        if outcome.state == "done":
+            self.done[stage.name] = {"key": key, "seconds": round(seconds, 3)}
+        events.write("stage_finished", state=outcome.state, seconds=seconds, exit_code=code)
+        self._drain()
+        self._status("running", "")
+        return outcome
+
+    def _wait(self, process: local.StageProcess) -> int:
+        """Wait for a stage, passing on requests to stop; a second one ends it at once."""
+        heard = 0
+        while (code := process.poll()) is None:
+            if self.interrupts.count > heard:
+                heard = self.interrupts.count
+                if heard == 1:
+                    self.say("stopping: the stage saves what it has; once more to end it at once")
+                    process.ask_to_stop()
+                else:
+                    process.kill()
+            process.wait(POLL_S)
+            self._drain()
+        return code
+
+    def _judge(self, stage: Stage, code: int) -> Outcome:
+        if self.interrupts.count or code == INTERRUPTED:
+            if code == 0:
+                return self._written(stage)
+            return Outcome("interrupted", INTERRUPTED, f"stopped in the {stage.name} stage")
+        if code == 0:
+            return self._written(stage)
+        ended = (
+            f"was ended by signal {-code} ({signal.Signals(-code).name})"
+            if code < 0
+            else f"failed with {code}"
+        )
+        reason = f"the {stage.name} stage {ended}; its log: {self.run.log(stage.name)}\n{self._tail(stage)}"
+        return Outcome("failed", code if code in (2, 3) else 1, reason)
+
+    def _written(self, stage: Stage) -> Outcome:
+        missing = [path for path in stage.writes if not (self.run.path / path).exists()]
+        if missing:
+            return Outcome(
+                "failed", 1, f"the {stage.name} stage ended well but did not write {', '.join(missing)}"
+            )
+        return Outcome("done", 0, "")
+
+    def _tail(self, stage: Stage) -> str:
+        lines = self.run.log(stage.name).read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(f"  | {line}" for line in lines[-LOG_TAIL:])
+
+    def _key(self, stage: Stage) -> str:
+        """Return a hash of all that the stage's result depends on."""
+        reads = {path: tree_sha256(self.run.path / path) for path in stage.reads}
+        made_from = {
+            "module": stage.module,
+            "settings": stage.settings,
+            "reads": reads,
+            "version": __version__,
+        }
+        return canonical_sha256(made_from)
+
+    def _holds(self, stage: Stage, key: str) -> bool:
+        written = all((self.run.path / path).exists() for path in stage.writes)
+        return written and self.done.get(stage.name, {}).get("key") == key
+
+    def _status(self, state: str, reason: str, **more: Any) -> None:
+        try:
+            self.run.write_status(
+                {"state": state, "pid": os.getpid(), "reason": reason, "stages": self.done, **more}
+            )
+        except RunnerError as error:
+            self.say(str(error))
+            if state == "running":
+                raise
+
+    def _drain(self) -> None:
+        """Tell the progress display what is new in the event stream."""
+        if not self.run.events.exists():
+            return
+        with self.run.events.open("rb") as file:
+            file.seek(self.read_to)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self.read_to += len(whole)
+        for line in whole.splitlines():
+            self.progress.event(json.loads(line))

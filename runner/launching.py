@@ -1,0 +1,222 @@
+"""The edge around `execute`: what is checked before a run exists, how it is made, how it is told.
+
+Nothing is started, and no run directory made, while anything is known to be wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from runner.execute import Outcome, execute
+from runner.files import read_json, write_text
+from runner.plan import Plan, make_plan, plan_from_json, plan_to_json
+from runner.probe import probe_machine
+from runner.progress import progress_for
+from runner.run_dir import RunDir, create, find
+from runner.show import results_text
+from runner.spec.environment import expand
+from runner.spec.load import Loaded
+from runner.spec.model import MedquadSource, MessagesSource, MixtureData, Spec
+from runner.spec.problems import MachineError, Problem, SpecError, UsageError
+from runner.spec.resolved import resolved_text
+from runner.spec.yaml_text import Path as SpecPath
+from runner.spec.yaml_text import dotted
+from runner.sweep import arms
+from runner.validate import load_arm
+
+NEEDED = {"axolotl": "train", "torch": "train", "transformers": "train"}
+"""Package -> the extra that brings it."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run directory with its plan, ready to be executed."""
+
+    plan: Plan
+    run: RunDir
+    resumed: bool
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a launch ended, as it is printed."""
+
+    exit_code: int
+    text: str
+    summary: dict[str, Any]
+
+
+def prepared(
+    file: Path,
+    arm: str | None,
+    sets: Sequence[str],
+    runs: Path,
+    environ: Mapping[str, str],
+    *,
+    rehearse: bool,
+    now: datetime,
+) -> Prepared:
+    """Check a spec and this machine, and make the run directory.
+
+    Raises:
+        SpecError: the spec is wrong, or names a local file that is not there.
+        MachineError: a package or a GPU is missing, or the runs folder cannot be written to.
+    """
+    loaded = load_arm(file, arm, sets, environ)
+    if arm is None and loaded.spec.sweep is not None:
+        names = ", ".join(item.name for item in arms(loaded.spec))
+        raise UsageError(f"{file} is a sweep; launch one of its arms with --arm NAME\n  arms: {names}")
+    missing = list(missing_files(loaded, environ, rehearse=rehearse))
+    if missing:
+        raise SpecError(missing)
+    plan = make_plan(loaded.spec, probe_machine(), rehearse=rehearse)
+    lacking = [*plan.lacks, *_missing_packages()]
+    if lacking:
+        listed = "\n".join(f"  {item}" for item in lacking)
+        raise MachineError(f"this machine lacks something; nothing was started\n{listed}")
+    run = create(runs, plan.name, plan_to_json(plan), now)
+    write_text(run.path / "spec.yaml", loaded.text)
+    write_text(run.path / "resolved.yaml", resolved_text(loaded))
+    return Prepared(plan, run, resumed=False)
+
+
+def resumed(path: Path) -> Prepared:
+    """Return a run that was begun earlier.
+
+    Raises:
+        UsageError: there is no run at `path`.
+    """
+    run = find(path)
+    return Prepared(plan_from_json(read_json(run.plan)), run, resumed=True)
+
+
+def run(
+    prepared: Prepared, environ: Mapping[str, str], *, quiet: bool, say: Callable[[str], None]
+) -> Finished:
+    """Execute a prepared run and return how it ended."""
+    say(f"{'resuming' if prepared.resumed else 'run'} {_shown(prepared.run.path)}")
+    progress = progress_for(quiet=quiet)
+    try:
+        outcome = execute(
+            prepared.plan, prepared.run, progress, environ=environ, say=say, resumed=prepared.resumed
+        )
+    finally:
+        progress.close()
+    if outcome.state == "failed":
+        say(f"runner: {outcome.reason}")
+    if outcome.state == "interrupted":
+        say(f"interrupted; go on with: runner launch --resume {_shown(prepared.run.path)}")
+    return _finished(prepared.run, outcome)
+
+
+def _finished(run: RunDir, outcome: Outcome) -> Finished:
+    results_file = run.path / "report" / "results.json"
+    results = read_json(results_file) if outcome.state == "done" else None
+    summary = {
+        "run": str(run.path),
+        "state": outcome.state,
+        "reason": outcome.reason,
+        "exit_code": outcome.exit_code,
+        "results": results,
+    }
+    lines = []
+    if results is not None:
+        lines += [results_text(results), "", f"report: {_shown(run.path / 'report' / 'README.md')}"]
+    return Finished(outcome.exit_code, "\n".join([*lines, _shown(run.path)]), summary)
+
+
+def state_of(path: Path) -> dict[str, Any]:
+    """Return the state of a run; one that says `running` while nobody holds its lock was cut off."""
+    run = find(path)
+    status = run.read_status()
+    state, reason = status["state"], status.get("reason", "")
+    if state == "running" and not _is_held(run):
+        state, reason = "interrupted", "its process is gone; go on with launch --resume"
+    return {
+        "run": str(run.path),
+        "state": state,
+        "reason": reason,
+        "stages": sorted(status.get("stages", {})),
+    }
+
+
+def _is_held(run: RunDir) -> bool:
+    try:
+        with run.lock():
+            return False
+    except MachineError:
+        return True
+
+
+def _missing_packages() -> list[str]:
+    extras = sorted({extra for package, extra in NEEDED.items() if find_spec(package) is None})
+    return [f"packages of the extra {extra!r}: pip install 'runner[{extra}]'" for extra in extras]
+
+
+def missing_files(loaded: Loaded, environ: Mapping[str, str], *, rehearse: bool) -> Sequence[Problem]:
+    """Return a problem for each local file or folder that the spec names and that is not there.
+
+    A rehearsal reads neither the weights nor an adapter, so these may be missing.
+    """
+    problems = []
+    for path, given in _local_files(loaded.spec, rehearse=rehearse):
+        real = Path(expand(given, environ))
+        if real.exists():
+            continue
+        mark = loaded.tree.mark(path)
+        beside = [item.name for item in real.parent.iterdir()] if real.parent.is_dir() else []
+        hint = _hint(given, path, real, beside)
+        problems.append(
+            Problem(
+                mark.file, mark.line, mark.column, dotted(path), "missing-file", f"nothing at {real}", hint
+            )
+        )
+    return problems
+
+
+def _hint(given: str, path: SpecPath, real: Path, beside: Sequence[str]) -> str:
+    from runner.spec.nearest import nearest
+
+    near = nearest(real.name, beside)
+    if near:
+        return f"nearest: {real.parent / near}"
+    variable = given[len("${env:") :].split(":-")[0].rstrip("}") if given.startswith("${env:") else ""
+    also = f" or {variable}" if variable else ""
+    return f"set {dotted(path)}{also}, for example --set {dotted(path)}=FOLDER"
+
+
+def _local_files(spec: Spec, *, rehearse: bool) -> list[tuple[SpecPath, str]]:
+    sources: list[tuple[SpecPath, Any]] = [(("data",), spec.data)]
+    if isinstance(spec.data, MixtureData):
+        sources = [(("data", "components", n), part) for n, part in enumerate(spec.data.components)]
+    found: list[tuple[SpecPath, str | None]] = []
+    for path, source in sources:
+        if isinstance(source, MedquadSource):
+            found.append(((*path, "root"), source.root))
+        elif isinstance(source, MessagesSource):
+            found.append(((*path, "path"), source.path))
+        else:
+            found.append(((*path, "id"), _if_local(getattr(source, "id", None))))
+    found.append((("model", "tokenizer"), _if_local(spec.model.tokenizer)))
+    if not rehearse:
+        found += [
+            (("model", "base"), _if_local(spec.model.base)),
+            (("model", "adapter"), _if_local(spec.model.adapter)),
+        ]
+    return [(path, text) for path, text in found if text is not None]
+
+
+def _if_local(name: str | None) -> str | None:
+    return name if name is not None and name.startswith("/") else None
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

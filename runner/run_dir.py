@@ -1,0 +1,121 @@
+"""A run directory: its layout, its state, and the lock that only living processes hold."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from runner.files import canonical_sha256, read_json, write_json
+from runner.spec.problems import MachineError, UsageError
+
+State = Literal["pending", "running", "done", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The folder of one run."""
+
+    path: Path
+
+    @property
+    def plan(self) -> Path:
+        """The stored plan."""
+        return self.path / "plan.json"
+
+    @property
+    def status(self) -> Path:
+        """State, current stage, and what each finished stage was made from."""
+        return self.path / "status.json"
+
+    @property
+    def events(self) -> Path:
+        """The event stream."""
+        return self.path / "events.jsonl"
+
+    def log(self, stage: str) -> Path:
+        """The output of a stage."""
+        return self.path / "logs" / f"{stage}.log"
+
+    def read_status(self) -> dict[str, Any]:
+        """Return the stored state; a run that was never started is pending."""
+        if not self.status.exists():
+            return {"state": "pending", "stages": {}}
+        status: dict[str, Any] = read_json(self.status)
+        return status
+
+    def write_status(self, status: Mapping[str, Any]) -> None:
+        """Store the state, with the time."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(self.status, {**status, "updated": now})
+
+    @contextmanager
+    def lock(self) -> Iterator[int]:
+        """Hold the run for this process and for those that inherit the file descriptor it yields.
+
+        The lock is the kernel's (`flock`): it is gone with the last process that holds it, however
+        that process ends. A trainer that outlives its launcher still holds it.
+
+        Raises:
+            MachineError: another process holds it; names the process and its machine.
+        """
+        path = self.path / ".lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise MachineError(f"cannot write {path}: {error.strerror}") from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+                raise MachineError(
+                    f"{self.path} is being run by {holder}; nothing was started\n"
+                    "  wait for it, or stop it with Ctrl-C there"
+                ) from error
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def create(runs: Path, name: str, plan: Mapping[str, Any], now: datetime) -> RunDir:
+    """Make a new run directory `runs/<name>/<utc time>-<8 hex of the plan>`.
+
+    Raises:
+        MachineError: the runs folder cannot be written to; names it.
+    """
+    label = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{canonical_sha256(plan)[:8]}"
+    for attempt in range(100):
+        path = runs / name / (label if attempt == 0 else f"{label}-{attempt + 1}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise MachineError(
+                f"cannot make the run directory {path}: {error.strerror}; nothing was started\n"
+                "  give a folder that can be written to with --runs"
+            ) from error
+        return RunDir(path.absolute())
+    raise MachineError(f"{runs / name} already has 100 runs named {label}")
+
+
+def find(path: Path) -> RunDir:
+    """Return the run directory at `path`.
+
+    Raises:
+        UsageError: there is no run there.
+    """
+    if not (path / "plan.json").is_file():
+        others = sorted(item.parent.name for item in path.glob("*/plan.json"))
+        hint = f"; runs in it: {', '.join(others[-5:])}" if others else ""
+        raise UsageError(f"{path} is no run directory: it holds no plan.json{hint}")
+    return RunDir(path.absolute())

@@ -1,0 +1,122 @@
+"""Plans and results as text for a terminal. Pure: values in, text out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runner.plan import Plan
+
+
+def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
+    """Return rows under a header in aligned columns.
+
+    >>> print(table([["loss", "2.04"]], ["metric", "value"]))
+    metric  value
+    ------  -----
+    loss    2.04
+    """
+    everything = [list(header), ["-" * 0 for _ in header], *[list(row) for row in rows]]
+    widths = [max(len(row[n]) for row in everything) for n in range(len(header))]
+    everything[1] = ["-" * width for width in widths]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in everything
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def plan_text(plan: Plan) -> str:
+    """Return a plan as a page of text."""
+    numbers = plan.numbers
+    what = "rehearsal of " if plan.rehearsal else ""
+    parts = [f"plan: {what}{plan.name} ({plan.kind}) on {plan.device}"]
+    parts.append(_section("stages", [f"{n}. {s.name:<11} {s.module}" for n, s in enumerate(plan.stages, 1)]))
+    written = [file.path for file in plan.files] + [path for stage in plan.stages for path in stage.writes]
+    parts.append(_section("files", written))
+    parts.append(
+        _section(
+            "training",
+            [
+                f"effective batch  {numbers.effective} = micro {numbers.micro} x accumulation "
+                f"{numbers.accumulation} x {numbers.world_size} device{'' if numbers.world_size == 1 else 's'}",
+                f"records          {_known(numbers.train_records)} train, "
+                f"{_known(numbers.validation_records)} validation, {_known(numbers.test_records)} test",
+                f"steps            {_known(numbers.steps)} ({_known(numbers.steps_per_epoch)} an epoch)",
+                f"warm-up          {_known(numbers.warmup_steps)} steps",
+                f"evaluations      {_evaluations(plan)}",
+                f"checkpoints      every {_known(numbers.save_every)} steps",
+                f"tokens           {_tokens(plan)}",
+            ],
+        )
+    )
+    if plan.changes:
+        rows = [[item.key, _short(item.real), _short(item.rehearsal), item.why] for item in plan.changes]
+        body = table(rows, ["key", "real run", "rehearsal", "why"])
+        parts.append("what the rehearsal's engine config changes\n" + _indent(body))
+    if plan.notes:
+        parts.append(_section("notes", plan.notes))
+    if plan.lacks:
+        parts.append(_section("this machine lacks (launch would refuse)", plan.lacks))
+    return "\n\n".join(parts)
+
+
+def _evaluations(plan: Plan) -> str:
+    if plan.numbers.validation_records == 0:
+        return "none: no validation records"
+    return f"{_known(plan.numbers.evaluations)} (every {_known(plan.numbers.evaluate_every)} steps)"
+
+
+def _tokens(plan: Plan) -> str:
+    most = plan.numbers.tokens_at_most
+    return "known after the data stage" if most is None else f"at most {most:,} (rows x context)"
+
+
+def _section(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([title, *(f"  {line}" for line in lines)])
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def _known(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"
+
+
+def _short(value: Any, width: int = 38) -> str:
+    text = (
+        "-" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    )
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def results_text(results: Mapping[str, Any]) -> str:
+    """Return the results table: published, baseline, tuned with its interval, difference, comparable."""
+    rows = [
+        [
+            f"{row['metric']} ({row['split']})",
+            _value(row["published"]),
+            _value(row["baseline"]),
+            _with_interval(row),
+            _value(row["difference"], sign=True),
+            row["comparable"] or "",
+        ]
+        for row in results["table"]
+    ]
+    header = ["metric", "published", "baseline", "tuned (95 % interval)", "tuned - baseline", "comparable"]
+    return table(rows, header)
+
+
+def _value(value: float | None, *, sign: bool = False) -> str:
+    if value is None:
+        return "-"
+    return f"{value:+.4g}" if sign else f"{value:.4g}"
+
+
+def _with_interval(row: Mapping[str, Any]) -> str:
+    if row["tuned"] is None:
+        return row.get("why_missing") or "-"
+    interval = row.get("interval")
+    return _value(row["tuned"]) + (f" ({_value(interval[0])} to {_value(interval[1])})" if interval else "")

@@ -1,0 +1,1 @@
+"""Targets: where the stages of a run are processes."""
