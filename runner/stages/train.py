@@ -1,0 +1,351 @@
+"""The train stage: start the engine, or go on from its newest whole checkpoint, and believe only its proof.
+
+Settings (`config/train.json`): `config`, the engine's YAML; `expect`, the steps, rows, world_size and
+distributed kind that were planned; `device`, cpu, cuda or mps; `adapter`, whether adapters are trained.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from runner import checkpoints
+from runner.events import EventWriter
+from runner.proof import FAILED, FINISHED, INTERRUPTED, verify
+from runner.spec.problems import MachineError, StageError
+from runner.stages.common import expand, read_json, stage_main, write_text
+from runner.stages.engine import PR_SET_PDEATHSIG
+
+INTERRUPTED_CODE = 130
+RESUME_CONFIG = Path("config/axolotl.resume.yaml")
+FINAL = Path("train/final")
+NOT_FINAL = ("debug.log", "training_args.bin")
+"""Files beside the engine's final weights that are no part of the model."""
+
+LAUNCHER_VARIABLES = (
+    "GROUP_RANK", "GROUP_WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "RANK",
+    "ROLE_NAME", "ROLE_RANK", "ROLE_WORLD_SIZE", "WORLD_SIZE",
+)  # fmt: skip
+"""What an outer launcher may have left in the environment; the engine would take it for its own."""
+
+LAUNCHER_PREFIXES = ("ACCELERATE_", "AXOLOTL_", "FSDP_", "PARALLELISM_CONFIG_", "TORCHELASTIC_")
+"""Variables through which accelerate and Axolotl can be told to train in another way than planned."""
+
+
+def train(settings: Mapping[str, Any], events: EventWriter) -> int:
+    """Train in the run directory that is the current folder.
+
+    Returns:
+        0 when the weights in `train/final` are what was planned; 130 when stopped with a checkpoint.
+
+    Raises:
+        StageError: the engine failed, or proves something else than was planned.
+        MachineError: an environment variable is missing, or a file cannot be written.
+    """
+    config_path = Path(settings["config"])
+    config: dict[str, Any] = yaml.safe_load(config_path.read_text(encoding="utf-8"))
+    expand(config, os.environ)  # a variable that is not set is found out now, not by the engine
+    expect = settings["expect"]
+    proof_path, metrics_path = Path(config["runner"]["proof"]), Path(config["runner"]["metrics"])
+    output = Path(config["output_dir"])
+
+    step = _prepare_resume(config, output, expect["world_size"], events)
+    trim_metrics(metrics_path, step)
+    proof_path.unlink(missing_ok=True)
+    shutil.rmtree(FINAL, ignore_errors=True)
+    started = RESUME_CONFIG if step else config_path
+    ended = run_engine(
+        engine_command(started, expect["world_size"]),
+        engine_environment(os.environ, settings["device"], config),
+        proof_path,
+    )
+    proof = read_json(proof_path) if proof_path.exists() else {}
+    if proof.get("state") == INTERRUPTED or (ended.stopped and proof.get("state") != FINISHED):
+        print(f"stopped after step {proof.get('steps', step)} of {expect['steps']}", flush=True)
+        return INTERRUPTED_CODE
+    _require(proof, ended, config, expect, settings["device"])
+    collect_final(output, FINAL)
+    check_final(FINAL, adapter=settings["adapter"], proof=proof, config=config)
+    return 0
+
+
+# ------------------------------------------------------------------------------------ before the start
+
+
+def _prepare_resume(config: dict[str, Any], output: Path, world_size: int, events: EventWriter) -> int:
+    """Write the engine's config for going on, where there is a whole checkpoint; return its step."""
+    found = checkpoints.find(output, world_size)
+    for path, reason in found.damaged:
+        kept = checkpoints.set_aside(path)
+        events.write("note", text=f"{path} cannot be continued from: {reason}; kept as {kept.name}")
+    RESUME_CONFIG.unlink(missing_ok=True)
+    if found.newest is None:
+        return 0
+    events.write("note", text=f"continuing from {found.newest.as_posix()}")
+    resumed = config | {"resume_from_checkpoint": found.newest.as_posix()}
+    write_text(RESUME_CONFIG, yaml.safe_dump(resumed, sort_keys=False))
+    return found.step
+
+
+def trim_metrics(path: Path, step: int) -> None:
+    """Drop the metrics after `step`, which are about to be written once more."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step and step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue  # the last line of a process that was killed
+    write_text(path, "".join(kept))
+
+
+def engine_environment(base: Mapping[str, str], device: str, config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment of the engine: telemetry off, nothing that changes how it trains.
+
+    `accelerate`'s own defaults file is read by `accelerate launch` alone, which is not used.
+    """
+    environment = {
+        name: value
+        for name, value in base.items()
+        if name not in LAUNCHER_VARIABLES and not name.startswith(LAUNCHER_PREFIXES)
+    }
+    environment |= {
+        "AXOLOTL_DO_NOT_TRACK": "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", os.defpath)]),
+        # The run directory has folders named data, eval and config: they are no Python packages.
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if not config.get("use_wandb"):
+        environment["WANDB_MODE"] = "disabled"
+    if device == "cpu":
+        environment |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+    return environment
+
+
+def engine_command(config: Path, world_size: int) -> list[str]:
+    """Return the command that trains: one process, or one a device under torchrun."""
+    launcher = [sys.executable, "-m"]
+    if world_size > 1:
+        launcher += ["torch.distributed.run", "--standalone", f"--nproc-per-node={world_size}", "-m"]
+    return [*launcher, "runner.stages.engine", config.as_posix()]
+
+
+# ------------------------------------------------------------------------------------------ while it runs
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the engine's process ended; a hint for messages, never the judgement."""
+
+    code: int
+    stopped: bool
+    """Whether this stage was asked to stop."""
+
+    def text(self) -> str:
+        """Return the end in words."""
+        if self.code < 0:
+            return f"was ended by {signal.Signals(-self.code).name}"
+        return f"ended with code {self.code}"
+
+
+def run_engine(command: list[str], environment: Mapping[str, str], proof: Path) -> Ended:
+    """Run the engine to its end; pass a request to stop on to it.
+
+    The first SIGTERM or SIGINT is passed on, so that it saves a checkpoint; a second one ends it at once.
+    The engine is a session of its own, so that Ctrl-C in a terminal reaches it through here alone.
+    """
+    engine = subprocess.Popen(
+        command,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_stop_with_parent(),
+    )
+    asked = 0
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            _ask_to_stop(engine, proof)
+        else:
+            with suppress(ProcessLookupError):
+                os.killpg(engine.pid, signal.SIGKILL)
+
+    with _handled(on_signal):
+        code = engine.wait()
+        # A worker may outlive its launcher; nothing of the engine may outlive the stage.
+        with suppress(ProcessLookupError):
+            os.killpg(engine.pid, signal.SIGKILL)
+    return Ended(code, asked > 0)
+
+
+def _stop_with_parent() -> Callable[[], None] | None:
+    """Return what the child does before it becomes the engine: on Linux, ask to end with this process."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl  # looked up here: the child must not import anything
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _ask_to_stop(engine: subprocess.Popen[bytes], proof: Path) -> None:
+    """Ask rank 0 to save and stop, which the other processes then do with it.
+
+    torchrun itself would give its workers 30 s and then kill them, whatever they are writing.
+    """
+    if engine.poll() is not None:
+        return
+    pid = engine.pid
+    with suppress(OSError, ValueError, KeyError):  # it may not have come that far
+        pid = int(json.loads(proof.read_text(encoding="utf-8"))["pid"])
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        engine.terminate()
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+# --------------------------------------------------------------------------------------------- afterwards
+
+
+def _require(
+    proof: Mapping[str, Any], ended: Ended, config: Mapping[str, Any], expect: Mapping[str, Any], device: str
+) -> None:
+    """Raise StageError unless the proof says that what was planned has been trained."""
+    if not proof:
+        raise StageError(
+            f"the engine {ended.text()} before the runner plugin came alive; logs/train.log says why"
+        )
+    if proof["state"] == FAILED:
+        raise StageError(str(proof["reason"]))
+    if proof["state"] != FINISHED:
+        raise StageError(
+            f"the engine {ended.text()} after step {proof.get('steps', 0)} of {expect['steps']}, before it was "
+            "done; logs/train.log says why\n  `runner launch --resume RUN` goes on from the newest whole checkpoint"
+        )
+    differences = verify(
+        proof, expect, device=device, early_stopping=bool(config.get("early_stopping_patience"))
+    )
+    if differences:
+        lines = "\n".join(f"  {difference.text()}" for difference in differences)
+        raise StageError(f"the engine did not train what was planned:\n{lines}")
+
+
+def collect_final(output: Path, final: Path) -> None:
+    """Move the engine's final model out of the folder of checkpoints, whole or not at all.
+
+    Raises:
+        MachineError: a file cannot be moved; names it.
+    """
+    partial = final.with_name(final.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for file in sorted(output.iterdir()):
+            if file.is_file() and file.name not in NOT_FINAL:
+                file.rename(partial / file.name)
+        partial.rename(final)
+    except OSError as error:
+        raise MachineError(f"cannot move the trained model to {final}: {error}") from error
+
+
+def check_final(final: Path, *, adapter: bool, proof: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Load the trained weights back.
+
+    Raises:
+        StageError: a file is missing or cut off, a weight is missing or not a finite number.
+    """
+    try:
+        shapes = checkpoints.weights_in(final)
+    except ValueError as error:
+        raise StageError(f"the trained model in {final} does not load: {error}") from error
+    fault = _adapter_fault(final, shapes, proof) if adapter else _model_fault(final, proof, config)
+    if fault:
+        raise StageError(f"the trained model in {final} does not load: {fault}")
+
+
+def _adapter_fault(
+    final: Path, shapes: Mapping[str, tuple[int, ...]], proof: Mapping[str, Any]
+) -> str | None:
+    """Check an adapter without its base: settings, pairs of matrices, and every number."""
+    import torch
+    from safetensors.torch import load_file
+
+    path = final / "adapter_config.json"
+    if not path.is_file():
+        return f"{path.name} is missing"
+    rank = read_json(path)["r"]
+    downs = {
+        name: shape for name, shape in shapes.items() if ".lora_A." in name or ".lora_embedding_A" in name
+    }
+    if not downs:
+        return "it has no adapter weights"
+    for name, shape in downs.items():
+        partner = name.replace(".lora_A.", ".lora_B.").replace(".lora_embedding_A", ".lora_embedding_B")
+        if shape[0] != rank or shapes.get(partner, (0, 0))[1] != rank:
+            return f"{name} and {partner} are no pair of rank {rank}"
+    stored = 0
+    for file in checkpoints.weight_files(final):
+        for name, tensor in load_file(file).items():
+            stored += tensor.numel()
+            if not torch.isfinite(tensor).all():
+                return f"{name} has values that are not finite"
+    if stored < proof["trainable"]:
+        return f"it holds {stored:,} weights, {proof['trainable']:,} were trained"
+    return None
+
+
+def _model_fault(final: Path, proof: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
+    """Load a whole model the way its user will."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    trust = bool(config.get("trust_remote_code"))
+    try:
+        AutoTokenizer.from_pretrained(final, trust_remote_code=trust)
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            final, dtype="auto", trust_remote_code=trust, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        return str(error)
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if loading.get(kind):
+            return f"{kind.replace('_', ' ')}: {', '.join(map(str, sorted(loading[kind])[:5]))}"
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return f"{name} has values that are not finite"
+    total = sum(parameter.numel() for parameter in model.parameters())
+    if total != proof["total"]:
+        return f"it has {total:,} parameters, {proof['total']:,} were trained"
+    return None
+
+
+if __name__ == "__main__":
+    stage_main("train", train)

@@ -1,0 +1,143 @@
+"""Loss, accuracy and entropy as sums over label tokens.
+
+Sums of any number of batches, processes and resumed runs add up to the same means. A label token is a position whose label is not -100 and that has a token before it to be predicted
+from; the mean of a sum over label tokens does not depend on how rows were put into batches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORED = -100
+"""The label of a token that carries no loss, in every Hugging Face model."""
+
+CHUNK_ELEMENTS = 1 << 24
+"""Logits looked at in one go: 64 MiB in float32, whatever the vocabulary and the batch."""
+
+
+@dataclass
+class Sums:
+    """Sums over label tokens, and counts, of one process or of all."""
+
+    loss: float = 0.0
+    """Negative log-likelihoods, in nats."""
+    entropy: float = 0.0
+    """Entropies of the predicted distributions, in nats."""
+    correct: float = 0.0
+    """Label tokens whose first prediction is right."""
+    label_tokens: float = 0.0
+    tokens: float = 0.0
+    """Attended tokens."""
+    rows: float = 0.0
+    without_logits: float = 0.0
+    """Label tokens of batches whose model gave no logits: entropy and accuracy are not known."""
+
+    def add(self, other: Sums) -> None:
+        """Add another batch, process or step."""
+        for name in SUM_NAMES:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def means(self) -> dict[str, float | None]:
+        """Return loss, token_accuracy and entropy per label token; None where they cannot be known."""
+        if not self.label_tokens:
+            return {"loss": None, "token_accuracy": None, "entropy": None}
+        judged = not self.without_logits
+        return {
+            "loss": self.loss / self.label_tokens,
+            "token_accuracy": self.correct / self.label_tokens if judged else None,
+            "entropy": self.entropy / self.label_tokens if judged else None,
+        }
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the sums by name; JSON keeps every bit of them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, float]) -> Sums:
+        """Return the sums that `as_dict` gave."""
+        return cls(**values)
+
+
+SUM_NAMES = tuple(field.name for field in fields(Sums))
+
+
+def perplexity(loss: float | None) -> float | None:
+    """Return exp(loss); infinity where that is no longer a float."""
+    if loss is None:
+        return None
+    return math.exp(loss) if loss < 709 else math.inf
+
+
+def count_batch(inputs: Mapping[str, Any]) -> tuple[int, torch.Tensor]:
+    """Return the rows of a batch and its attended tokens, shape () on the batch's device.
+
+    A mask may hold the number of the packed sequence instead of 1; without a mask every token counts.
+    """
+    import torch
+
+    ids = inputs["input_ids"]
+    mask = inputs.get("attention_mask")
+    tokens = torch.tensor(ids.numel(), device=ids.device) if mask is None else (mask != 0).sum()
+    return int(ids.shape[0]), tokens
+
+
+def label_mask(labels: torch.Tensor) -> torch.Tensor:
+    """Return which positions are predicted, shape (record, token - 1): label t + 1 from token t."""
+    return labels[:, 1:] != IGNORED
+
+
+def token_sums(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the sums of loss, entropy and correct predictions over the label tokens of one batch.
+
+    Only the logits of label tokens are looked at, a chunk at a time in float32, so no second copy of
+    the logits is held. Neither argument is changed and no random number is drawn.
+
+    Args:
+        logits: shape (record, token, vocabulary), any floating type.
+        labels: shape (record, token); -100 carries no loss.
+
+    Returns:
+        Shape (4,): loss in nats, entropy in nats, correct predictions, label tokens. float64, except
+        on devices without it, where float32.
+    """
+    import torch
+
+    with torch.no_grad():
+        wide = torch.float32 if logits.device.type == "mps" else torch.float64
+        mask = label_mask(labels)
+        record, token = mask.nonzero(as_tuple=True)
+        targets = labels[record, token + 1]
+        places = record * logits.shape[1] + token
+        flat = logits.detach().reshape(-1, logits.shape[-1])
+        total = torch.zeros(4, dtype=wide, device=logits.device)
+        size = max(1, CHUNK_ELEMENTS // flat.shape[-1])
+        for place, target in zip(places.split(size), targets.split(size), strict=True):
+            total[:3] += _chunk_sums(flat.index_select(0, place).float(), target, wide)
+        total[3] = mask.sum()
+        return total
+
+
+def _chunk_sums(logits: torch.Tensor, targets: torch.Tensor, wide: torch.dtype) -> torch.Tensor:
+    """Return loss, entropy and correct predictions; `logits`, shape (token, vocabulary), is used up.
+
+    With t = logits - max, s = sum(exp(t)): -log p(y) = log s - t[y] and H = log s - sum(exp(t) t) / s.
+    """
+    import torch
+
+    highest, predicted = logits.max(dim=-1)
+    # A logit of -inf has probability 0 and adds nothing; 0 * -inf would make the entropy NaN.
+    shifted = logits.sub_(highest.unsqueeze(-1)).clamp_(min=-1e30)
+    wanted = shifted.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    weights = shifted.exp()
+    norm = weights.sum(dim=-1)
+    weighted = weights.mul_(shifted).sum(dim=-1)
+    log_norm = norm.log()
+    loss = (log_norm - wanted).to(wide).sum()
+    entropy = (log_norm - weighted / norm).to(wide).sum()
+    return torch.stack((loss, entropy, (predicted == targets).to(wide).sum()))
