@@ -81,6 +81,16 @@ def is_free_text(annotation: Any, path: Path) -> bool:
     return not patterned and _takes_text(leaf.field.annotation)
 
 
+TAGS = ("spec", "kind", "source", "name", "task")
+"""Keys whose word chooses which other keys there are, wherever only certain words may stand."""
+
+
+def chooses_variant(annotation: Any, path: Path) -> bool:
+    """Return whether the word at `path` chooses a variant: a kind, a source, a method, a task."""
+    leaf = field_at(annotation, path)
+    return leaf is not None and path[-1] in TAGS and bool(literals_in(leaf.field.annotation))
+
+
 def _takes_text(annotation: Any) -> bool:
     if annotation is str:
         return True

@@ -7,6 +7,7 @@ The way: text -> tree with places (`yaml_text`) -> `extends` merged -> `--set` l
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Union
 from pydantic import ValidationError
 
 from runner.spec.environment import ANY_PLACEHOLDER, PLACEHOLDER, SECRET_NAME, substitute
-from runner.spec.fields import Leaf, field_at, is_free_text
+from runner.spec.fields import Leaf, chooses_variant, field_at, is_free_text
 from runner.spec.messages import Vocabulary, problems_of, without_unknown
 from runner.spec.model import KINDS, Spec
 from runner.spec.nearest import nearest
@@ -113,13 +114,15 @@ def _read_file(file: Path, problems: list[Problem], above: tuple[Path, ...]) -> 
     _make_paths_absolute(tree, file.parent)
     bases = tree.value.pop("extends", ())
     names = (bases,) if isinstance(bases, str) else bases
-    mark = tree.mark(("extends",))
     if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
-        message = f"expected a file name or a list of them, got {kind_of(bases)}"
+        mark = tree.mark(("extends",))
+        wrong = bases if not isinstance(names, tuple) else next(n for n in names if not isinstance(n, str))
+        message = f"expected a file name or a list of them, got {kind_of(wrong)}"
         problems.append(Problem(mark.file, mark.line, mark.column, "extends", "extends", message))
         return tree
     merged: Tree | None = None
-    for name in names:
+    for number, name in enumerate(names):
+        mark = tree.mark(("extends",) if isinstance(bases, str) else ("extends", number))
         base = _base_of(file, name, mark, problems, above)
         if base is not None:
             merged = base if merged is None else _merge(merged, base)
@@ -131,19 +134,35 @@ def _base_of(
 ) -> Tree | None:
     base = file.parent / name
     chain = (*above, file.resolve())
-    if base.resolve() in chain:
+    if "${" in name:
+        message, hint = f"a placeholder in {name!r}", "a file name in `extends` is written out"
+    elif not _is_file(base):
+        near = nearest(base.name, _spec_names(base.parent))
+        message = f"no file {name!r} beside {_shown(file)}"
+        hint = f"nearest: {Path(name).parent / near}" if near else "the name is relative to this file"
+    elif base.resolve() in chain:
         names = " -> ".join(_shown(item) for item in (*chain[chain.index(base.resolve()) :], base.resolve()))
         message, hint = f"extends itself: {names}", "take one of these links out"
     elif len(chain) > MAX_EXTENDS:
-        message, hint = f"more than {MAX_EXTENDS} files extend one another", ""
-    elif not base.is_file():
-        near = nearest(base.name, [item.name for item in base.parent.glob("*.y*ml")])
-        message = f"no file {name!r} beside {_shown(file)}"
-        hint = f"nearest: {near}" if near else "the name is relative to this file"
+        message, hint = f"more than {MAX_EXTENDS} files extend one another", "put some of them together"
     else:
         return _read_file(base, problems, chain)
     problems.append(Problem(mark.file, mark.line, mark.column, "extends", "extends", message, hint))
     return None
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except (OSError, ValueError):  # a name too long, or in a folder that may not be entered
+        return False
+
+
+def _spec_names(folder: Path) -> list[str]:
+    try:
+        return sorted(item.name for item in folder.glob("*.y*ml"))
+    except (OSError, ValueError):
+        return []
 
 
 def _text_of(file: Path, problems: list[Problem]) -> str | None:
@@ -172,36 +191,38 @@ def _shown(file: Path) -> str:
 
 def _merge(under: Tree, over: Tree) -> Tree:
     """Return `over` laid over `under`: mappings key by key, everything else as a whole."""
-    value = dict(under.value)
-    values, keys = dict(under.values), dict(under.keys)
-    _merge_into(value, over.value, over, (), values, keys)
-    values[()] = over.values[()]
-    return Tree(value, values, keys)
+    merged = Tree({}, {(): over.values[()]}, {})
+    merged.value = _merged((), under.value, under, over.value, over, merged)
+    return merged
 
 
-def _merge_into(
-    target: dict[str, Any],
-    source: Mapping[str, Any],
-    over: Tree,
-    path: SpecPath,
-    values: dict[SpecPath, Mark],
-    keys: dict[SpecPath, Mark],
-) -> None:
-    for key, value in source.items():
+def _merged(path: SpecPath, low: Any, under: Tree, high: Any, over: Tree, into: Tree) -> dict[str, Any]:
+    """Return two mappings laid over each other, with the places of what is taken from each."""
+    result: dict[str, Any] = {}
+    for key in dict.fromkeys((*low, *high)):
         place = (*path, key)
-        old = target.get(key)
-        if isinstance(old, dict) and isinstance(value, dict) and not _changes_kind(old, value):
-            target[key] = dict(old)
-            values[place], keys[place] = over.values[place], over.keys[place]
-            _merge_into(target[key], value, over, place, values, keys)
-            continue
-        size = len(place)
-        for table in (values, keys):
-            for gone in [item for item in table if item[:size] == place]:
-                del table[gone]
-        target[key] = value
-        values.update({item: mark for item, mark in over.values.items() if item[:size] == place})
-        keys.update({item: mark for item, mark in over.keys.items() if item[:size] == place})
+        source = over if key in high else under
+        into.keys[place], into.values[place] = source.keys[place], source.values[place]
+        both = isinstance(low.get(key), dict) and isinstance(high.get(key), dict)
+        if both and not _changes_kind(low[key], high[key]):
+            result[key] = _merged(place, low[key], under, high[key], over, into)
+        else:
+            result[key] = source_value = high[key] if key in high else low[key]
+            _take_marks(source_value, place, source, into)
+    return result
+
+
+def _take_marks(value: Any, path: SpecPath, source: Tree, into: Tree) -> None:
+    for part, item in value.items() if isinstance(value, dict) else _numbered(value):
+        place = (*path, part)
+        into.values[place] = source.values[place]
+        if place in source.keys:
+            into.keys[place] = source.keys[place]
+        _take_marks(item, place, source, into)
+
+
+def _numbered(value: Any) -> Iterable[tuple[int, Any]]:
+    return enumerate(value) if isinstance(value, tuple) else ()
 
 
 def _changes_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -212,40 +233,80 @@ def _changes_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 # -------------------------------------------------------------------------------------------- `--set`
 
 
+_SET_PART = re.compile(r"([^.\[\]]+)((?:\[[0-9]{1,6}\])*)")
+
+
 def _lay_over(tree: Tree, change: str, problems: list[Problem]) -> None:
     """Lay one `a.b=value` over the tree; the value is read as YAML."""
+    change = change.encode(errors="surrogateescape").decode(errors="replace")
     name = f"--set {change}"
-    path_text, equals, value_text = change.partition("=")
-    parts = path_text.strip().split(".")
-    if not equals or not all(parts):
-        problems.append(
-            Problem(name, 0, 0, "", "set", "expected path=value", "for example --set train.epochs=1")
-        )
+    path_text, equals, value_text = (part.strip() for part in change.partition("="))
+
+    def report(message: str, hint: str) -> None:
+        problems.append(Problem(name, 0, 0, path_text if equals else "", "set", message, hint))
+
+    path = _set_path(path_text)
+    if not equals or path is None:
+        report("expected path=value", "for example --set train.epochs=1")
+        return
+    if path == ("extends",):
+        report("`extends` cannot be set", "write it into the file")
         return
     value: Any = scalar(value_text)
     if value_text[:1] in ("[", "{", '"', "'"):
         inner, found = read(f"value: {value_text}", name)
         if inner is None or found:
-            problems.extend(Problem(name, 0, 0, path_text, "set", item.message, item.hint) for item in found)
+            for item in found:
+                report(item.message, item.hint)
             return
         value = inner.value["value"]
-    place: Any = tree.value
-    for depth, part in enumerate(parts[:-1], start=1):
-        inside = place.get(part)
-        if inside is not None and not isinstance(inside, dict):
-            message = f"{'.'.join(parts[:depth])} is {kind_of(inside)}, which has no keys"
-            problems.append(Problem(name, 0, 0, path_text, "set", message))
-            return
-        place[part] = dict(inside) if inside else {}
-        tree.values[tuple(parts[:depth])] = tree.mark(tuple(parts[:depth]))
-        place = place[part]
-    place[parts[-1]] = value
-    path: SpecPath = tuple(parts)
+    try:
+        tree.value = _with(tree.value, path, 0, value)
+    except _CannotSetError as error:
+        report(str(error), "runner explain KEY says what a key holds")
+        return
+    for length in range(1, len(path)):
+        tree.values.setdefault(path[:length], Mark(name))
     for table in (tree.values, tree.keys):
         for gone in [item for item in table if item[: len(path)] == path]:
             del table[gone]
         table[path] = Mark(name)
     _absolute_at(tree, path, Path.cwd())
+
+
+def _set_path(text: str) -> SpecPath | None:
+    """Return the path of a `--set`, written as messages write it: `evaluate[0].split`; None if it is none."""
+    parts: list[str | int] = []
+    for piece in text.split("."):
+        match = _SET_PART.fullmatch(piece)
+        if match is None:
+            return None
+        parts.append(match[1])
+        parts.extend(int(number) for number in re.findall("[0-9]+", match[2]))
+    return tuple(parts)
+
+
+class _CannotSetError(Exception):
+    """The path of a `--set` leads nowhere."""
+
+
+def _with(inside: Any, path: SpecPath, depth: int, value: Any) -> Any:
+    """Return `inside` with `value` at what is left of the path; missing sections are made."""
+    if depth == len(path):
+        return value
+    part, here = path[depth], dotted(path[:depth])
+    if isinstance(part, int):
+        if not isinstance(inside, tuple):
+            raise _CannotSetError(f"{here} is {kind_of(inside)}, which has no positions")
+        if part >= len(inside):
+            raise _CannotSetError(f"{here} has {len(inside)} entries, counted from 0")
+        return tuple(_with(v, path, depth + 1, value) if n == part else v for n, v in enumerate(inside))
+    if isinstance(inside, tuple):
+        raise _CannotSetError(f"{here} is a list; name an entry, for example {here}[0].{part}")
+    if inside is not None and not isinstance(inside, dict):
+        raise _CannotSetError(f"{here} is {kind_of(inside)}, which has no keys")
+    section = inside or {}
+    return {**section, part: _with(section.get(part), path, depth + 1, value)}
 
 
 # ------------------------------------------------------------------------- paths and the environment
@@ -283,7 +344,7 @@ def absolute(text: str, folder: Path, leaf: Leaf) -> str:
         return whole + text[match.end() :]
     if not text or not _is_local(text, leaf):
         return text
-    return os.path.normpath(folder.absolute() / Path(text).expanduser())
+    return os.path.normpath(folder.absolute() / os.path.expanduser(text))  # noqa: PTH111 - of no user: as it is
 
 
 def _is_local(text: str, leaf: Leaf) -> bool:
@@ -307,6 +368,8 @@ def _look_up(tree: Tree, environ: Mapping[str, str], problems: list[Problem]) ->
         problems.append(Problem(mark.file, mark.line, mark.column, dotted(path), "env", message, hint))
 
     def _value_of(text: str, path: SpecPath) -> Any:
+        if chooses_variant(_class_of(tree), path):
+            report(path, f"a placeholder in {text!r}", "a word that chooses the other keys is written out")
         for other in ANY_PLACEHOLDER.finditer(PLACEHOLDER.sub("", text)):
             report(path, f"{other[0]!r} is not a placeholder", "write ${env:NAME} or ${env:NAME:-default}")
         for match in PLACEHOLDER.finditer(text):

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from runner.spec.fields import Leaf, classes_in, field_at, literals_in, places_of
 from runner.spec.nearest import nearest
-from runner.spec.problems import Problem, choices
+from runner.spec.problems import MAX_CHOICES, Problem, choices
 from runner.spec.yaml_text import Path, Tree, dotted, kind_of, scalar
 
 
@@ -289,12 +289,17 @@ def _nearest_key(path: Path, cls: type[BaseModel], data: Any, vocabulary: Vocabu
     word = str(path[-1])
     siblings = _siblings(path, cls, data)
     near = nearest(word, siblings)
+    plain = word.lower()
     if near:
-        return f"nearest: {near}; {choices(siblings)}"
-    if word in vocabulary.paths:
-        return f"nearest: {vocabulary.paths[word]}, which is what other tools call {word}"
-    if word in vocabulary.advice:
-        return vocabulary.advice[word]
+        many = len(siblings) > MAX_CHOICES and len(path) > 1
+        section = dotted(tuple(part for part in path[:-1] if isinstance(part, str)))
+        rest = f"`runner explain {section}` lists all {len(siblings)}" if many else choices(siblings)
+        return f"nearest: {near}; {rest}"
+    if plain in vocabulary.paths:
+        advice = f"; {vocabulary.advice[plain]}" if plain in vocabulary.advice else ""
+        return f"nearest: {vocabulary.paths[plain]}, which is what other tools call {word}{advice}"
+    if plain in vocabulary.advice:
+        return vocabulary.advice[plain]
     places = places_of(cls).get(word)
     if places:
         return f"nearest: {' or '.join(places)}, where this key belongs"

@@ -7,8 +7,10 @@ table, and appear in errors, in `runner explain CODE` and in `docs/rules.md`.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 from runner.spec.model import TINY_RANDOM, Cadence, HuggingfaceSource, LoraCommon, MixtureData, Partial, Spec
 from runner.spec.yaml_text import Path
@@ -125,12 +127,18 @@ def _best_is_saved(spec: Spec) -> Broken:
         yield ("train", "keep_best" if train.keep_best else "early_stopping"), f"train.{missing} is not given"
         return
     same_unit = (evaluate.steps is None) == (save.steps is None)
-    ratio = (save.steps or save.epochs or 0) / (evaluate.steps or evaluate.epochs or 1) if same_unit else 0.5
-    if not same_unit or abs(ratio - round(ratio)) > 1e-9 or ratio < 1:
+    if not same_unit or not _is_multiple(save.steps or save.epochs, evaluate.steps or evaluate.epochs):
         yield (
             ("train", "save_every"),
             f"{_cadence(save)} is no multiple of evaluate_every {_cadence(evaluate)}",
         )
+
+
+def _is_multiple(one: float | None, other: float | None) -> bool:
+    """Return whether one number is a whole multiple of another, as they are written: 0.3 is one of 0.1."""
+    if not one or not other:
+        return True  # a cadence of nothing breaks another rule
+    return (Fraction(str(one)) / Fraction(str(other))).denominator == 1
 
 
 def _cadence(cadence: Cadence) -> str:
@@ -245,8 +253,9 @@ def _module_pattern(spec: Spec) -> Broken:
 
 def _compiles(pattern: str) -> bool:
     try:
-        re.compile(pattern)
-    except re.error:
+        with warnings.catch_warnings(action="ignore"):
+            re.compile(pattern)
+    except (re.error, OverflowError, RecursionError):
         return False
     return True
 

@@ -227,13 +227,7 @@ class _Builder:
         result: dict[str, Any] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             mark = self._mark(event)
-            if not isinstance(event, yaml.ScalarEvent):
-                raise _RefusedError(mark, "yaml", "a key must be text, not a list or a mapping", path=path)
-            key = event.value
-            if not event.style and not isinstance(scalar(key), str):
-                raise _RefusedError(
-                    mark, "yaml", f"a key must be text, got {key!r}", f'put it in quotes: "{key}"', path
-                )
+            key = self._key(event, mark, path)
             if key == "<<":
                 raise _RefusedError(
                     mark, "yaml", "merge keys (`<<`) are not part of YAML 1.2", "use `extends`", path
@@ -256,6 +250,22 @@ class _Builder:
             result[key] = self._value(next(self.events), place)
         return result
 
+    def _key(self, event: Any, mark: Mark, path: Path) -> str:
+        if isinstance(event, yaml.AliasEvent):
+            raise _RefusedError(mark, "yaml", "a key must be text, not an alias", "write it out", path)
+        if not isinstance(event, yaml.ScalarEvent):
+            hint = "a placeholder as a value needs quotes or a line of its own"
+            raise _RefusedError(mark, "yaml", "a key must be text, not a list or a mapping", hint, path)
+        if event.tag is not None and event.tag != "!":
+            raise _RefusedError(mark, "yaml", f"the tag {event.tag!r} is not allowed", "remove it", path)
+        key: str = event.value
+        if not key:
+            raise _RefusedError(mark, "yaml", "a key is missing before the colon", path=path)
+        if not event.style and not isinstance(scalar(key), str):
+            message, hint = f"a key must be text, got {kind_of(scalar(key))}", f'put it in quotes: "{key}"'
+            raise _RefusedError(mark, "yaml", message, hint, path)
+        return key
+
     def _remember(self, anchor: str, value: Any, path: Path, nodes: int) -> None:
         size = len(path)
         self.anchors[anchor] = _Anchor(
@@ -273,7 +283,14 @@ class _Builder:
         self._count(anchor.nodes, mark, path)
         self.marks |= {(*path, *place): m for place, m in anchor.marks.items()}
         self.keys |= {(*path, *place): m for place, m in anchor.keys.items()}
-        return anchor.value
+        return _copy(anchor.value)
+
+
+def _copy(value: Any) -> Any:
+    """Return a value that can be changed without changing the one that an anchor names."""
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return tuple(_copy(item) for item in value) if isinstance(value, tuple) else value
 
 
 def kind_of(value: Any) -> str:

@@ -1,0 +1,87 @@
+"""`runner explain WORD`: what a rule, another code, a key of the spec or another tool's word means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from pydantic import BaseModel
+
+from converters.foreign import FOREIGN, WHY
+from runner.spec.codes import CODES, Code
+from runner.spec.describe import in_words
+from runner.spec.fields import Leaf, classes_in, leaves
+from runner.spec.model import KINDS
+from runner.spec.nearest import nearest
+from runner.spec.problems import UsageError
+
+_POSITION = re.compile(r"\[\d*\]")
+
+
+def explain(word: str) -> str:
+    """Return what `word` means: a code (`R012`, `unknown-key`), a key or a foreign word.
+
+    A key is a path as messages write it (`train.batch.micro`, `evaluate[0].split`) or its last part
+    alone, which may stand in several places.
+
+    Raises:
+        UsageError: nothing has that name; names the nearest.
+    """
+    found = [*_codes(word), *_keys(word), *_foreign(word)]
+    if not found:
+        known = [*CODES, *_all_leaves(), *(path.rpartition(".")[2] for path in _all_leaves()), *FOREIGN, *WHY]
+        near = nearest(word, known)
+        hint = f"nearest: {near}" if near else "see docs/rules.md for the codes and docs/spec.md for the keys"
+        raise UsageError(f"nothing is called {word!r}: no code, no key of the spec\n  {hint}")
+    return "\n\n".join(found)
+
+
+def _codes(word: str) -> Iterator[str]:
+    code = CODES.get(word.upper()) or CODES.get(word.lower())
+    if code:
+        yield explain_code(code)
+
+
+def explain_code(code: Code) -> str:
+    """Return a code with its reason and its fix."""
+    return (
+        f"{code.code}: {code.title}\n  why: {code.reason}\n  fix: {code.fix}\n"
+        f"  see docs/rules.md#{code.anchor}"
+    )
+
+
+def _all_leaves() -> dict[str, Leaf]:
+    return {leaf.path: leaf for cls in KINDS.values() for leaf in leaves(cls)}
+
+
+def _keys(word: str) -> Iterator[str]:
+    path = _POSITION.sub("", word).lower()
+    found = _all_leaves()
+    if path in found:
+        yield _explain_key(found[path])
+        return
+    ending = f".{path}"
+    for name, leaf in found.items():
+        if name.endswith(ending):
+            yield _explain_key(leaf)
+
+
+def _explain_key(leaf: Leaf) -> str:
+    lines = [f"{leaf.path}: {in_words(leaf)}", f"  {leaf.field.description}"]
+    if variants := classes_in(leaf.field.annotation):
+        lines.append(f"  keys: {', '.join(_names(variants))}")
+    return "\n".join([*lines, f"  see docs/spec.md#{leaf.path}"])
+
+
+def _names(variants: Iterable[type[BaseModel]]) -> dict[str, None]:
+    return dict.fromkeys(name for variant in variants for name in variant.model_fields)
+
+
+def _foreign(word: str) -> Iterator[str]:
+    plain = word.lower()
+    if plain in FOREIGN:
+        path = _POSITION.sub("", FOREIGN[plain])
+        advice = f"\n  {WHY[plain]}" if plain in WHY else ""
+        yield f"{word} is another tool's word for {path}{advice}\n\n{_explain_key(_all_leaves()[path])}"
+    elif plain in WHY:
+        yield f"{word} is another tool's word, with no key of its own here\n  {WHY[plain]}"
