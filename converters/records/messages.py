@@ -63,7 +63,7 @@ def to_record(raw: Line) -> Record:
 
 def _object(text: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(text.decode(), object_pairs_hook=_unique)
+        value = json.loads(text.decode().rstrip(), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
         raise BadRecordError(
             f"is not UTF-8: byte {error.start + 1} of the line is 0x{text[error.start]:02x}"

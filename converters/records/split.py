@@ -205,17 +205,22 @@ def _filled(
 
 
 def _whole(
-    clusters: Mapping[str, list[str]], waiting: Sequence[str], room: int
+    clusters: Mapping[str, list[str]], waiting: Sequence[str], room: int, groups: int | None = None
 ) -> tuple[list[str], list[str]]:
-    """Return the records of the groups that fit into `room`, first come first served, and the other groups."""
+    """Return the records of the groups that fit into `room`, first come first served, and the other groups.
+
+    At most `groups` groups are taken, where it is given.
+    """
     taken: list[str] = []
     others: list[str] = []
+    used = 0
     for number, name in enumerate(waiting):
-        if len(taken) == room:
+        if len(taken) == room or used == groups:
             others += waiting[number:]
             break
         if len(taken) + len(clusters[name]) <= room:
             taken += clusters[name]
+            used += 1
         else:
             others.append(name)
     return taken, others
@@ -227,16 +232,17 @@ def _whole(
 def _by_ratios(clusters: Mapping[str, list[str]], split: Split) -> dict[str, list[str]]:
     total = sum(map(len, clusters.values()))
     waiting = ranked(clusters, split.seed)
-    sides: dict[str, list[str]] = {}
-    for side in ("validation", "test"):
-        ratio = getattr(split, side)
-        room = max(1, int(ratio * total + 0.5)) if ratio else 0
-        sides[side], waiting = _whole(clusters, waiting, room)
-        if room and not sides[side] and len(waiting) > 1:  # every group is larger than the share
+    sides: dict[str, list[str]] = {"validation": [], "test": []}
+    wanted = [side for side in sides if getattr(split, side)]
+    for number, side in enumerate(wanted):
+        ratio, later = getattr(split, side), len(wanted) - number  # sides still to come, train among them
+        room = max(1, int(ratio * total + 0.5))
+        sides[side], waiting = _whole(clusters, waiting, room, max(0, len(waiting) - later))
+        if not sides[side] and len(waiting) > later:  # every group is larger than the share
             smallest = min(waiting, key=lambda name: len(clusters[name]))
             waiting.remove(smallest)
             sides[side] = list(clusters[smallest])
-        if room and not sides[side]:
+        if not sides[side]:
             raise SplitError(
                 f"data.split.{side} is {ratio} of {total} records, but no group by {split.by} is left for it "
                 f"({len(clusters)} in all)\n  set it to 0, or split by something finer"

@@ -28,7 +28,7 @@ from converters.records import SOURCES, mixture, split
 from converters.records.filter import filtered
 from converters.records.record import BadRecordError, Dropped, Ledger, Raw, Record, answer_of, words
 from runner.data_cache import DamagedEntryError, DataCache
-from runner.data_readers import OPENERS, Asked, Reader, named
+from runner.data_readers import LOCAL, OPENERS, Asked, Reader, named
 from runner.events import EventWriter
 from runner.files import canonical_sha256, read_json, sha256_of, write_json, write_text
 from runner.spec.model import Data, DataCommon, MixtureData, SourceSection
@@ -384,11 +384,17 @@ class _staging:  # noqa: N801 - reads as a word: `with _staging(folder) as stagi
                 shutil.rmtree(killed)
             self.path = Path(tempfile.mkdtemp(prefix=".building-", dir=self.folder))
         except OSError as error:
-            raise MachineError(f"cannot write {self.folder}: {error.strerror or error}") from error
+            raise _cannot_write(self.folder, error) from error
         return self.path
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _cannot_write(folder: Path, error: OSError) -> MachineError:
+    return MachineError(
+        f"cannot write {folder}: {error.strerror or error}\n  make it writable, or give another folder with --runs"
+    )
 
 
 def _into_place(staging: Path, folder: Path, names: Iterable[str]) -> None:
@@ -400,7 +406,7 @@ def _into_place(staging: Path, folder: Path, names: Iterable[str]) -> None:
             (staging / name).chmod(0o644)
             (staging / name).replace(folder / name)
     except OSError as error:
-        raise MachineError(f"cannot write {folder}: {error.strerror or error}") from error
+        raise _cannot_write(folder, error) from error
 
 
 # ----------------------------------------------------------------------------------------------- cache
@@ -457,14 +463,24 @@ def _throttled(events: EventWriter) -> Callable[[int, int | None, str], None]:
 def audit_tokens(tokens: Mapping[str, Any], run_dir: Path, events: EventWriter) -> None:
     """Count tokens with the real tokenizer, or say in `data/tokens.json` why that was not possible.
 
+    A library that is not installed and a hub that cannot be reached are no failure: the records are
+    good without the count.
+
+    Args:
+        tokens: arguments of `runner.token_audit.audit`, placeholders replaced.
+        run_dir: holds the finished splits.
+        events: gets a note where nothing was counted.
+
     Raises:
-        RunnerError: the tokenizer is there, but the records do not go with it.
+        RunnerError: a local tokenizer cannot be loaded, or the records do not go with it.
     """
     try:
         from runner.token_audit import audit  # needs the train extra
 
-        audit(run_dir=run_dir, **expand(tokens, os.environ))
+        audit(run_dir=run_dir, **tokens)
     except (ImportError, OSError, MachineError) as error:
+        if tokens["tokenizer"].startswith(LOCAL) and not isinstance(error, ImportError):
+            raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         write_json(run_dir / "data" / "tokens.json", {"available": False, "reason": reason})
         events.write("note", text=f"tokens were not counted: {reason}")
@@ -476,7 +492,7 @@ def _body(settings: Mapping[str, Any], events: EventWriter) -> None:
     for side, facts in manifest["splits"].items():
         print(f"{side}: {facts['records']} records in {facts['groups']} groups, {facts['file']}")
     if settings["tokens"]:
-        audit_tokens(settings["tokens"], run_dir, events)
+        audit_tokens(expand(settings["tokens"], os.environ), run_dir, events)
 
 
 if __name__ == "__main__":
