@@ -17,13 +17,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from converters.templates import TEMPLATES, jinja_of
 from runner.spec.problems import DataError, MachineError
 
 IGNORED = -100
 """Label of a token that carries no loss."""
-
-OWN_TEMPLATE = "tokenizer"
-"""The word under `data.template` for the template that comes with the tokenizer."""
 
 END_TOKEN_GAP = 3
 """The end token may stand so many tokens after the answer (a line break of the template)."""
@@ -93,16 +91,20 @@ def template_of(tokenizer: Any, template: str) -> str:
     Raises:
         DataError: the tokenizer's own template is asked for and it has none.
     """
-    if template != OWN_TEMPLATE:
-        from converters.templates import jinja_of
-
-        return jinja_of(template)
+    named = jinja_of(template)
+    if named is not None:
+        return named
     if not tokenizer.chat_template:
         raise DataError(
             "data.template is 'tokenizer', but this tokenizer comes without a chat template\n"
             "  name one (question_answer suits a model that was not tuned on chats)"
         )
     return str(tokenizer.chat_template)
+
+
+def end_tokens_of(template: str, given: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the tokens that close an answer beside the tokenizer's end token: `given`, or the template's."""
+    return TEMPLATES[template].end_of_turn if given is None else tuple(given)
 
 
 def read_records(path: Path, most: int | None = None) -> Iterator[dict[str, Any]]:

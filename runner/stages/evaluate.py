@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from runner.events import EventWriter
 from runner.spec.problems import DataError, MachineError, StageError
 from runner.stages.common import expand, stage_main, write_json, write_text
-from runner.tokens import IGNORED, Row, load_tokenizer, read_records, rows_of, template_of
+from runner.tokens import IGNORED, Row, end_tokens_of, load_tokenizer, read_records, rows_of, template_of
 
 if TYPE_CHECKING:
     from eval.bootstrap import Interval
@@ -182,9 +182,8 @@ def _task_rows(
     path = Path("data") / f"{task['split']}.jsonl"
     records = list(read_records(path, task["records"]))
     template = template_of(tokenizer, settings["template"])
-    rows = list(
-        rows_of(tokenizer, records, template, settings["context"], tuple(settings.get("end_tokens") or ()))
-    )
+    ends = end_tokens_of(settings["template"], settings.get("end_tokens"))
+    rows = list(rows_of(tokenizer, records, template, settings["context"], ends))
     if not any(row.label_tokens for row in rows):
         raise DataError(
             f"{path} has no record with an answer token within {settings['context']} tokens; there is nothing to judge"

@@ -1,8 +1,9 @@
 """The stage that builds the small model and its tokenizer in `model/`, and counts the tokens.
 
 Settings: `architecture`, `tokenizer` (a folder, or null: one is trained on `data/train.jsonl`),
-`context`, `template`, `seed`, and optionally `patterns`: the spec's own regular expressions over
-module or parameter names, which the model must have enough layers for.
+`context`, `template`, `seed`, and optionally `patterns`, the spec's own regular expressions over
+module or parameter names, which the model must have enough layers for, and `end_tokens`, which close
+an answer beside the tokenizer's end token (without it: those of the template).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from runner.events import EventWriter
 from runner.spec.problems import DataError, MachineError
 from runner.stages.common import expand, stage_main
 from runner.token_audit import audit
-from runner.tokens import OWN_TEMPLATE, load_tokenizer, read_records, template_of
+from runner.tokens import load_tokenizer, read_records, template_of
 
 MODEL = Path("model")
 TRAIN = Path("data/train.jsonl")
@@ -34,8 +35,7 @@ def build_model(settings: Mapping[str, Any], events: EventWriter) -> None:
 
     settings = expand(settings, os.environ)
     tokenizer, note = _tokenizer(settings)
-    if settings["template"] == OWN_TEMPLATE:
-        template_of(tokenizer, OWN_TEMPLATE)
+    template_of(tokenizer, settings["template"])
     model = build(
         settings["architecture"],
         tokenizer,
@@ -50,7 +50,8 @@ def build_model(settings: Mapping[str, Any], events: EventWriter) -> None:
         text=f"small random {settings['architecture']}: {model.config.num_hidden_layers} layers, "
         f"{parameters:,} parameters, the module names of the full size; {note}",
     )
-    audit(str(MODEL), settings["template"], settings["context"], Path())
+    ends = settings.get("end_tokens")
+    audit(str(MODEL), settings["template"], settings["context"], Path(), end_tokens=ends)
 
 
 def _tokenizer(settings: Mapping[str, Any]) -> tuple[Any, str]:

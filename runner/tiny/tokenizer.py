@@ -1,7 +1,7 @@
 """Byte-level BPE tokenizers trained on a run's own text, with an architecture's real special tokens.
 
 Special tokens as in the published tokenizers of each family: gpt2 (OpenAI), Llama 3 Instruct,
-Gemma 3 instruction-tuned, Qwen 2.5 and 3, Mistral 7B Instruct. The order gives the ids.
+Gemma instruction-tuned, Qwen 2.5 and 3, Mistral 7B Instruct, Phi 3. The order gives the ids.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+
+from converters.templates import jinja_of
 
 VOCABULARY = 1500
 """Entries at most, special tokens and the 256 bytes included."""
@@ -32,6 +34,12 @@ MISTRAL = (
 )
 """`<s>[INST] question [/INST] answer</s>`, a system message at the head of the first question."""
 
+PHI3 = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}"
+    "{% endfor %}"
+)
+"""`<|user|>`, a line break, the question, `<|end|>`, and so on."""
+
 
 @dataclass(frozen=True)
 class Specials:
@@ -48,37 +56,57 @@ class Specials:
 
 _QWEN = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
+_GEMMA = Specials(
+    tokens=("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"),
+    bos="<bos>",
+    eos="<eos>",
+    pad="<pad>",
+    template="gemma3",
+)
+_MISTRAL = Specials(("<unk>", "<s>", "</s>", "[INST]", "[/INST]"), "<s>", "</s>", None, MISTRAL)
+_QWEN2 = Specials(_QWEN, None, "<|im_end|>", "<|endoftext|>", "chatml")
+_QWEN3 = Specials((*_QWEN, "<think>", "</think>"), None, "<|im_end|>", "<|endoftext|>", "qwen3")
+_LLAMA = Specials(
+    tokens=(
+        "<|begin_of_text|>",
+        "<|end_of_text|>",
+        "<|finetune_right_pad_id|>",
+        "<|start_header_id|>",
+        "<|end_header_id|>",
+        "<|eom_id|>",
+        "<|eot_id|>",
+        "<|python_tag|>",
+    ),
+    bos="<|begin_of_text|>",
+    eos="<|eot_id|>",
+    pad="<|finetune_right_pad_id|>",
+    template="llama3",
+)
+_PHI3 = Specials(
+    tokens=("<unk>", "<s>", "</s>", "<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>"),
+    bos="<s>",
+    eos="<|endoftext|>",
+    pad="<|endoftext|>",
+    template=PHI3,
+)
+
 SPECIALS: Mapping[str, Specials] = MappingProxyType(
     {
         "gpt2": Specials(("<|endoftext|>",), "<|endoftext|>", "<|endoftext|>", None, None),
-        "llama": Specials(
-            (
-                "<|begin_of_text|>",
-                "<|end_of_text|>",
-                "<|finetune_right_pad_id|>",
-                "<|start_header_id|>",
-                "<|end_header_id|>",
-                "<|eom_id|>",
-                "<|eot_id|>",
-                "<|python_tag|>",
-            ),
-            "<|begin_of_text|>",
-            "<|eot_id|>",
-            "<|finetune_right_pad_id|>",
-            "llama3",
-        ),
-        "gemma3_text": Specials(
-            ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"),
-            "<bos>",
-            "<eos>",
-            "<pad>",
-            "gemma3",
-        ),
-        "qwen2": Specials(_QWEN, None, "<|im_end|>", "<|endoftext|>", "chatml"),
-        "qwen3": Specials((*_QWEN, "<think>", "</think>"), None, "<|im_end|>", "<|endoftext|>", "qwen3"),
-        "mistral": Specials(("<unk>", "<s>", "</s>", "[INST]", "[/INST]"), "<s>", "</s>", None, MISTRAL),
+        "llama": _LLAMA,
+        "gemma": _GEMMA,
+        "gemma2": _GEMMA,
+        "gemma3_text": _GEMMA,
+        "qwen2": _QWEN2,
+        "qwen2_moe": _QWEN2,
+        "qwen3": _QWEN3,
+        "qwen3_moe": _QWEN3,
+        "mistral": _MISTRAL,
+        "mixtral": _MISTRAL,
+        "phi3": _PHI3,
     }
 )
+"""Architecture (`model_type`) -> its special tokens."""
 
 GENERIC = Specials(_QWEN, None, "<|im_end|>", "<|endoftext|>", "chatml")
 """For an architecture whose own tokens are not known here."""
@@ -144,8 +172,6 @@ def chat_template_of(specials: Specials) -> str | None:
     """Return the Jinja text of the template that comes with a family's tokenizers, None without one."""
     if specials.template is None or re.search(r"[{%]", specials.template):
         return specials.template
-    from converters.templates import jinja_of
-
     return jinja_of(specials.template)
 
 
