@@ -69,15 +69,28 @@ def _by_metric(results: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Ma
 
 
 def _of_training(metrics: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """Return what the training itself tells: its mean loss over label tokens, and the last validation loss."""
+    """Return what the training itself tells: mean loss, duration, pace, and the last validation loss.
+
+    The mean is over label tokens. The duration is that of the steps alone, without evaluations and
+    checkpoints, and without the time between an interruption and its continuation.
+    """
     found: dict[tuple[str, str], Mapping[str, Any]] = {}
     steps = [event for event in metrics if event["event"] == "step"]
-    seen = [0, *(event["label_tokens_seen"] for event in steps)]
-    weights = [after - before for before, after in itertools.pairwise(seen)]
-    if sum(weights) > 0:
-        mean = sum(w * event["loss"] for w, event in zip(weights, steps, strict=True)) / sum(weights)
+    labels = _increments(steps, "label_tokens_seen")
+    if sum(labels) > 0:
+        mean = sum(n * event["loss"] for n, event in zip(labels, steps, strict=True)) / sum(labels)
         found["train_loss", "train"] = {"value": mean}
+    paces = [event["tokens_per_s"] for event in steps]
+    if steps and all(isinstance(pace, float) and pace > 0 for pace in paces):
+        seconds = sum(n / pace for n, pace in zip(_increments(steps, "tokens_seen"), paces, strict=True))
+        found["train_minutes", "train"] = {"value": seconds / 60}
+        found["train_records_per_s", "train"] = {"value": steps[-1]["rows_seen"] / seconds}
     evaluations = [event for event in metrics if event["event"] == "evaluation"]
     if evaluations and isinstance(evaluations[-1]["loss"], float) and math.isfinite(evaluations[-1]["loss"]):
         found["loss", "validation"] = {"value": evaluations[-1]["loss"]}
     return found
+
+
+def _increments(steps: Sequence[Mapping[str, Any]], name: str) -> list[int]:
+    totals = [0, *(event[name] for event in steps)]
+    return [after - before for before, after in itertools.pairwise(totals)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runner.events import EventWriter
+from runner.events import EventWriter, read_events
 from runner.results import results_of
 from runner.show import results_text
 from runner.stages.common import read_json, stage_main, write_json, write_text
@@ -61,20 +61,30 @@ def _page(
         parts.append(f"Published: {settings['reference']['source']}\n\n" + "\n".join(notes))
     parts.append("## Data\n\n" + _data_lines(manifest))
     parts.append("## Training\n\n" + _training_lines(plan, proof))
+    parts.append("## What is learned from\n\n" + learned_from(list(read_events(Path("events.jsonl")))))
     parts.append("Not for clinical use.")
     return "\n\n".join(parts) + "\n"
 
 
 def _data_lines(manifest: Mapping[str, Any]) -> str:
-    lines = [f"- {name}: {part['records']:,} records" for name, part in manifest["splits"].items()]
+    split = manifest["split"]
+    lines = [
+        f"- {name}: {part['records']:,} records in {part['groups']:,} groups"
+        for name, part in manifest["splits"].items()
+    ]
+    lines.append(
+        f"- split by {split['by']}: {split['crossing']} groups on two sides, "
+        f"{sum(split['shared_questions'].values())} questions on two sides"
+    )
     dropped = manifest.get("dropped", {})
     lines += [f"- dropped, {reason}: {item['count']:,}" for reason, item in sorted(dropped.items())]
     tokens = Path("data/tokens.json")
     audit = read_json(tokens) if tokens.exists() else {"available": False, "reason": "no tokenizer was there"}
     if audit.get("available", True):
         for name, part in audit["splits"].items():
+            cut = part["longer_than_context"]
             lines.append(
-                f"- {name}: {part['truncated']:,} records ({part['truncated_share']:.1%}) are longer than "
+                f"- {name}: {cut['records']:,} records ({cut['share']:.1%}) are longer than "
                 f"{audit['context']} tokens and were cut; {part['label_share']:.1%} of the tokens carry loss"
             )
     else:
@@ -92,6 +102,31 @@ def _training_lines(plan: Mapping[str, Any], proof: Mapping[str, Any]) -> str:
             f"| rows seen | {planned['rows']} | {proof['rows_seen']} |",
             f"| processes | {planned['world_size']} | {proof['processes']} |",
             f"| trainable parameters | | {proof['trainable']:,} of {proof['total']:,} |",
+        ]
+    )
+
+
+def learned_from(events: Sequence[Mapping[str, Any]]) -> str:
+    """Return which modules train, the share of tokens that carry loss, and the first record marked."""
+    last = {(event["event"], event.get("split")): event for event in events}
+    modules, data = last.get(("modules", None)), last.get(("dataset", "train"))
+    if modules is None or data is None:
+        return "The engine did not say."
+    share = (
+        f"{modules['trainable']:,} of {modules['total']:,} parameters ({modules['share']:.2%}) are trained"
+    )
+    matched = [f"- {group}: {count} modules" for group, count in modules["matched"].items()]
+    names = ", ".join(modules["names"][:6]) + (", ..." if len(modules["names"]) > 6 else "")
+    first = "\n".join(f"    {line}" for line in data["first"].splitlines())
+    return "\n".join(
+        [
+            share + (f", such as {names}." if names else "."),
+            *matched,
+            "",
+            f"{data['label_tokens']:,} of {data['tokens']:,} tokens ({data['label_share']:.1%}) carry loss. "
+            "The first record, with what carries loss between \u27e6 and \u27e7:",
+            "",
+            first,
         ]
     )
 

@@ -1,0 +1,139 @@
+"""The command line as a user types it, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+SPEC = ROOT / "specs" / "quickstart" / "llm.yaml"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Run:
+    """Return a function that runs `runner ...` in an empty folder."""
+
+    def run(*words: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "runner", *map(str, words)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def test_a_good_folder_ends_with_0_and_a_bad_file_with_2(runner: Run, tmp_path: Path) -> None:
+    assert runner("validate", ROOT / "specs").returncode == 0
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(SPEC.read_text().replace("learning_rate", "learning_rte"))
+    done = runner("validate", bad)
+    assert done.returncode == 2
+    assert "bad.yaml:25:3: train.learning_rte: unknown key 'learning_rte'" in done.stdout
+    assert "nearest: learning_rate" in done.stdout
+
+
+def test_validate_as_json_is_the_published_form(runner: Run, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(SPEC.read_text().replace("context: 128", "context: '128'"))
+    done = runner("validate", "--json", bad)
+    value = json.loads(done.stdout)
+    assert (done.returncode, value["files"], len(value["problems"])) == (2, 1, 1)
+    assert set(value["problems"][0]) == {"file", "line", "column", "path", "code", "message", "hint"}
+    assert value["problems"][0]["line"] == 12
+
+
+HEAVY = ("torch", "transformers", "axolotl", "datasets", "numpy", "deepspeed", "lm_eval")
+
+
+@pytest.mark.parametrize(
+    ("words", "also"),
+    [
+        (("validate", str(ROOT / "specs")), ("jsonschema", "rich")),
+        (("plan", str(SPEC), "--rehearse"), ()),
+        (("convert", str(SPEC), "--out", "out"), ()),
+        (("explain", "R003"), ()),
+    ],
+)
+def test_the_core_imports_no_engine(tmp_path: Path, words: tuple[str, ...], also: tuple[str, ...]) -> None:
+    code = (
+        "import sys\nfrom runner.cli import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit as end: assert end.code == 0, end.code\n"
+        f"print('IMPORTED', [m for m in {HEAVY + also} if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "IMPORTED []", done.stdout + done.stderr
+
+
+def test_convert_writes_what_the_plan_holds(runner: Run, tmp_path: Path) -> None:
+    done = runner("convert", SPEC, "--out", tmp_path / "out", "--set", "train.learning_rate=2e-5")
+    assert done.returncode == 0, done.stderr
+    written = Path(done.stdout.splitlines()[0])
+    config: dict[str, Any] = yaml.safe_load(written.read_text())
+    assert config["learning_rate"] == 2e-5
+    plan = json.loads(runner("plan", SPEC, "--json", "--set", "train.learning_rate=2e-5").stdout)
+    assert plan["files"][0]["text"] == written.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("launch",), 2, "give a spec, or --resume RUN"),
+        (("launch", "nowhere.yaml"), 2, "nowhere.yaml: cannot be read: No such file or directory"),
+        (("launch", str(SPEC), "--resume", "x"), 2, "takes no spec"),
+        (("launch", "--resume", "nowhere"), 2, "no run directory"),
+        (("launch", str(SPEC), "--arm", "a"), 2, "has no sweep"),
+        (("launch", str(SPEC), "--set", "train.epochs=0"), 2, "expected a number above 0"),
+        (("launch", str(SPEC), "--set", "train.batch.effective=12"), 2, "R003"),
+        (("launch", str(SPEC), "--set", "compute.device=cuda"), 3, "this machine lacks something"),
+        (("launch", str(SPEC), "--runs", "/proc/nowhere"), 3, "cannot make the run directory /proc/nowhere"),
+        (("launch", str(ROOT / "specs" / "distilgpt2_medquad.yaml")), 2, "data.root: nothing at"),
+        (("plan", str(SPEC), "--sets", "x"), 2, "No such option"),
+        (("validate", "nowhere"), 2, "nowhere"),
+        (("explain", "R0o3"), 2, "R003"),
+        (("schema", "--kind", "lm"), 2, "nearest: llm"),
+    ],
+)
+def test_a_mistake_is_said_with_its_code_and_nothing_is_started(
+    runner: Run, tmp_path: Path, words: tuple[str, ...], code: int, said: str
+) -> None:
+    done = runner(*words, CUDA_VISIBLE_DEVICES="", MEDQUAD_ROOT="")
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
+    code = "import runner.cli, runner.plan\ndef bug(*a, **k): raise KeyError('bug')\nrunner.plan.make_plan = bug\nrunner.cli.main()"
+    done = subprocess.run([sys.executable, "-c", code, "plan", str(SPEC)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_sweep_arms_are_checked_listed_and_planned(runner: Run, tmp_path: Path) -> None:
+    spec = tmp_path / "sweep.yaml"
+    spec.write_text(SPEC.read_text() + "sweep:\n  axes: {train.learning_rate: [1e-3, 2e-3]}\n")
+    assert "learning_rate=0.001: train.learning_rate=0.001" in runner("plan", spec).stdout
+    done = runner("plan", spec, "--arm", "learning_rate=0.002", "--json")
+    assert json.loads(done.stdout)["spec"]["train"]["learning_rate"] == 0.002
+    refused = runner("launch", spec)
+    assert refused.returncode == 2
+    assert "launch one of its arms" in refused.stderr
+    spec.write_text(SPEC.read_text() + "sweep:\n  axes: {train.learning_rte: [1e-3]}\n")
+    wrong = runner("validate", spec)
+    assert wrong.returncode == 2
+    assert "arm 'learning_rte=0.001': train.learning_rte: unknown key" in wrong.stdout
