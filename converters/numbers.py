@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 from runner.spec.model import Cadence, Spec
 
@@ -45,7 +46,7 @@ class Numbers:
     save_every: int | None
     """Steps between checkpoints; None only while the steps are not known."""
     evaluations: int | None
-    """Evaluations while training."""
+    """Evaluations after a step; the engine makes one more before the first step."""
     rows: int | None
     """Training rows that pass through the model, repeats and padding of the last batch included."""
     tokens_at_most: int | None
@@ -65,10 +66,8 @@ def stated_counts(spec: Spec) -> Counts | None:
     """
     split = spec.data.split
     parts = (split.train, split.validation, split.test)
-    if split.by == "given" or not all(isinstance(part, int) for part in parts):
-        return None
-    train, validation, test = (int(part) for part in parts)
-    return Counts(train, validation, test)
+    counts = [part for part in parts if isinstance(part, int)]
+    return Counts(*counts) if len(counts) == len(parts) else None
 
 
 def numbers_of(spec: Spec, counts: Counts | None) -> Numbers:
@@ -84,7 +83,7 @@ def numbers_of(spec: Spec, counts: Counts | None) -> Numbers:
     per_epoch = None if counts is None else _steps_per_epoch(counts.train, batch.micro * world, accumulation)
     steps = spec.train.steps
     if steps is None and per_epoch is not None and spec.train.epochs is not None:
-        steps = math.ceil(spec.train.epochs * per_epoch)
+        steps = _ceil_of(spec.train.epochs, per_epoch)
     validated = counts is None or counts.validation > 0
     evaluate_every = _every(spec.train.evaluate_every, per_epoch, steps) if validated else None
     rows = None
@@ -133,14 +132,31 @@ def _evaluations(every: int | None, steps: int | None) -> int | None:
 
 
 def _warmup(spec: Spec, steps: int | None) -> int | None:
+    """Return the steps of the warm-up; Axolotl 0.19.0 makes 2 of 1 (core/builders/base.py)."""
     if spec.train.warmup_steps is not None:
-        return spec.train.warmup_steps
-    if spec.train.warmup_ratio is None:
+        warmup = spec.train.warmup_steps
+    elif spec.train.warmup_ratio is None:
         return 0
-    return None if steps is None else math.ceil(spec.train.warmup_ratio * steps)
+    elif steps is None:
+        return None
+    else:
+        warmup = _ceil_of(spec.train.warmup_ratio, steps)
+    return 2 if warmup == 1 else warmup
+
+
+def _ceil_of(share: float, whole: int) -> int:
+    """Return share * whole rounded up, for the share as it is written.
+
+    In binary, 0.07 * 100 is a little more than 7.
+
+    >>> _ceil_of(0.07, 100), math.ceil(0.07 * 100)
+    (7, 8)
+    """
+    return math.ceil(Fraction(repr(share)) * whole)
 
 
 def _rows(records: int, per_pass: int, accumulation: int, steps: int, per_epoch: int, *, padded: bool) -> int:
+    """Return the rows of all steps; several processes repeat rows until all have a full batch."""
     rows_per_epoch = math.ceil(records / per_pass) * per_pass if padded else records
     epochs, left = divmod(steps, per_epoch)
     return epochs * rows_per_epoch + min(left * accumulation * per_pass, rows_per_epoch)

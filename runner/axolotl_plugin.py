@@ -1,8 +1,9 @@
 """The plugin inside Axolotl: proves that it is alive, checks what is trained, and records it.
 
 Written into an Axolotl config as `plugins: [runner.axolotl_plugin.RunnerPlugin]` with the key `runner`
-(`runner.plugin_settings.RunnerSettings`). Hooks in the order in which Axolotl 0.19.0 calls them; what it
-does to the training is nothing but: on CPU, keep every process's model on the CPU; on SIGTERM, save and stop.
+(`runner.plugin_settings.RunnerSettings`). Hooks in the order in which Axolotl 0.19.0 calls them. All that it
+does to the training: on CPU, keep every process's model on the CPU; seed the initialisation of adapters;
+on SIGTERM, save and stop.
 """
 
 from __future__ import annotations
@@ -60,11 +61,23 @@ class RunnerPlugin(BasePlugin):  # type: ignore[misc]  # the engine is not typed
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and _on_cpu():
             cfg.device_map = {"": "cpu"}
 
+    def pre_model_load(self, cfg: Any) -> None:
+        """Seed what is drawn while the model is made.
+
+        Axolotl leaves that to the trainer, which is made later: new embeddings and adapters would begin
+        with other numbers in every run of the same config.
+        """
+        from transformers import set_seed
+
+        if cfg.seed is not None:
+            set_seed(int(cfg.seed))
+
     def pre_lora_load(self, cfg: Any, model: Any) -> None:
         """Count what the method must train, on the model as it is before any adapter."""
         with self._recording() as recorder:
             self._modules = tuple(name for name, _ in model.named_modules())
-            self._expected = expected_trainable(recorder.settings.method, model)
+            tying = bool(cfg.peft_ensure_weight_tying)
+            self._expected = expected_trainable(recorder.settings.method, model, keep_tied=tying)
 
     def get_trainer_cls(self, cfg: Any) -> Any:
         """Return Axolotl's trainer with the sums beside the loss."""

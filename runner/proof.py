@@ -27,16 +27,14 @@ class Difference:
         return f"{line} ({self.hint})" if self.hint else line
 
 
-def verify(
-    proof: Mapping[str, Any], expect: Mapping[str, Any], *, device: str, early_stopping: bool = False
-) -> list[Difference]:
+def verify(proof: Mapping[str, Any], expect: Mapping[str, Any], device: str) -> list[Difference]:
     """Return every difference between the plan of a training and what the plugin counted.
 
     Args:
         proof: the contents of `train/proof.json`.
-        expect: steps, rows, world_size and distributed (none, ddp or deepspeed), as planned.
+        expect: steps, rows, world_size, distributed (none, ddp or deepspeed) and early_stopping (whether
+            the training may end before its last step), as planned.
         device: cpu, cuda or mps.
-        early_stopping: whether the plan allows the training to end before its last step.
 
     Returns:
         Nothing where the run is what was planned.
@@ -59,7 +57,7 @@ def verify(
     )
     compare("distributed", expect["distributed"], proof.get("distributed"), "as the model was really wrapped")
     compare("steps planned by the engine", expect["steps"], proof.get("max_steps"))
-    if early_stopping and proof.get("stopped_early") is True:
+    if expect["early_stopping"] and proof.get("stopped_early") is True:
         found += _at_most("steps done", expect["steps"], proof.get("steps"))
         found += _at_most("rows seen", expect["rows"], proof.get("rows_seen"))
     else:

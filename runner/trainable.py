@@ -45,11 +45,12 @@ def size_of(parameter: Any) -> int:
     return int(parameter.numel())
 
 
-def expected_trainable(method: MethodSettings, model: Any) -> int:
+def expected_trainable(method: MethodSettings, model: Any, *, keep_tied: bool = False) -> int:
     """Return how many parameters `method` trains on `model`, which has no adapter yet.
 
     An adapter of rank r on a module with `in` inputs and `out` outputs has r * (in + out) weights; DoRA
-    adds one magnitude per output; a module in `train_fully` is trained as a full copy.
+    adds one magnitude per output; a module in `train_fully` is trained as a full copy. With `keep_tied`
+    (PEFT: ensure_weight_tying) the copies of one weight that two modules share stay one.
 
     Raises:
         StageError: the pattern matches no module, or one that cannot carry an adapter.
@@ -73,12 +74,20 @@ def expected_trainable(method: MethodSettings, model: Any) -> int:
     for name, module in matched.items():
         inputs, outputs = _shape_of(name, module)
         total += rank * (inputs + outputs) + (outputs if method.name == "dora" else 0)
-    for suffix in method.train_fully:
-        copies = [module for name, module in modules.items() if f".{name}".endswith(f".{suffix}")]
+    return total + _copied(method.train_fully, modules, keep_tied)
+
+
+def _copied(suffixes: Iterable[str], modules: Mapping[str, Any], keep_tied: bool) -> int:
+    """Return how many parameters the full copies of the named modules have."""
+    sizes: dict[tuple[str, str] | int, int] = {}
+    for suffix in suffixes:
+        copies = {name: module for name, module in modules.items() if f".{name}".endswith(f".{suffix}")}
         if not copies:
             raise StageError(_no_match(f"method.train_fully names {suffix!r}, which is no module", modules))
-        total += sum(size_of(parameter) for module in copies for _, parameter in module.named_parameters())
-    return total
+        for name, module in copies.items():
+            for part, parameter in module.named_parameters():
+                sizes[id(parameter) if keep_tied else (name, part)] = size_of(parameter)
+    return sum(sizes.values())
 
 
 def _shape_of(name: str, module: Any) -> tuple[int, int]:

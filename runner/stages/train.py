@@ -1,7 +1,8 @@
 """The train stage: start the engine, or go on from its newest whole checkpoint, and believe only its proof.
 
-Settings (`config/train.json`): `config`, the engine's YAML; `expect`, the steps, rows, world_size and
-distributed kind that were planned; `device`, cpu, cuda or mps; `adapter`, whether adapters are trained.
+Settings (`config/train.json`): `config`, the engine's YAML; `expect`, the steps, rows, world_size,
+distributed kind and early_stopping that were planned (`runner.proof.verify`); `device`, cpu, cuda or mps;
+`adapter`, whether adapters are trained.
 """
 
 from __future__ import annotations
@@ -64,6 +65,9 @@ def train(settings: Mapping[str, Any], events: EventWriter) -> int:
 
     step = _prepare_resume(config, output, expect["world_size"], events)
     trim_metrics(metrics_path, step)
+    if not step:
+        # Axolotl keys its cache of tokenised rows by names and settings, not by what is in the files.
+        shutil.rmtree(config["dataset_prepared_path"], ignore_errors=True)
     proof_path.unlink(missing_ok=True)
     shutil.rmtree(FINAL, ignore_errors=True)
     started = RESUME_CONFIG if step else config_path
@@ -76,7 +80,7 @@ def train(settings: Mapping[str, Any], events: EventWriter) -> int:
     if proof.get("state") == INTERRUPTED or (ended.stopped and proof.get("state") != FINISHED):
         print(f"stopped after step {proof.get('steps', step)} of {expect['steps']}", flush=True)
         return INTERRUPTED_CODE
-    _require(proof, ended, config, expect, settings["device"])
+    _require(proof, ended, expect, settings["device"])
     collect_final(output, FINAL)
     check_final(FINAL, adapter=settings["adapter"], proof=proof, config=config)
     return 0
@@ -235,9 +239,7 @@ def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 # --------------------------------------------------------------------------------------------- afterwards
 
 
-def _require(
-    proof: Mapping[str, Any], ended: Ended, config: Mapping[str, Any], expect: Mapping[str, Any], device: str
-) -> None:
+def _require(proof: Mapping[str, Any], ended: Ended, expect: Mapping[str, Any], device: str) -> None:
     """Raise StageError unless the proof says that what was planned has been trained."""
     if not proof:
         raise StageError(
@@ -250,9 +252,7 @@ def _require(
             f"the engine {ended.text()} after step {proof.get('steps', 0)} of {expect['steps']}, before it was "
             "done; logs/train.log says why\n  `runner launch --resume RUN` goes on from the newest whole checkpoint"
         )
-    differences = verify(
-        proof, expect, device=device, early_stopping=bool(config.get("early_stopping_patience"))
-    )
+    differences = verify(proof, expect, device)
     if differences:
         lines = "\n".join(f"  {difference.text()}" for difference in differences)
         raise StageError(f"the engine did not train what was planned:\n{lines}")
