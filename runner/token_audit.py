@@ -12,7 +12,7 @@ from typing import Any
 
 from runner.files import write_json
 from runner.spec.problems import DataError
-from runner.tokens import Row, end_tokens_of, load_tokenizer, read_records, rows_of, template_of
+from runner.tokens import Row, load_tokenizer, read_records, rows_of, template_of
 
 SPLITS = ("train", "validation", "test")
 TOKENS = Path("data/tokens.json")
@@ -24,7 +24,7 @@ def audit(
     context: int,
     run_dir: Path,
     *,
-    end_tokens: Sequence[str] | None = None,
+    end_tokens: Sequence[str] = (),
     revision: str | None = None,
 ) -> dict[str, Any]:
     """Tokenise every record of a run's splits, write `data/tokens.json` and return its value.
@@ -34,7 +34,7 @@ def audit(
         template: the spec's `data.template`.
         context: rows longer than this many tokens are cut.
         run_dir: holds `data/train.jsonl` and the other splits; an absent split has 0 records.
-        end_tokens: that close an answer beside the tokenizer's end token; None: the template's.
+        end_tokens: that close an answer beside the tokenizer's end token.
         revision: of the tokenizer on the hub.
 
     Raises:
@@ -45,12 +45,11 @@ def audit(
     local = run_dir / tokenizer
     loaded = load_tokenizer(str(local) if local.is_dir() else tokenizer, revision=revision)
     jinja = template_of(loaded, template)
-    ends = end_tokens_of(template, end_tokens)
     splits = {}
     for split in SPLITS:
         path = run_dir / "data" / f"{split}.jsonl"
         records = read_records(path) if path.exists() else iter(())
-        splits[split] = count_tokens(list(rows_of(loaded, records, jinja, context, ends)), context)
+        splits[split] = count_tokens(list(rows_of(loaded, records, jinja, context, end_tokens)), context)
     if splits["train"]["records"] and not splits["train"]["label_tokens"]:
         raise DataError(
             f"no training record keeps a single answer token within {context} tokens; nothing could be learned\n"

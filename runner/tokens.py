@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from converters.templates import TEMPLATES, jinja_of
+from converters.templates import jinja_of
 from runner.spec.problems import DataError, MachineError
 
 IGNORED = -100
@@ -100,11 +100,6 @@ def template_of(tokenizer: Any, template: str) -> str:
             "  name one (question_answer suits a model that was not tuned on chats)"
         )
     return str(tokenizer.chat_template)
-
-
-def end_tokens_of(template: str, given: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the tokens that close an answer beside the tokenizer's end token: `given`, or the template's."""
-    return TEMPLATES[template].end_of_turn if given is None else tuple(given)
 
 
 def read_records(path: Path, most: int | None = None) -> Iterator[dict[str, Any]]:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
+
 from converters.axolotl import dump, to_axolotl
 from converters.deepspeed import to_deepspeed
-
 from converters.numbers import Numbers
+from converters.templates import end_of_turn
 from runner.rehearse import AT_MOST
 from runner.spec.environment import has_placeholder
 from runner.spec.model import TINY_RANDOM, Full, Partial, Spec
@@ -78,6 +79,7 @@ def _data(spec: Spec, *, rehearsal: bool, tiny: bool) -> Stage:
         "tokenizer": spec.model.tokenizer or spec.model.base,
         "template": spec.data.template,
         "context": spec.model.context,
+        "end_tokens": list(end_of_turn(spec)),
     }
     return Stage(
         "data",
@@ -112,6 +114,7 @@ def _tiny_model(spec: Spec) -> Stage:
             "template": spec.data.template,
             "seed": spec.train.seed,
             "patterns": list(patterns),
+            "end_tokens": list(end_of_turn(spec)),
         },
     )
 
@@ -140,6 +143,7 @@ def _evaluation(spec: Spec, name: str, *, adapter: str | None) -> Stage:
             "attention": spec.model.attention,
             "out": f"eval/{'tuned' if trained else 'baseline'}.json",
             "trust_remote_code": spec.model.trust_remote_code,
+            "end_tokens": list(end_of_turn(spec)),
         },
     )
 

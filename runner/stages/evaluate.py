@@ -2,7 +2,7 @@
 
 Settings: `model` (folder or hub id), `revision`, `adapter` (folder or null), `tokenizer` (or null:
 the model's), `template`, `context`, `tasks` (each a perplexity task of the spec), `device`,
-`precision`, `attention`, `out`, `trust_remote_code`; optionally `end_tokens`, as given to training.
+`precision`, `attention`, `out`, `trust_remote_code`, and `end_tokens`, as given to training.
 
 It writes `out`, and beside it one JSON line a record, from which every number can be computed again.
 """
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from runner.events import EventWriter
 from runner.spec.problems import DataError, MachineError, StageError
 from runner.stages.common import expand, stage_main, write_json, write_text
-from runner.tokens import IGNORED, Row, end_tokens_of, load_tokenizer, read_records, rows_of, template_of
+from runner.tokens import IGNORED, Row, load_tokenizer, read_records, rows_of, template_of
 
 if TYPE_CHECKING:
     from eval.bootstrap import Interval
@@ -182,8 +182,7 @@ def _task_rows(
     path = Path("data") / f"{task['split']}.jsonl"
     records = list(read_records(path, task["records"]))
     template = template_of(tokenizer, settings["template"])
-    ends = end_tokens_of(settings["template"], settings.get("end_tokens"))
-    rows = list(rows_of(tokenizer, records, template, settings["context"], ends))
+    rows = list(rows_of(tokenizer, records, template, settings["context"], settings["end_tokens"]))
     if not any(row.label_tokens for row in rows):
         raise DataError(
             f"{path} has no record with an answer token within {settings['context']} tokens; there is nothing to judge"

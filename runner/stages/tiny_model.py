@@ -1,9 +1,9 @@
 """The stage that builds the small model and its tokenizer in `model/`, and counts the tokens.
 
 Settings: `architecture`, `tokenizer` (a folder, or null: one is trained on `data/train.jsonl`),
-`context`, `template`, `seed`, and optionally `patterns`, the spec's own regular expressions over
-module or parameter names, which the model must have enough layers for, and `end_tokens`, which close
-an answer beside the tokenizer's end token (without it: those of the template).
+`context`, `template`, `seed`, `patterns`, the spec's own regular expressions over module or parameter
+names, which the model must have enough layers for, and `end_tokens`, which close an answer beside the
+tokenizer's end token.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def build_model(settings: Mapping[str, Any], events: EventWriter) -> None:
         tokenizer,
         settings["context"],
         settings["seed"],
-        tuple(settings.get("patterns") or ()),
+        settings["patterns"],
     )
     _save(model, tokenizer)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -50,8 +50,7 @@ def build_model(settings: Mapping[str, Any], events: EventWriter) -> None:
         text=f"small random {settings['architecture']}: {model.config.num_hidden_layers} layers, "
         f"{parameters:,} parameters, the module names of the full size; {note}",
     )
-    ends = settings.get("end_tokens")
-    audit(str(MODEL), settings["template"], settings["context"], Path(), end_tokens=ends)
+    audit(str(MODEL), settings["template"], settings["context"], Path(), end_tokens=settings["end_tokens"])
 
 
 def _tokenizer(settings: Mapping[str, Any]) -> tuple[Any, str]:

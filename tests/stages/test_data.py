@@ -750,7 +750,12 @@ def test_a_hub_that_cannot_be_reached_is_said(run_dir: Path, tmp_path: Path) -> 
 
 
 def test_a_tokenizer_that_cannot_be_loaded_is_noted_and_no_failure(run_dir: Path) -> None:
-    tokens = {"tokenizer": "nobody/no-such-model", "template": "question_answer", "context": 64}
+    tokens = {
+        "tokenizer": "nobody/no-such-model",
+        "template": "question_answer",
+        "context": 64,
+        "end_tokens": [],
+    }
     done = start(run_dir, SYNTHETIC, tokens=tokens)
     assert done.returncode == 0, done.stderr
     assert json.loads((run_dir / "data" / "tokens.json").read_text())["available"] is False
@@ -758,7 +763,12 @@ def test_a_tokenizer_that_cannot_be_loaded_is_noted_and_no_failure(run_dir: Path
 
 
 def test_a_local_tokenizer_that_is_missing_fails(run_dir: Path, tmp_path: Path) -> None:
-    tokens = {"tokenizer": str(tmp_path / "none"), "template": "question_answer", "context": 64}
+    tokens = {
+        "tokenizer": str(tmp_path / "none"),
+        "template": "question_answer",
+        "context": 64,
+        "end_tokens": [],
+    }
     failed = start(run_dir, SYNTHETIC, tokens=tokens)
     assert failed.returncode == 3, failed.stderr
     assert str(tmp_path / "none") in failed.stderr
@@ -771,6 +781,7 @@ def test_tokens_are_counted_with_a_real_tokenizer(run_dir: Path, real_data: Path
         "tokenizer": str(real_data / "tokenizers" / "gpt2"),
         "template": "question_answer",
         "context": 64,
+        "end_tokens": [],
     }
     done = start(run_dir, SYNTHETIC, tokens=tokens)
     assert done.returncode == 0, done.stderr
