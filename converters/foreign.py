@@ -285,3 +285,47 @@ WHY: Mapping[str, str] = MappingProxyType(
     }
 )
 """Foreign word -> advice, where the counterpart is not one to one or there is none."""
+
+VALUES: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "model.attention": {"flash": "flash_attention_2", "flash_attention": "flash_attention_2"},
+        "data.template": {
+            "gemma": "gemma3",
+            "llama-3": "llama3",
+            "qwen": "qwen3",
+            "tokenizer_default": "tokenizer",
+        },
+        "method.name": {
+            "full_finetune": "full",
+            "full_finetuning": "full",
+            "sft": "full",
+            "freeze": "partial",
+        },
+        "train.schedule": {"constant_with_warmup": "constant", "cosine_with_restarts": "cosine"},
+        "train.optimizer": {
+            "adam": "adamw_torch",
+            "adamw": "adamw_torch",
+            "adamw_hf": "adamw_torch",
+            "adamw_8bit": "adamw_bnb_8bit",
+            "paged_adamw_8bit": "adamw_bnb_8bit",
+        },
+        "train.precision": {
+            "float32": "fp32",
+            "float": "fp32",
+            "bfloat16": "bf16",
+            "float16": "fp16",
+            "half": "fp16",
+            "no": "fp32",
+        },
+        "compute.device": {"gpu": "cuda"},
+        "compute.strategy": {
+            "deepspeed_zero1": "zero1",
+            "deepspeed_zero2": "zero2",
+            "deepspeed_zero3": "zero3",
+            "deepspeed": "zero2",
+            "fsdp": "zero3",
+            "no": "none",
+        },
+    }
+)
+"""Spec path -> another tool's value -> ours."""

@@ -149,28 +149,37 @@ def _value(schema: Mapping[str, Any]) -> dict[str, Any]:
     made = {_BOUNDS.get(key, key): value for key, value in schema.items() if key != "title"}
     if "anyOf" in made:
         bounds = {key: made.pop(key) for key in _BOUNDS.values() if key in made}
-        made["anyOf"] = _flat(_value(option | bounds) for option in made["anyOf"])
+        options = [{**option, **bounds} for option in _flat(made.pop("anyOf"))]
+        made |= _one_of_types(options) if all("type" in option for option in options) else {"anyOf": options}
     if isinstance(made.get("items"), dict):
         made["items"] = _value(made["items"])
     if isinstance(made.get("additionalProperties"), dict):
         made["additionalProperties"] = _value(made["additionalProperties"])
-    if made.get("type") == "null":
-        return made
-    if made.get("type") in ("integer", "number", "boolean"):
-        return {"anyOf": [made, {"$ref": "#/$defs/placeholder"}]}
-    if made.get("type") == "string" and made.keys() & {"enum", "const", "pattern"}:
-        return {"anyOf": [made, {"$ref": "#/$defs/text_with_placeholder"}]}
+    types = made.get("type")
+    types = {types} if isinstance(types, str) else set(types or ())
+    if types & {"integer", "number", "boolean"} and "string" not in types:
+        return {"if": {"$ref": "#/$defs/placeholder"}, "else": made}
+    if "string" in types and made.keys() & {"enum", "const", "pattern"}:
+        return {"if": {"$ref": "#/$defs/text_with_placeholder"}, "else": made}
     return made
 
 
-def _flat(options: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the options of an anyOf with nested ones lifted, each once."""
-    result: list[dict[str, Any]] = []
+def _flat(options: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     for option in options:
-        for item in option["anyOf"] if set(option) == {"anyOf"} else [option]:
-            if item not in result:
-                result.append(item)
-    return result
+        bounds = {_BOUNDS.get(key, key): v for key, v in option.items() if key not in ("anyOf", "title")}
+        for inner in option.get("anyOf", [{}]):
+            yield {**inner, **bounds}
+
+
+def _one_of_types(options: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a union of plain types as one schema, so that a tool's message names what is wrong."""
+    types = dict.fromkeys(option["type"] for option in options if option["type"] != "null")
+    if "number" in types:
+        types.pop("integer", None)  # JSON has numbers only
+    if any(option["type"] == "null" for option in options):
+        types["null"] = None
+    (bounds,) = [{k: v for k, v in o.items() if k != "type"} for o in options if o["type"] != "null"][:1]
+    return {"type": list(types) if len(types) > 1 else next(iter(types)), **bounds}
 
 
 def _variants(discriminator: Mapping[str, Any]) -> dict[str, Any]:

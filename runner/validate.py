@@ -6,15 +6,16 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from converters.foreign import FOREIGN, WHY
+from converters.foreign import FOREIGN, VALUES, WHY
 from runner.spec.load import Fault, Loaded, load
 from runner.spec.messages import Vocabulary
 from runner.spec.model import Spec
 from runner.spec.nearest import nearest
 from runner.spec.problems import Problem, SpecError, UsageError, choices
-from runner.sweep import MAX_ARMS, arms, size
+from runner.spec.yaml_text import dotted
+from runner.sweep import MAX_ARMS, Arm, arms, size
 
-VOCABULARY = Vocabulary(FOREIGN, WHY)
+VOCABULARY = Vocabulary(FOREIGN, WHY, VALUES)
 SUFFIXES = (".yaml", ".yml")
 
 
@@ -57,19 +58,39 @@ def _arm_problems(loaded: Loaded, sets: Sequence[str], environ: Mapping[str, str
     """Yield what is wrong with each arm of the sweep, at the place of the sweep."""
     if loaded.spec.sweep is None:
         return
-    mark = loaded.tree.mark(("sweep",))
+    mark = loaded.tree.mark(("sweep",), of_key=True)
     count = size(loaded.spec.sweep)
     if not 0 < count <= MAX_ARMS:
         message = f"the sweep has {count:,} arms; at least 1 and at most {MAX_ARMS} are allowed"
-        yield Problem(mark.file, mark.line, mark.column, "sweep", "sweep", message)
+        hint = "give values under `axes`, `arms` or `seeds`, or fewer of them"
+        yield Problem(mark.file, mark.line, mark.column, "sweep", "sweep", message, hint)
         return
+    seen: set[tuple[str, str, str]] = set()  # one axis value is in many arms
     for arm in arms(loaded.spec):
         try:
             _load_one(loaded.file, [*sets, *arm.sets], environ)
         except SpecError as error:
             for problem in error.problems:
-                message = f"arm {arm.name!r}: {problem.path}: {problem.message}"
-                yield Problem(mark.file, mark.line, mark.column, "sweep", problem.code, message, problem.hint)
+                place = _place_in_sweep(loaded, arm, problem)
+                mark = loaded.tree.mark(place, of_key=True)
+                what = f"{problem.path}: " if problem.path else ""
+                message = f"arm {arm.name!r}: {what}{problem.message}"
+                if (key := (dotted(place), problem.path, problem.message)) not in seen:
+                    seen.add(key)
+                    yield Problem(
+                        mark.file, mark.line, mark.column, dotted(place), problem.code, message, problem.hint
+                    )
+
+
+def _place_in_sweep(loaded: Loaded, arm: Arm, problem: Problem) -> tuple[str, ...]:
+    """Return the key of the sweep that a problem of an arm comes from."""
+    for change in arm.sets:
+        path = change.partition("=")[0]
+        if problem.path == path or problem.path.startswith((f"{path}.", f"{path}[")):
+            for place in (("sweep", "axes", path), ("sweep", "arms", arm.name.partition(",")[0], path)):
+                if place in loaded.tree.keys:
+                    return place
+    return ("sweep", "arms", arm.name) if ("sweep", "arms", arm.name) in loaded.tree.keys else ("sweep",)
 
 
 def problems_in(files: Iterable[Path], sets: Sequence[str], environ: Mapping[str, str]) -> list[Problem]:

@@ -101,6 +101,12 @@ FAULTS: tuple[Code, ...] = (
         "take one of the allowed values",
     ),
     Code(
+        "sweep",
+        "a sweep must have at least 1 arm and at most 200",
+        "Each arm is a run of its own; the product of a few axes is soon more than anybody meant.",
+        "give fewer values or axes, or list the arms by name",
+    ),
+    Code(
         "engine-key",
         "a key under `axolotl:` or `deepspeed:` must be one that the engine declares",
         "Axolotl drops keys that it does not know without a word; a `learning_rte` trains with the default.",

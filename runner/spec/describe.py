@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from runner.spec.fields import Leaf, literals_in
+from runner.spec.fields import Leaf, classes_in, literals_in
 
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "anything"}
 _BOUNDS = (("gt", "above"), ("ge", "at least"), ("lt", "below"), ("le", "at most"))
@@ -90,12 +90,26 @@ def default(leaf: Leaf) -> str:
     return str(value) if value != "" else '""'
 
 
-def in_words(leaf: Leaf) -> str:
-    """Return everything about a field in one line: `whole number, in records, at least 1; required`."""
-    parts = [type_of(leaf.field.annotation)]
+def type_in_words(leaf: Leaf) -> str:
+    """Return type, unit and limits of a field: `whole number, in records, at least 1`."""
+    annotation = leaf.field.annotation
+    parts = [type_of(annotation)]
+    variants = classes_in(annotation)
+    if len(variants) == 1:
+        parts[0] += f" with {', '.join(variants[0].model_fields)}"
     if leaf.unit:
         parts.append(f"in {leaf.unit}")
     if limits := allowed(leaf):
-        parts.append(f"one of {limits}" if literals_in(leaf.field.annotation) else limits)
+        if not literals_in(annotation):
+            parts.append(limits)
+        elif type_of(annotation).startswith("list"):
+            parts.append(f"of {limits}")
+        else:
+            parts[0] = f"one of {limits}" if "," in limits else f"always {limits}"
+    return ", ".join(parts)
+
+
+def in_words(leaf: Leaf) -> str:
+    """Return everything about a field in one line: `whole number, in records, at least 1; required`."""
     given = default(leaf)
-    return f"{', '.join(parts)}; {given if given == 'required' else f'default {given}'}"
+    return f"{type_in_words(leaf)}; {given if given == 'required' else f'default {given}'}"

@@ -17,6 +17,12 @@ PLACEHOLDER = re.compile(r"\$\{env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<defa
 ANY_PLACEHOLDER = re.compile(r"\$\{[^}]*\}?")
 SECRET_NAME = re.compile(r"(?:^|_)(?:TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)", re.IGNORECASE)
 
+SECRET = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{30,}|gh[opsur]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{40,}|glpat-[A-Za-z0-9_-]{20,}"
+    r"|sk-[A-Za-z0-9_-]{20,}|xox[abprs]-[A-Za-z0-9-]{10,}|AKIA[0-9A-Z]{16})"
+)
+"""Access tokens by the form that their makers give them: Hugging Face, GitHub, GitLab, OpenAI, Slack, AWS."""
+
 
 @dataclass(frozen=True)
 class Missing:

@@ -15,13 +15,13 @@ from typing import Any, Union
 
 from pydantic import ValidationError
 
-from runner.spec.environment import ANY_PLACEHOLDER, PLACEHOLDER, SECRET_NAME, substitute
+from runner.spec.environment import ANY_PLACEHOLDER, PLACEHOLDER, SECRET, SECRET_NAME, substitute
 from runner.spec.fields import Leaf, chooses_variant, field_at, is_free_text
 from runner.spec.messages import Vocabulary, problems_of, without_unknown
 from runner.spec.model import KINDS, Spec
 from runner.spec.nearest import nearest
 from runner.spec.problems import Problem, SpecError, choices
-from runner.spec.rules import broken_rules
+from runner.spec.rules import RULE_CODES, broken_rules
 from runner.spec.yaml_text import MAX_BYTES, Mark, Tree, dotted, kind_of, read, scalar
 from runner.spec.yaml_text import Path as SpecPath
 
@@ -87,13 +87,27 @@ def load(
             faults.extend(check(spec))
         problems.extend(_placed(tree, fault) for fault in faults)
     if problems or spec is None:
-        unset = {problem.path for problem in problems if problem.code == "env"}
-        raise SpecError(p for p in problems if p.code == "env" or p.path not in unset)
+        raise SpecError(_without_echo(problems))
     return Loaded(spec, file, file.read_text(encoding="utf-8"), tree)
 
 
+def _without_echo(problems: Sequence[Problem]) -> Iterable[Problem]:
+    """Yield the problems without those that only follow from another one.
+
+    A value that could not be looked up has no type; a section with an unknown or a double key may
+    lack something only for that reason; a secret is not repeated in what is said of its value.
+    """
+    nothing = {problem.path for problem in problems if problem.code in ("env", "secret")}
+    slips = {p.path.rpartition(".")[0] for p in problems if p.code in ("unknown-key", "duplicate-key")}
+    for problem in problems:
+        of_value = problem.path in nothing and problem.code not in ("env", "secret")
+        of_slip = problem.path in slips and problem.code in RULE_CODES
+        if not of_value and not of_slip:
+            yield problem
+
+
 def _placed(tree: Tree, fault: Fault) -> Problem:
-    mark = tree.mark(fault.path)
+    mark = tree.mark_of_section(fault.path)
     return Problem(
         mark.file, mark.line, mark.column, dotted(fault.path), fault.code, fault.message, fault.hint
     )
@@ -142,7 +156,7 @@ def _base_of(
         hint = f"nearest: {Path(name).parent / near}" if near else "the name is relative to this file"
     elif base.resolve() in chain:
         names = " -> ".join(_shown(item) for item in (*chain[chain.index(base.resolve()) :], base.resolve()))
-        message, hint = f"extends itself: {names}", "take one of these links out"
+        message, hint = f"a circle: {names}", "take one of these links out"
     elif len(chain) > MAX_EXTENDS:
         message, hint = f"more than {MAX_EXTENDS} files extend one another", "put some of them together"
     else:
@@ -263,7 +277,7 @@ def _lay_over(tree: Tree, change: str, problems: list[Problem]) -> None:
     try:
         tree.value = _with(tree.value, path, 0, value)
     except _CannotSetError as error:
-        report(str(error), "runner explain KEY says what a key holds")
+        report(str(error), "")
         return
     for length in range(1, len(path)):
         tree.values.setdefault(path[:length], Mark(name))
@@ -359,13 +373,21 @@ def _look_up(tree: Tree, environ: Mapping[str, str], problems: list[Problem]) ->
             return {key: walk(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, tuple):
             return tuple(walk(item, (*path, number)) for number, item in enumerate(value))
-        if not isinstance(value, str) or "${" not in value:
+        if not isinstance(value, str):
             return value
-        return _value_of(value, path)
+        if found := SECRET.search(value):
+            message = f"{found[0][:4]}... looks like an access token"
+            report(
+                path,
+                message,
+                "take it out and make it invalid; the engines read theirs from the environment",
+                "secret",
+            )
+        return _value_of(value, path) if "${" in value else value
 
-    def report(path: SpecPath, message: str, hint: str) -> None:
+    def report(path: SpecPath, message: str, hint: str, code: str = "env") -> None:
         mark = tree.mark(path)
-        problems.append(Problem(mark.file, mark.line, mark.column, dotted(path), "env", message, hint))
+        problems.append(Problem(mark.file, mark.line, mark.column, dotted(path), code, message, hint))
 
     def _value_of(text: str, path: SpecPath) -> Any:
         if chooses_variant(_class_of(tree), path):
@@ -405,9 +427,8 @@ def _class_of(tree: Tree) -> Any:
 
 def _typed(tree: Tree, expanded: Any, vocabulary: Vocabulary, problems: list[Problem]) -> Spec | None:
     """Return the spec with placeholders kept in free text, or None after reporting what is wrong."""
-    kind = expanded.get("kind")
-    if not isinstance(kind, str) or kind not in KINDS:
-        _report_kind(tree, kind, problems)
+    expanded = _with_kind(tree, expanded, problems)
+    if expanded is None:
         return None
     version = expanded.get("spec")
     if isinstance(version, int) and not isinstance(version, bool) and version != 1:
@@ -416,7 +437,7 @@ def _typed(tree: Tree, expanded: Any, vocabulary: Vocabulary, problems: list[Pro
         hint = "allowed: 1; write `spec: 1`" if version < 1 else "allowed: 1; a newer runner reads it"
         problems.append(Problem(mark.file, mark.line, mark.column, "spec", "bad-value", message, hint))
         expanded = {**expanded, "spec": 1}
-    cls = KINDS[kind]
+    cls = KINDS[expanded["kind"]]
     try:
         cls.model_validate(expanded)
     except ValidationError as error:
@@ -433,30 +454,37 @@ def _typed(tree: Tree, expanded: Any, vocabulary: Vocabulary, problems: list[Pro
 def _keep_placeholders(expanded: Any, written: Any, cls: Any, path: SpecPath) -> Any:
     """Return `expanded` with the text as written wherever a placeholder stands in a free text."""
     if isinstance(expanded, dict):
-        return {k: _keep_placeholders(v, written[k], cls, (*path, k)) for k, v in expanded.items()}
+        return {k: _keep_placeholders(v, written.get(k, v), cls, (*path, k)) for k, v in expanded.items()}
     if isinstance(expanded, tuple):
         return tuple(_keep_placeholders(v, written[n], cls, (*path, n)) for n, v in enumerate(expanded))
     keep = isinstance(written, str) and "${" in written and is_free_text(cls, path)
     return written if keep else expanded
 
 
-def _report_kind(tree: Tree, kind: Any, problems: list[Problem]) -> None:
-    if "kind" in tree.value:
-        mark = tree.mark(("kind",))
-        near = nearest(kind, KINDS) if isinstance(kind, str) else None
-        message = (
-            f"unknown value {kind!r}" if isinstance(kind, str) else f"expected text, got {kind_of(kind)}"
-        )
-        hint = choices(KINDS) + (f"; nearest: {near}" if near else "")
-        problems.append(Problem(mark.file, mark.line, mark.column, "kind", "bad-value", message, hint))
-        return
-    mark = tree.mark(())
+def _with_kind(tree: Tree, expanded: Any, problems: list[Problem]) -> Any:
+    """Return the values with a kind that there is; report one that is not, and go on with the nearest.
+
+    None where nobody can tell which kind was meant.
+    """
+    kind = expanded.get("kind")
+    if isinstance(kind, str) and kind in KINDS:
+        return expanded
+
+    def report(key: str, code: str, message: str, hint: str, *, of_key: bool = False) -> None:
+        mark = tree.mark((key,) if key in tree.value else (), of_key=of_key)
+        problems.append(Problem(mark.file, mark.line, mark.column, key, code, message, hint))
+
     slip = next((key for key in tree.value if nearest(key, ["kind"])), None)
-    if slip:
-        mark = tree.mark((slip,), of_key=True)
-        message, hint = f"unknown key {slip!r}", "nearest: kind"
-        problems.append(Problem(mark.file, mark.line, mark.column, slip, "unknown-key", message, hint))
-        return
-    problems.append(
-        Problem(mark.file, mark.line, mark.column, "kind", "missing-key", "missing key", choices(KINDS))
-    )
+    given = expanded.get(slip)
+    near = nearest(given, KINDS) if isinstance(given, str) else None
+    if slip is None:
+        report("kind", "missing-key", "missing key", choices(KINDS))
+    elif slip != "kind":
+        report(slip, "unknown-key", f"unknown key {slip!r}", "nearest: kind", of_key=True)
+    elif isinstance(given, str):
+        hint = choices(KINDS) + (f"; nearest: {near}" if near else "")
+        report("kind", "bad-value", f"unknown value {given!r}", hint)
+    else:
+        report("kind", "wrong-type", f"expected text, got {kind_of(given)}", choices(KINDS))
+    rest = {key: value for key, value in expanded.items() if key != slip}
+    return {**rest, "kind": near} if near else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from runner.spec.fields import Leaf, classes_in, field_at, literals_in, places_of
+from runner.spec.describe import type_in_words
+from runner.spec.fields import TAGS, Leaf, classes_in, field_at, literals_in, places_of
 from runner.spec.nearest import nearest
 from runner.spec.problems import MAX_CHOICES, Problem, choices
 from runner.spec.yaml_text import Path, Tree, dotted, kind_of, scalar
@@ -17,10 +19,14 @@ from runner.spec.yaml_text import Path, Tree, dotted, kind_of, scalar
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Words of other tools: `paths` have a counterpart here, `advice` says what to do instead."""
+    """Words of other tools: `paths` have a counterpart here, `advice` says what to do instead.
+
+    `values` are words that stand as values: spec path -> their word -> ours.
+    """
 
     paths: Mapping[str, str] = field(default_factory=dict)
     advice: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 _EXPECTED = {
@@ -61,10 +67,10 @@ def problems_of(
         known = {(p.path, p.code) for p in found}
         tags = {p.path for p in found}
         for path, item in _rest(repaired, cls):
-            problem = _problem(path, item, cls, data, tree, vocabulary)
+            problem = _problem(path, item, cls, repaired, tree, vocabulary)
             if (problem.path, problem.code) not in known and problem.path not in tags:
                 found.append(problem)
-    return tuple(_without_echo(found, vocabulary))
+    return tuple(_without_echo(found))
 
 
 def without_unknown(error: ValidationError, data: Any) -> Any:
@@ -96,6 +102,8 @@ def _one_a_path(errors: Iterable[ErrorDetails], data: Any) -> list[tuple[Path, E
     """Return each error with its path in the data; of the members of a union only the widest."""
     result: dict[tuple[Path, str], ErrorDetails] = {}
     for item in errors:
+        if item["type"] == "too_short" and item["input"]:
+            continue  # its entries are wrong, and so not counted
         path = _path_in(data, item["loc"], missing=item["type"] == "missing")
         kind = "type" if item["type"] in _EXPECTED else item["type"]
         if (path, kind) not in result or item["type"] == "float_type":
@@ -155,15 +163,17 @@ def _replaced(data: Any, path: Path, value: Any) -> Any:
     return {**data, head: _replaced(data[head], rest, value)}
 
 
-def _without_echo(found: list[Problem], vocabulary: Vocabulary) -> Iterable[Problem]:
-    """Drop `missing key` where the same section holds a mistyped form of that key."""
-    slips = {
-        (problem.path.rpartition(".")[0], problem.hint) for problem in found if problem.code == "unknown-key"
-    }
+def _without_echo(found: list[Problem]) -> Iterable[Problem]:
+    """Drop `missing key` where an unknown key was meant to be that key."""
+    meant: set[str] = set()
     for problem in found:
-        section, _, name = problem.path.rpartition(".")
-        echo = any(where == section and hint.startswith(f"nearest: {name};") for where, hint in slips)
-        if problem.code != "missing-key" or not echo:
+        suggested = re.match(r"nearest: ([^;,]+)", problem.hint)
+        if problem.code == "unknown-key" and suggested:
+            section = problem.path.rpartition(".")[0]
+            for name in suggested[1].split(" or "):
+                meant |= {name, f"{section}.{name}" if section else name}
+    for problem in found:
+        if problem.code != "missing-key" or problem.path not in meant:
             yield problem
 
 
@@ -195,16 +205,18 @@ def _words(
     if kind == "extra_forbidden":
         return "unknown-key", f"unknown key {path[-1]!r}", _nearest_key(path, cls, data, vocabulary)
     if kind == "missing":
-        return "missing-key", "missing key", _about(field_at(cls, path))
+        leaf = field_at(cls, path)
+        return "missing-key", "missing key", f"{type_in_words(leaf)}: {_about(leaf)}" if leaf else ""
     if kind == "union_tag_not_found":
         tag = _tag_key(item)
         return "missing-key", "missing key", choices(_tags(cls, path, tag))
     if kind == "union_tag_invalid":
         tag = _tag_key(item)
-        return _unknown_value(given.get(tag) if isinstance(given, Mapping) else given, _tags(cls, path, tag))
+        value = given.get(tag) if isinstance(given, Mapping) else given
+        return _unknown_value(value, _tags(cls, path, tag), (*path, tag), vocabulary)
     if kind == "literal_error":
         leaf = field_at(cls, path)
-        return _unknown_value(given, literals_in(leaf.field.annotation) if leaf else ())
+        return _unknown_value(given, literals_in(leaf.field.annotation) if leaf else (), path, vocabulary)
     if kind in _EXPECTED:
         return (
             "wrong-type",
@@ -215,7 +227,7 @@ def _words(
         word, key = _BOUNDS[kind]
         return (
             "bad-value",
-            f"expected a number {word} {context[key]}, got {given!r}",
+            f"expected a number {word} {context[key]:g}, got {given!r}",
             _about(field_at(cls, path)),
         )
     if kind == "string_pattern_mismatch":
@@ -236,27 +248,45 @@ def _expected(kind: str, path: Path, cls: type[BaseModel]) -> str:
 
 def _type_hint(kind: str, given: Any) -> str:
     number = kind in ("int_type", "float_type")
-    if isinstance(given, str) and number and isinstance(scalar(given.strip()), (int, float)):
-        return "remove the quotes"
+    if number and isinstance(given, str):
+        return _number_hint(given.strip())
+    if kind == "int_type" and isinstance(given, float) and given.is_integer():
+        return f"write {int(given)}"
     if isinstance(given, str) and kind == "bool_type":
         return "YAML 1.2 knows only true and false" if given.lower() in ("yes", "no", "on", "off") else ""
     if kind == "string_type" and isinstance(given, (bool, int, float)):
         shown = {True: "true", False: "false"}[given] if isinstance(given, bool) else given
         return f'put it in quotes: "{shown}"'
-    if kind == "tuple_type":
-        return "write a list: [a, b], or one `- item` a line"
     if given is None:
         return "give a value, or leave the key out for its default"
+    if kind == "tuple_type":
+        one = given if isinstance(given, str) and len(given) < 40 else "a, b"
+        return f"write a list: [{one}], or one `- item` a line"
     return ""
 
 
-def _unknown_value(given: Any, allowed: tuple[Any, ...]) -> tuple[str, str, str]:
+def _number_hint(text: str) -> str:
+    """Return how to write a text as the number that it was meant to be."""
+    if isinstance(scalar(text), (int, float)):
+        return "remove the quotes"
+    plain = re.sub(r"[_,](?=[0-9]{3})", "", text)
+    if plain != text and isinstance(scalar(plain), (int, float)):
+        return f"write {plain}"
+    return ""
+
+
+def _unknown_value(
+    given: Any, allowed: tuple[Any, ...], path: Path, vocabulary: Vocabulary
+) -> tuple[str, str, str]:
     names = [str(value) for value in allowed]
-    near = nearest(given, names) if isinstance(given, str) else None
-    hint = choices(names) + (f"; nearest: {near}" if near else "")
-    if isinstance(given, str):
-        return "bad-value", f"unknown value {given!r}", hint
-    return "wrong-type", f"expected one of the allowed words, got {kind_of(given)}", hint
+    if allowed and all(isinstance(value, int) for value in allowed):
+        hint = "remove the quotes" if given in names else choices(names)
+        return "wrong-type", f"expected the number {' or '.join(names)}, got {kind_of(given)}", hint
+    if not isinstance(given, str):
+        return "wrong-type", f"expected one of the allowed words, got {kind_of(given)}", choices(names)
+    foreign = vocabulary.values.get(dotted(path), {}).get(given.lower())
+    near = foreign or nearest(given, names)
+    return "bad-value", f"unknown value {given!r}", choices(names) + (f"; nearest: {near}" if near else "")
 
 
 def _tag_key(item: ErrorDetails) -> str:
@@ -278,10 +308,10 @@ def _tags(cls: type[BaseModel], path: Path, tag: str) -> tuple[str, ...]:
 
 
 def _about(leaf: Leaf | None) -> str:
+    """Return what a key means."""
     if leaf is None or not leaf.field.description:
         return ""
-    unit = f" ({leaf.unit})" if leaf.unit else ""
-    return f"{leaf.path}{unit}: {leaf.field.description}"
+    return leaf.field.description
 
 
 def _nearest_key(path: Path, cls: type[BaseModel], data: Any, vocabulary: Vocabulary) -> str:
@@ -291,15 +321,15 @@ def _nearest_key(path: Path, cls: type[BaseModel], data: Any, vocabulary: Vocabu
     near = nearest(word, siblings)
     plain = word.lower()
     if near:
-        many = len(siblings) > MAX_CHOICES and len(path) > 1
-        section = dotted(tuple(part for part in path[:-1] if isinstance(part, str)))
-        rest = f"`runner explain {section}` lists all {len(siblings)}" if many else choices(siblings)
-        return f"nearest: {near}; {rest}"
+        return "; ".join(filter(None, (f"nearest: {near}", _all_of(siblings, path[:-1]))))
     if plain in vocabulary.paths:
         advice = f"; {vocabulary.advice[plain]}" if plain in vocabulary.advice else ""
         return f"nearest: {vocabulary.paths[plain]}, which is what other tools call {word}{advice}"
     if plain in vocabulary.advice:
         return vocabulary.advice[plain]
+    others = _other_variants(path, cls, data)
+    if others:
+        return f"{word!r} belongs to {others}; here {choices(siblings)}"
     places = places_of(cls).get(word)
     if places:
         return f"nearest: {' or '.join(places)}, where this key belongs"
@@ -310,6 +340,27 @@ def _nearest_key(path: Path, cls: type[BaseModel], data: Any, vocabulary: Vocabu
     if elsewhere:
         return f"nearest: {' or '.join(places_of(cls)[elsewhere])}"
     return choices(siblings)
+
+
+def _all_of(names: list[str], section: Path) -> str:
+    """Return the keys of a section, or where they are listed if they are many."""
+    if len(names) <= MAX_CHOICES:
+        return choices(names)
+    word = dotted(tuple(part for part in section if isinstance(part, str)))
+    return f"`runner explain {word}` lists all {len(names)} keys" if word else ""
+
+
+def _other_variants(path: Path, cls: type[BaseModel], data: Any) -> str:
+    """Return the words that choose a variant of this section which knows the key: `source: medquad`."""
+    leaf = field_at(cls, path[:-1]) if path[:-1] else None
+    found = [
+        f"`{tag}: {literals_in(info.annotation)[0]}`"
+        for variant in (classes_in(leaf.field.annotation) if leaf else ())
+        if path[-1] in variant.model_fields
+        for tag, info in variant.model_fields.items()
+        if tag in TAGS and literals_in(info.annotation)
+    ]
+    return " or ".join(found)
 
 
 def _siblings(path: Path, cls: type[BaseModel], data: Any) -> list[str]:
@@ -330,5 +381,5 @@ def _selected(variant: type[BaseModel], value: Any) -> bool:
     return all(
         value.get(name) in literals_in(info.annotation)
         for name, info in variant.model_fields.items()
-        if name in ("source", "name", "task") and literals_in(info.annotation)
+        if name in TAGS and literals_in(info.annotation)
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -27,27 +27,15 @@ def as_text(problems: Sequence[Problem], files: Sequence[Path]) -> str:
     return "\n".join([*(problem.text() for problem in problems), closing])
 
 
-def as_json(problems: Sequence[Problem], files: Sequence[Path]) -> str:
+def as_json(problems: Sequence[Problem], files: Sequence[Path]) -> dict[str, Any]:
     """Return `{"files": n, "problems": [{"file", "line", "column", "path", "code", "message", "hint"}]}`.
 
     `line` and `column` count from 1; 0 means the file as a whole.
     """
-    found = [
-        {
-            "file": problem.file,
-            "line": problem.line,
-            "column": problem.column,
-            "path": problem.path,
-            "code": problem.code,
-            "message": problem.message,
-            "hint": problem.hint,
-        }
-        for problem in problems
-    ]
-    return json.dumps({"files": len(files), "problems": found}, indent=2, ensure_ascii=False)
+    return {"files": len(files), "problems": [asdict(problem) for problem in problems]}
 
 
-def as_sarif(problems: Sequence[Problem], files: Sequence[Path]) -> str:
+def as_sarif(problems: Sequence[Problem]) -> dict[str, Any]:
     """Return a SARIF 2.1.0 log, as code hosts take it for remarks beside the lines.
 
     Every code is a rule with its help, whether it was broken or not. A problem of the file as a whole
@@ -64,11 +52,9 @@ def as_sarif(problems: Sequence[Problem], files: Sequence[Path]) -> str:
         },
         "columnKind": "unicodeCodePoints",
         "originalUriBaseIds": {"%SRCROOT%": {"description": {"text": "The folder that was validated from."}}},
-        "artifacts": [{"location": _artifact(file.as_posix())} for file in files],
         "results": [_result(problem, index) for problem in problems],
     }
-    log = {"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}
-    return json.dumps(log, indent=2, ensure_ascii=False)
+    return {"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
 def _rule(code: Code) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -96,8 +96,12 @@ def _cadences(spec: Spec) -> Iterator[tuple[Path, Cadence]]:
 def _one_cadence(spec: Spec) -> Broken:
     for path, cadence in _cadences(spec):
         if (cadence.steps is None) == (cadence.epochs is None):
-            given = "nothing" if cadence.steps is None else "steps and epochs"
-            yield path, f"{given} given"
+            given = (
+                "neither steps nor epochs is given"
+                if cadence.steps is None
+                else "both steps and epochs are given"
+            )
+            yield path, given
 
 
 def _evaluates_something(spec: Spec) -> Broken:
@@ -122,6 +126,8 @@ def _best_is_saved(spec: Spec) -> Broken:
     if not train.keep_best and train.early_stopping is None:
         return
     evaluate, save = train.evaluate_every, train.save_every
+    if evaluate is None and not train.keep_best:
+        return  # said by the rule about early stopping
     if evaluate is None or save is None:
         missing = "evaluate_every" if evaluate is None else "save_every"
         yield ("train", "keep_best" if train.keep_best else "early_stopping"), f"train.{missing} is not given"
@@ -162,9 +168,13 @@ def _split_sizes(spec: Spec) -> Broken:
     whole = [part for part in parts if isinstance(part, int) and part != 0]
     shares = [part for part in parts if isinstance(part, float) and part != 0]
     if whole and shares:
-        yield ("data", "split"), f"counts ({whole}) and ratios ({shares}) are mixed"
+        yield ("data", "split"), f"counts ({_listed(whole)}) and ratios ({_listed(shares)}) are mixed"
     elif shares and abs(sum(shares) - 1) > 1e-6:
         yield ("data", "split"), f"the ratios add up to {sum(shares):g}"
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)
 
 
 def _filter_order(spec: Spec) -> Broken:
@@ -342,7 +352,8 @@ def _revision_fits(spec: Spec) -> Broken:
     model = spec.model
     local = model.base.startswith(("/", "./", "../")) or model.base == TINY_RANDOM
     if model.revision is not None and local:
-        yield ("model", "revision"), f"a revision of {model.base!r}, which is not on the hub"
+        what = TINY_RANDOM if model.base == TINY_RANDOM else "a local folder"
+        yield ("model", "revision"), f"a revision, but model.base is {what}"
     if model.base == TINY_RANDOM and model.adapter is not None:
         yield ("model", "adapter"), "an adapter for a model with random weights"
 
@@ -557,3 +568,5 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 """Codes are never reused: a rule that goes leaves a gap."""
+
+RULE_CODES = frozenset(rule.code for rule in RULES)

@@ -70,6 +70,16 @@ class Tree:
                 return self.values[path[:length]]
         return self.values.get((), Mark(""))
 
+    def mark_of_section(self, path: Path) -> Mark:
+        """Return the place of `path`, of a mapping or a list that of its key: a block begins a line below it."""
+        value: Any = self.value
+        for part in path:
+            entries = dict(enumerate(value)) if isinstance(value, tuple) else value
+            if not isinstance(entries, Mapping) or part not in entries:
+                return self.mark(path)
+            value = entries[part]
+        return self.mark(path, of_key=isinstance(value, (Mapping, tuple)))
+
 
 class _RefusedError(Exception):
     def __init__(self, mark: Mark, code: str, message: str, hint: str = "", path: Path = ()) -> None:
@@ -129,14 +139,43 @@ def read(text: str, file: str) -> tuple[Tree | None, tuple[Problem, ...]]:
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+_NOT_CLOSED = {"flow sequence": "[", "flow mapping": "{", "quoted scalar": "quote"}
+_ADVICE = {
+    "mapping values are not allowed": "a text that holds `: ` needs quotes; keys of one section stand in one column",
+    "did not find expected key": "keys of one section stand in one column; a text that holds quotes needs quotes",
+    "could not find expected ':'": "a key is followed by a colon and a space",
+    "did not find expected '-'": "items of one list stand in one column, each after `- `",
+    "did not find expected node content": "a value is missing, or a [ or { above is not closed",
+    "found unknown escape": 'in "..." a backslash begins an escape; take single quotes',
+    "alphabetic or numeric character": "a text that begins with * or & needs quotes",
+    "control characters": "an unprintable character stands in the file; retype the line",
+    "special characters": "an unprintable character stands in the file; retype the line",
+}
+"""A part of what libyaml says -> what to do."""
+
+
 def _syntax_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    """Return a fault of the syntax; one that is not closed is reported where it opens."""
     said = getattr(error, "problem", None) or str(error).splitlines()[0]
-    written = text.splitlines()[line - 1] if 0 < line <= text.count("\n") + 1 and text else ""
-    hint = "YAML is indented with spaces, never tabs" if "cannot start any token" in said else ""
-    if "${" in written and ("{" in written.replace("${", "") or "[" in written):
+    context = str(getattr(error, "context", None) or "")
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    opened = next((sign for words, sign in _NOT_CLOSED.items() if context.endswith(words)), None)
+    ends = said.startswith("did not find expected ',' or") or said == "found unexpected end of stream"
+    lines = re.split("\r\n|\r|\n", text)
+    written = lines[mark.line] if mark and mark.line < len(lines) else ""
+    hint = next((advice for words, advice in _ADVICE.items() if words in said), "")
+    if "cannot start any token" in said and mark:
+        sign = written[mark.column : mark.column + 1]
+        hint = (
+            "YAML is indented with spaces, never tabs"
+            if sign == "\t"
+            else f"a text that begins with {sign} needs quotes"
+        )
+    elif opened and ends and "${" in written:
         hint = 'inside { } or [ ] a placeholder needs quotes: {device: "${env:NAME}"}'
+    elif opened and ends and error.context_mark:  # type: ignore[attr-defined]  # of MarkedYAMLError
+        mark, said = error.context_mark, f"the {opened} that opens here is not closed"  # type: ignore[attr-defined]
+    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
     return Problem(file, line, column, "", "yaml", f"not YAML: {said}", hint)
 
 
@@ -254,7 +293,7 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             raise _RefusedError(mark, "yaml", "a key must be text, not an alias", "write it out", path)
         if not isinstance(event, yaml.ScalarEvent):
-            hint = "a placeholder as a value needs quotes or a line of its own"
+            hint = "a key is a word before a colon"
             raise _RefusedError(mark, "yaml", "a key must be text, not a list or a mapping", hint, path)
         if event.tag is not None and event.tag != "!":
             raise _RefusedError(mark, "yaml", f"the tag {event.tag!r} is not allowed", "remove it", path)
@@ -279,7 +318,8 @@ class _Builder:
         anchor = self.anchors.get(event.anchor)
         if anchor is None:
             known = "holds itself" if event.anchor in self.anchors else "is not defined above"
-            raise _RefusedError(mark, "alias", f"the anchor {event.anchor!r} {known}", path=path)
+            hint = "write the value out; a text that begins with * needs quotes"
+            raise _RefusedError(mark, "alias", f"the anchor {event.anchor!r} {known}", hint, path)
         self._count(anchor.nodes, mark, path)
         self.marks |= {(*path, *place): m for place, m in anchor.marks.items()}
         self.keys |= {(*path, *place): m for place, m in anchor.keys.items()}
