@@ -17,6 +17,7 @@ machine or hide an error (docs of each rule below):
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from typing import Any
 
 from converters.modules import (
@@ -197,9 +198,11 @@ def to_axolotl(spec: Spec, numbers: Numbers) -> dict[str, Any]:
     Raises:
         ConvertError: a module group matches nothing on this architecture.
     """
-    base = TINY_MODEL if spec.model.base == TINY_RANDOM else spec.model.base
-    config: dict[str, Any] = {"base_model": base}
+    tiny = spec.model.base == TINY_RANDOM
+    config: dict[str, Any] = {"base_model": TINY_MODEL if tiny else spec.model.base}
     config |= {key: value for path, key in FIELDS if (value := value_at(spec, path)) is not None}
+    if tiny:
+        config.pop("tokenizer_config", None)  # the tiny model's folder holds its tokenizer
     config |= {key: value for key, value in EXPLICIT.items() if key not in config}
     config |= _data(spec, numbers)
     config |= _method(spec)
@@ -210,7 +213,7 @@ def to_axolotl(spec: Spec, numbers: Numbers) -> dict[str, Any]:
     config |= _trackers(spec)
     config["plugins"] = [PLUGIN]
     config[PLUGIN_KEY] = _plugin(spec, numbers)
-    return config | spec.axolotl
+    return config | deepcopy(spec.axolotl)
 
 
 def dump(config: dict[str, Any]) -> str:
@@ -224,7 +227,7 @@ def dump(config: dict[str, Any]) -> str:
     """
     import yaml
 
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(config, sort_keys=False)  # all but ASCII escaped: YAML 1.1 breaks lines at U+0085
 
 
 def value_at(spec: Spec, path: str) -> Any:

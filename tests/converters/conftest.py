@@ -1,0 +1,57 @@
+"""Fixtures of the converter tests: specs and configs by changes, and Axolotl's own validation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from converters.axolotl import to_axolotl
+from converters.numbers import Counts, numbers_of, stated_counts
+from runner.spec.model import LlmSpec
+
+OFFLINE = {"HF_HUB_OFFLINE": "1", "AXOLOTL_DO_NOT_TRACK": "1", "DO_NOT_TRACK": "1"}
+
+
+@pytest.fixture
+def config_of(make_spec: Callable[..., LlmSpec]) -> Callable[..., dict[str, Any]]:
+    """Return a function from changes of the small spec, and record counts, to the Axolotl config."""
+
+    def config(changes: dict[str, Any] | None = None, counts: Counts | None = None) -> dict[str, Any]:
+        spec = make_spec(changes)
+        return to_axolotl(spec, numbers_of(spec, counts or stated_counts(spec)))
+
+    return config
+
+
+@pytest.fixture(scope="session")
+def axolotl_validates() -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return Axolotl's own validation of a config, as its command line does it on a CPU.
+
+    Our plugin is registered, as Axolotl does before it validates; what is returned is what it trains with.
+    """
+    os.environ.update(OFFLINE)
+    pytest.importorskip("axolotl", reason="needs the `train` extra")
+    import copy
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the engine's own, at import
+        from axolotl.cli.config import gpu_capabilities, prepare_plugins
+        from axolotl.utils.config import validate_config
+        from axolotl.utils.dict import DictDefault
+
+    def validated(config: dict[str, Any]) -> dict[str, Any]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loaded = DictDefault(copy.deepcopy(config))
+            capabilities, environment = gpu_capabilities()
+            if loaded.plugins:
+                prepare_plugins(loaded)
+            result = validate_config(loaded, capabilities=capabilities, env_capabilities=environment)
+        plain: dict[str, Any] = result.to_dict()
+        return plain
+
+    return validated
