@@ -226,6 +226,7 @@ WHY: tuple[tuple[str, str], ...] = (
     ("wandb_*", "a rehearsal is not tracked"),
     ("dataset_prepared_path", "other rows, other folder"),
     ("output_dir", "other run, other folder"),
+    ("runner.*", "what our plugin logs and is to prove, from the values above"),
 )
 """Pattern of an Axolotl key, dotted -> why a rehearsal sets it otherwise; the first that fits."""
 
@@ -243,8 +244,13 @@ def differences(real: Mapping[str, Any], rehearsal: Mapping[str, Any]) -> tuple[
     return tuple(
         Difference(key, before.get(key), after.get(key), _why(key))
         for key in dict.fromkeys([*before, *after])
-        if before.get(key) != after.get(key)
+        if _differ(before.get(key), after.get(key))
     )
+
+
+def _differ(a: Any, b: Any) -> bool:
+    """Return whether two values differ; for Python, but not for an engine, 1 is True."""
+    return a != b or isinstance(a, bool) != isinstance(b, bool)
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
