@@ -43,9 +43,9 @@ def validate(paths: tuple[Path, ...], sets: tuple[str, ...], as_json: bool, sari
     files = find_specs(paths)
     problems = problems_in(files, sets, os.environ)
     if sarif:
-        click.echo(output.as_sarif(problems, files))
+        click.echo(json.dumps(output.as_sarif(problems), indent=2, ensure_ascii=False))
     elif as_json:
-        click.echo(output.as_json(problems, files))
+        click.echo(json.dumps(output.as_json(problems, files), indent=2, ensure_ascii=False))
     else:
         click.echo(output.as_text(problems, files))
     return SpecError.exit_code if problems else 0

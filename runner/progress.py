@@ -139,10 +139,10 @@ class Bars:
             self._progress.update(task, total=1, completed=1, text=text, mark="=")
             self._progress.stop_task(task)
         elif kind == "stage_finished":
-            done = event["state"] == "done"
-            fields = {"total": 1, "completed": 1} if done else {}
-            shown = {} if done else {"text": text}
-            self._progress.update(task, mark="✓" if done else "✗", **fields, **shown)
+            if event["state"] == "done":
+                self._progress.update(task, mark="✓", total=1, completed=1)
+            else:
+                self._progress.update(task, mark="✗", text=text)
             self._progress.stop_task(task)
         elif kind == "step":
             self._progress.update(task, total=event.get("steps"), completed=event["step"], text=text)

@@ -76,10 +76,12 @@ def _data_lines(manifest: Mapping[str, Any]) -> str:
         f"- split by {split['by']}: {split['crossing']} groups on two sides, "
         f"{sum(split['shared_questions'].values())} questions on two sides"
     )
-    dropped = manifest.get("dropped", {})
+    dropped: Mapping[str, Any] = manifest["dropped"]
     lines += [f"- dropped, {reason}: {item['count']:,}" for reason, item in sorted(dropped.items())]
     tokens = Path("data/tokens.json")
-    audit = read_json(tokens) if tokens.exists() else {"available": False, "reason": "no tokenizer was there"}
+    audit: dict[str, Any] = (
+        read_json(tokens) if tokens.exists() else {"available": False, "reason": "no tokenizer was there"}
+    )
     if audit.get("available", True):
         for name, part in audit["splits"].items():
             cut = part["longer_than_context"]
