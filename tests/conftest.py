@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from runner.spec.model import LlmSpec
 
 ROOT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).parent / "golden"
+
+Golden = Callable[[str, str], None]
 
 SMALL: dict[str, Any] = {
     "spec": 1,
@@ -33,6 +37,37 @@ SMALL: dict[str, Any] = {
     },
     "compute": {"device": "cpu"},
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="Write the golden files anew.")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Return a check of a text against `tests/golden/NAME`; `--update-golden` writes it instead.
+
+    A missing file fails: a text that nobody has looked at proves nothing.
+    """
+    update = bool(request.config.getoption("--update-golden"))
+
+    def check(name: str, text: str) -> None:
+        file = GOLDEN / name
+        if update:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            return
+        advice = "look at the difference, then write it with `pytest --update-golden`"
+        if not file.is_file():
+            pytest.fail(f"no golden file {file}; {advice}\n\n{text}", pytrace=False)
+        expected = file.read_text(encoding="utf-8")
+        if text != expected:
+            lines = difflib.unified_diff(
+                expected.splitlines(), text.splitlines(), f"golden/{name}", "now", lineterm=""
+            )
+            pytest.fail("\n".join([f"golden/{name} differs; {advice}", *lines]), pytrace=False)
+
+    return check
 
 
 @pytest.fixture

@@ -31,14 +31,16 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
     >>> nearest("cosin", ["constant", "cosine", "linear"]), nearest("zebra", ["cosine"])
     ('cosine', None)
     """
-    plain = _plain(word)
-    found = min(
-        ((distance(plain, _plain(name)), name) for name in names), default=None, key=lambda item: item[0]
-    )
-    if found is None:
-        return None
-    gap, name = found
-    return name if gap <= max(1, min(len(plain), len(_plain(name))) // 3) else None
+    plain, best, found = _plain(word), 0, None
+    for name in names:
+        other = _plain(name)
+        limit = max(1, min(len(plain), len(other)) // 3)
+        if abs(len(plain) - len(other)) > limit:  # at least so many letters are added or lost
+            continue
+        gap = distance(plain, other)
+        if gap <= limit and (found is None or gap < best):
+            best, found = gap, name
+    return found
 
 
 def _plain(word: str) -> str:

@@ -1,0 +1,55 @@
+"""Distances worked out by hand, and what is near enough."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.spec.nearest import distance, nearest
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "steps"),
+    [
+        ("", "", 0),
+        ("", "abc", 3),
+        ("abc", "", 3),
+        ("seed", "seed", 0),
+        ("sed", "seed", 1),  # one letter lost
+        ("seeed", "seed", 1),  # one too many
+        ("seid", "seed", 1),  # one changed
+        ("sede", "seed", 1),  # two neighbours swapped
+        ("kitten", "sitting", 3),  # k->s, e->i, +g
+        ("ca", "abc", 3),  # optimal string alignment: a swapped pair is not edited again
+        ("learning_rte", "learning_rate", 1),
+        ("micro_batch_sise", "micro_batch_size", 1),
+        ("nad", "and", 1),
+        ("dna", "and", 2),  # first and last letter changed
+    ],
+)
+def test_distance(a: str, b: str, steps: int) -> None:
+    assert distance(a, b) == steps
+    assert distance(b, a) == steps
+
+
+@pytest.mark.parametrize(
+    ("word", "names", "found"),
+    [
+        ("cosin", ["constant", "cosine"], "cosine"),
+        ("Learning-Rate", ["learning_rate"], "learning_rate"),  # case and dashes do not count
+        ("xyz", ["abc"], None),
+        ("zebra", ["cosine"], None),
+        ("yb", ["by"], "by"),
+        ("b", ["by"], "by"),
+        ("micor", ["micro", "macro"], "micro"),
+        ("anything", [], None),
+        ("ab", ["abc", "abd"], "abc"),  # of two equally near the first
+    ],
+)
+def test_nearest(word: str, names: list[str], found: str | None) -> None:
+    assert nearest(word, names) == found
+
+
+def test_a_third_of_the_letters_may_be_wrong() -> None:
+    """Nine letters, three wrong: near enough. Four wrong: not."""
+    assert nearest("abcdefxyz", ["abcdefghi"]) == "abcdefghi"
+    assert nearest("abcdewxyz", ["abcdefghi"]) is None
