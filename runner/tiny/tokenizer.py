@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -21,7 +21,13 @@ WORD = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How text falls into words before merging: the rule that Llama 3 and Qwen publish, digits by three."""
+"""How text falls into words before merging, as Llama 3 publishes it: digits by three."""
+
+WORD_QWEN = WORD.replace(r"\p{N}{1,3}", r"\p{N}")
+"""The same with single digits, as Qwen publishes it. Qwen also composes letters (NFC) first.
+
+transformers 5.16.1 reads any tokenizer beside a qwen2 config with these two, whatever its file says.
+"""
 
 MISTRAL = (
     "{{ bos_token }}{% for message in messages %}"
@@ -52,6 +58,9 @@ class Specials:
     pad: str | None
     template: str | None
     """Name of a template of `converters.templates`, or Jinja text, or None: it comes without one."""
+    word: str = WORD
+    normal_form: bool = False
+    """Letters are composed (Unicode NFC) first."""
 
 
 _QWEN = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -64,8 +73,8 @@ _GEMMA = Specials(
     template="gemma3",
 )
 _MISTRAL = Specials(("<unk>", "<s>", "</s>", "[INST]", "[/INST]"), "<s>", "</s>", None, MISTRAL)
-_QWEN2 = Specials(_QWEN, None, "<|im_end|>", "<|endoftext|>", "chatml")
-_QWEN3 = Specials((*_QWEN, "<think>", "</think>"), None, "<|im_end|>", "<|endoftext|>", "qwen3")
+_QWEN2 = Specials(_QWEN, None, "<|im_end|>", "<|endoftext|>", "chatml", word=WORD_QWEN, normal_form=True)
+_QWEN3 = replace(_QWEN2, tokens=(*_QWEN, "<think>", "</think>"), template="qwen3")
 _LLAMA = Specials(
     tokens=(
         "<|begin_of_text|>",
@@ -135,16 +144,18 @@ def train(texts: Iterable[str], architecture: str, template: str) -> tuple[Any, 
         architecture: decides the special tokens and the chat template that comes with the tokenizer.
         template: the spec's `data.template`.
     """
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     specials = SPECIALS.get(architecture, GENERIC)
     added = tuple(token for token in MARKERS[template] if token not in specials.tokens)
     tokenizer = Tokenizer(models.BPE())
+    if specials.normal_form:
+        tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(WORD), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False),
+            pre_tokenizers.Split(Regex(specials.word), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
