@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import copy
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,19 @@ from converters.numbers import Counts, numbers_of, stated_counts
 from runner.spec.model import LlmSpec
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "AXOLOTL_DO_NOT_TRACK": "1", "DO_NOT_TRACK": "1"}
+
+ENGINES = (
+    "transformers",
+    "peft",
+    "axolotl.cli.config",
+    "axolotl.core.builders.base",
+    "axolotl.prompt_strategies.chat_template",
+    "axolotl.utils.chat_templates",
+    "axolotl.utils.freeze",
+    "deepspeed.runtime.config",
+    "transformers.integrations.deepspeed",
+)
+"""What the tests import of the engines."""
 
 
 @pytest.fixture
@@ -27,30 +41,33 @@ def config_of(make_spec: Callable[..., LlmSpec]) -> Callable[..., dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def axolotl_validates() -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return Axolotl's own validation of a config, as its command line does it on a CPU.
+def engine() -> Iterator[None]:
+    """Import the engines, silence what they warn of while they are imported, and keep them offline."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in OFFLINE.items():
+            patch.setenv(name, value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for module in ENGINES:
+                pytest.importorskip(module, reason="needs the `train` extra")
+        yield
+
+
+@pytest.fixture
+def axolotl_validates(engine: None) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return Axolotl's own validation of a config, as its command line does it.
 
     Our plugin is registered, as Axolotl does before it validates; what is returned is what it trains with.
     """
-    os.environ.update(OFFLINE)
-    pytest.importorskip("axolotl", reason="needs the `train` extra")
-    import copy
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the engine's own, at import
-        from axolotl.cli.config import gpu_capabilities, prepare_plugins
-        from axolotl.utils.config import validate_config
-        from axolotl.utils.dict import DictDefault
+    from axolotl.cli.config import gpu_capabilities, prepare_plugins
+    from axolotl.utils.config import validate_config
+    from axolotl.utils.dict import DictDefault
 
     def validated(config: dict[str, Any]) -> dict[str, Any]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            loaded = DictDefault(copy.deepcopy(config))
-            capabilities, environment = gpu_capabilities()
-            if loaded.plugins:
-                prepare_plugins(loaded)
-            result = validate_config(loaded, capabilities=capabilities, env_capabilities=environment)
+        loaded = DictDefault(copy.deepcopy(config))
+        capabilities, environment = gpu_capabilities()
+        prepare_plugins(loaded)
+        result = validate_config(loaded, capabilities=capabilities, env_capabilities=environment)
         plain: dict[str, Any] = result.to_dict()
         return plain
 

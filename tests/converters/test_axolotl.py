@@ -178,7 +178,12 @@ TRAININGS: tuple[dict[str, Any], ...] = (
         "train.evaluate_every": {"steps": 4},
         "train.save_every": {"steps": 8},
     },
-    {"train.epochs": None, "train.steps": 40, "data.split.validation": 0, "train.loader": {"workers": 2, "prefetch": 4}},
+    {
+        "train.epochs": None,
+        "train.steps": 40,
+        "data.split.validation": 0,
+        "train.loader": {"workers": 2, "prefetch": 4},
+    },
 )
 MACHINES: tuple[dict[str, Any], ...] = (
     {},
@@ -224,10 +229,10 @@ def test_all_rules_write_what_they_declare(config_of: Config) -> None:
 
 
 @pytest.mark.axolotl
+@pytest.mark.usefixtures("engine")
 def test_every_key_is_declared_by_the_installed_axolotl(config_of: Config) -> None:
     from converters.engine_schema import export_axolotl
 
-    pytest.importorskip("axolotl", reason="needs the `train` extra")
     known = export_axolotl()
     dataset = known["$defs"]["SFTDataset"]["properties"]
     for changes in grid():
