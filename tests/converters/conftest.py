@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,11 +55,15 @@ def engine() -> Iterator[None]:
 
 
 @pytest.fixture
-def axolotl_validates(engine: None) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def axolotl_validates(
+    engine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return Axolotl's own validation of a config, as its command line does it.
 
-    Our plugin is registered, as Axolotl does before it validates; what is returned is what it trains with.
+    Our plugin is registered, as Axolotl does before it validates, and writes its first proof into the
+    working directory; what is returned is what Axolotl trains with.
     """
+    monkeypatch.chdir(tmp_path)
     from axolotl.cli.config import gpu_capabilities, prepare_plugins
     from axolotl.utils.config import validate_config
     from axolotl.utils.dict import DictDefault
