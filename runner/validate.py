@@ -144,9 +144,8 @@ def _missing(path: Path) -> str:
     while gone.parent != gone and not gone.parent.is_dir():
         gone = gone.parent
     names = sorted(item.name for item in gone.parent.iterdir() if not item.name.startswith("."))
-    near = nearest(gone.name, names)
-    if near is None:  # `specs/medquad` for `specs/medquad.yaml`
-        near = next((name for name in names if Path(name).stem == gone.name), None)
+    alike = (name for name in names if Path(name).stem in (gone.name, gone.stem))  # `a.yml` for `a.yaml`
+    near = next(alike, None) or nearest(gone.name, names)
     message = f"no file or folder {path}"
     if near is None:
         return message if gone == path else f"{message}\n  {gone} does not exist"

@@ -174,7 +174,7 @@ def _split_sizes(spec: Spec) -> Broken:
 
 
 def _listed(numbers: Sequence[float]) -> str:
-    return ", ".join(f"{number:g}" for number in numbers)
+    return ", ".join(str(number) for number in numbers)
 
 
 def _filter_order(spec: Spec) -> Broken:

@@ -35,8 +35,8 @@ _SPECIAL = {
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
 }
-_MAX_DIGITS = 400
-"""Python refuses to read integers of more than a few thousand digits; no spec needs one this long."""
+_MAX_DIGITS = 200
+"""A number of more digits stays text: every whole number that is read then fits into a float."""
 
 
 @dataclass(frozen=True)
