@@ -12,13 +12,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from runner.events import read_events
 from runner.execute import Outcome, execute
 from runner.files import read_json, write_text
 from runner.plan import Plan, make_plan, plan_from_json, plan_to_json
 from runner.probe import probe_machine
 from runner.progress import progress_for
 from runner.run_dir import RunDir, create, find
-from runner.show import results_text
+from runner.show import learned_from, results_text
 from runner.spec.environment import expand
 from runner.spec.load import Loaded
 from runner.spec.model import MedquadSource, MessagesSource, MixtureData, Spec
@@ -111,10 +112,10 @@ def run(
         say(f"runner: {outcome.reason}")
     if outcome.state == "interrupted":
         say(f"interrupted; go on with: runner launch --resume {_shown(prepared.run.path)}")
-    return _finished(prepared.run, outcome)
+    return _finished(prepared.run, outcome, rehearsal=prepared.plan.rehearsal)
 
 
-def _finished(run: RunDir, outcome: Outcome) -> Finished:
+def _finished(run: RunDir, outcome: Outcome, *, rehearsal: bool) -> Finished:
     results_file = run.path / "report" / "results.json"
     results = read_json(results_file) if outcome.state == "done" else None
     summary = {
@@ -125,6 +126,8 @@ def _finished(run: RunDir, outcome: Outcome) -> Finished:
         "results": results,
     }
     lines = []
+    if results is not None and rehearsal:
+        lines += [learned_from(list(read_events(run.events))), ""]
     if results is not None:
         lines += [results_text(results), "", f"report: {_shown(run.path / 'report' / 'README.md')}"]
     return Finished(outcome.exit_code, "\n".join([*lines, _shown(run.path)]), summary)

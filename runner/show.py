@@ -120,3 +120,28 @@ def _with_interval(row: Mapping[str, Any]) -> str:
         return row.get("why_missing") or "-"
     interval = row.get("interval")
     return _value(row["tuned"]) + (f" ({_value(interval[0])} to {_value(interval[1])})" if interval else "")
+
+
+def learned_from(events: Sequence[Mapping[str, Any]]) -> str:
+    """Return which modules train, the share of tokens that carry loss, and the first record marked."""
+    last = {(event["event"], event.get("split")): event for event in events}
+    modules, data = last.get(("modules", None)), last.get(("dataset", "train"))
+    if modules is None or data is None:
+        return "The engine did not say."
+    share = (
+        f"{modules['trainable']:,} of {modules['total']:,} parameters ({modules['share']:.2%}) are trained"
+    )
+    matched = [f"- {group}: {count} modules" for group, count in modules["matched"].items()]
+    names = ", ".join(modules["names"][:6]) + (", ..." if len(modules["names"]) > 6 else "")
+    first = "\n".join(f"    {line}" for line in data["first"].splitlines())
+    return "\n".join(
+        [
+            share + (f", such as {names}." if names else "."),
+            *matched,
+            "",
+            f"{data['label_tokens']:,} of {data['tokens']:,} tokens ({data['label_share']:.1%}) carry loss. "
+            "The first record, with what carries loss between \u27e6 and \u27e7:",
+            "",
+            first,
+        ]
+    )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from runner.events import EventWriter, read_events
 from runner.results import results_of
-from runner.show import results_text
+from runner.show import learned_from, results_text
 from runner.stages.common import read_json, stage_main, write_json, write_text
 
 
@@ -104,31 +104,6 @@ def _training_lines(plan: Mapping[str, Any], proof: Mapping[str, Any]) -> str:
             f"| rows seen | {planned['rows']} | {proof['rows_seen']} |",
             f"| processes | {planned['world_size']} | {proof['processes']} |",
             f"| trainable parameters | | {proof['trainable']:,} of {proof['total']:,} |",
-        ]
-    )
-
-
-def learned_from(events: Sequence[Mapping[str, Any]]) -> str:
-    """Return which modules train, the share of tokens that carry loss, and the first record marked."""
-    last = {(event["event"], event.get("split")): event for event in events}
-    modules, data = last.get(("modules", None)), last.get(("dataset", "train"))
-    if modules is None or data is None:
-        return "The engine did not say."
-    share = (
-        f"{modules['trainable']:,} of {modules['total']:,} parameters ({modules['share']:.2%}) are trained"
-    )
-    matched = [f"- {group}: {count} modules" for group, count in modules["matched"].items()]
-    names = ", ".join(modules["names"][:6]) + (", ..." if len(modules["names"]) > 6 else "")
-    first = "\n".join(f"    {line}" for line in data["first"].splitlines())
-    return "\n".join(
-        [
-            share + (f", such as {names}." if names else "."),
-            *matched,
-            "",
-            f"{data['label_tokens']:,} of {data['tokens']:,} tokens ({data['label_share']:.1%}) carry loss. "
-            "The first record, with what carries loss between \u27e6 and \u27e7:",
-            "",
-            first,
         ]
     )
 
