@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -212,3 +214,29 @@ def test_the_trainer_compares_it_with_its_own_values(
             held.trainer_config_finalize(arguments, None, 16)
     finally:
         unset_hf_deepspeed_config()
+
+
+@pytest.mark.axolotl
+@pytest.mark.usefixtures("engine")
+def test_deepspeed_trains_with_every_strategy(make_spec: MakeSpec, tmp_path: Path) -> None:
+    """16 passes at 2 accumulated are 8 steps; the optimiser stays the spec's, offloaded or not."""
+    changes = {"train.batch": {"micro": 4, "effective": 8}, "train.precision": "bf16"}
+    configs = {name: converted(make_spec({"compute.strategy": name, **changes})) for name in ZERO}
+    out = tmp_path / "engaged.json"
+    program = Path(__file__).with_name("deepspeed_engages.py")
+    result = subprocess.run(
+        [sys.executable, program, out], input=json.dumps(configs), capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    expected = {
+        name: {
+            "stage": said["stage"],
+            "steps": 8,
+            "learns": True,
+            "optimizer": "AdamW",
+            "offloads": said["offloads"] != "nothing",
+            "clips": 1.0,
+        }
+        for name, said in strategies().items()
+    }
+    assert json.loads(out.read_text()) == expected
