@@ -198,13 +198,16 @@ def masked(names: Iterable[str]) -> frozenset[str]:
 
 
 def layers_needed(patterns: Sequence[str], names: Sequence[str]) -> int:
-    r"""Return how many layers a model needs so that each pattern matches at least one name.
+    r"""Return how many layers a model needs so that each pattern matches what it is meant to.
 
-    A pattern that matches nothing at full size needs none: training reports it. A pattern is tried
-    as it stands, and with `.` as a literal dot, as Axolotl reads the patterns of unfrozen parameters.
+    A pattern that picks layers out (it matches a module in some layers and not in others) needs the
+    last of them; one that takes any layer needs the first. A pattern that matches nothing at full
+    size needs none: training reports it. A pattern is tried as it stands, and with `.` as a literal
+    dot, as Axolotl reads the patterns of unfrozen parameters.
 
-    >>> layers_needed([r"h\.[45]\.mlp"], ["h.0.mlp", "h.4.mlp", "h.5.mlp"])
-    5
+    >>> names = [f"h.{layer}.mlp" for layer in range(8)]
+    >>> layers_needed([r"h\.[45]\.mlp"], names), layers_needed([r"h\.\d+\.mlp"], names)
+    (6, 1)
     """
     return max((_layers_of(pattern, names) for pattern in patterns), default=0)
 
@@ -212,11 +215,14 @@ def layers_needed(patterns: Sequence[str], names: Sequence[str]) -> int:
 def _layers_of(pattern: str, names: Sequence[str]) -> int:
     for form in (pattern, pattern.replace(".", r"\.")):
         try:
-            matched = [name for name in names if re.fullmatch(form, name)]
+            matched = {name for name in names if re.fullmatch(form, name)}
         except re.error:
             continue
         if matched:
-            return min(_layer(name) for name in matched) + 1
+            kinds = masked(matched)
+            every = {name for name in names if masked([name]) <= kinds}
+            ends = max if matched != every else min
+            return ends(_layer(name) for name in matched) + 1
     return 0
 
 

@@ -189,8 +189,13 @@ def test_the_same_settings_give_the_same_bytes(build: Callable[..., Path]) -> No
 
 
 def test_a_pattern_that_names_a_late_layer_gets_it(build: Callable[..., Path]) -> None:
-    model, _ = load(build(patterns=[r"model\.layers\.(6|9)\.mlp\.up_proj", r"lm_head"]))
+    model, _ = load(build(patterns=[r"model\.layers\.(3|6)\.mlp\.up_proj", r"lm_head"]))
     assert model.config.num_hidden_layers == 7
+
+
+def test_a_pattern_for_any_layer_asks_for_none_in_particular(build: Callable[..., Path]) -> None:
+    model, _ = load(build(patterns=[r"model\.layers\.\d+\.mlp\.up_proj", r"nothing\.of\.this"]))
+    assert model.config.num_hidden_layers == architectures.LAYERS
 
 
 def test_gemmas_two_kinds_of_layer_are_there(build: Callable[..., Path]) -> None:
