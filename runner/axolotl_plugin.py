@@ -91,7 +91,8 @@ class RunnerPlugin(BasePlugin):  # type: ignore[misc]  # the engine is not typed
 
         with self._recording() as recorder:
             trainer.attach(recorder)
-            self._callback = RunnerCallback(trainer, recorder, int(os.environ.get("WORLD_SIZE", "1")))
+            processes = int(os.environ.get("WORLD_SIZE", "1"))
+            self._callback = RunnerCallback(trainer, recorder, processes, deepspeed=bool(cfg.deepspeed))
         return [self._callback]
 
     def post_trainer_create(self, cfg: Any, trainer: Any) -> None:

@@ -60,6 +60,10 @@ class RunnerTrainer(AxolotlTrainer):  # type: ignore[misc]  # the engine is not 
         """Say where the numbers go; before training begins."""
         self.recorder = recorder
         self.pending = Pending(self.args.device)
+        if self.args.device.type == "cpu":
+            # Of several processes each has device `cpu:N`, and the trainer asks for its optimiser to be
+            # loaded there, a place that torch does not know of. All CPU memory is one place.
+            torch.serialization.register_package(11, lambda storage: None, _stay_on_cpu)
 
     def compute_loss(
         self,
@@ -134,10 +138,11 @@ class RunnerCallback(TrainerCallback, ExportableState):  # type: ignore[misc]  #
     Its name is the key under which `trainer_state.json` keeps the counters (`checkpoints.STATE_KEY`).
     """
 
-    def __init__(self, trainer: RunnerTrainer, recorder: Recorder, processes: int) -> None:
+    def __init__(self, trainer: RunnerTrainer, recorder: Recorder, processes: int, *, deepspeed: bool) -> None:
         self._trainer = trainer
         self._recorder = recorder
         self._processes = processes
+        self._deepspeed = deepspeed
         self._asked = False
         self._stop = False
         self._interrupted = False
@@ -187,6 +192,8 @@ class RunnerCallback(TrainerCallback, ExportableState):  # type: ignore[misc]  #
                 f"{self._processes} processes were started, but each trains as one of {processes}: "
                 "they would train apart from each other"
             )
+        if self._deepspeed and kind != "deepspeed":
+            raise self._failure(f"the config asks for DeepSpeed, but the engine did not start it (kind: {kind})")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._mark = time.perf_counter()
@@ -274,6 +281,10 @@ class RunnerCallback(TrainerCallback, ExportableState):  # type: ignore[misc]  #
             INTERRUPTED if self._interrupted else FINISHED,
             stopped_early=not self._interrupted and state.global_step < state.max_steps,
         )
+
+
+def _stay_on_cpu(storage: Any, location: str) -> Any:
+    return storage if location.startswith("cpu:") else None
 
 
 def _distributed(model: Any) -> str:

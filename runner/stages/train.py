@@ -76,7 +76,7 @@ def train(settings: Mapping[str, Any], events: EventWriter) -> int:
         engine_environment(os.environ, settings["device"], config),
         proof_path,
     )
-    proof = read_json(proof_path) if proof_path.exists() else {}
+    proof = {"steps": step} | read_json(proof_path) if proof_path.exists() else {}
     if proof.get("state") == INTERRUPTED or (ended.stopped and proof.get("state") != FINISHED):
         print(f"stopped after step {proof.get('steps', step)} of {expect['steps']}", flush=True)
         return INTERRUPTED_CODE
@@ -249,7 +249,7 @@ def _require(proof: Mapping[str, Any], ended: Ended, expect: Mapping[str, Any], 
         raise StageError(str(proof["reason"]))
     if proof["state"] != FINISHED:
         raise StageError(
-            f"the engine {ended.text()} after step {proof.get('steps', 0)} of {expect['steps']}, before it was "
+            f"the engine {ended.text()} after step {proof['steps']} of {expect['steps']}, before it was "
             "done; logs/train.log says why\n  `runner launch --resume RUN` goes on from the newest whole checkpoint"
         )
     differences = verify(proof, expect, device)

@@ -137,19 +137,31 @@ def test_recording_changes_no_bit_and_the_numbers_are_right(
 
 
 def test_two_processes_share_the_rows(make_run: Callable[..., Any]) -> None:
-    """43 records over 2 processes in batches of 2: 11 passes of 4 rows, 6 steps an epoch; 44 rows, 1 twice."""
+    """43 records over 2 processes in batches of 2: 11 passes of 4 rows, 6 steps an epoch; 44 rows, 1 twice.
+
+    Stopped on the way: both processes end at the same step, and count on from there.
+    """
     run = make_run(
         config={"ddp": True, "max_steps": 9, "logging_steps": 1, "save_steps": 9},
         runner={"steps": 9, "log_every": 1},
         expect={"steps": 9, "rows": 44 + 24, "world_size": 2, "distributed": "ddp"},
     )
+    stage = run.start()
+    run.wait_for("step", 3, stage)
+    stage.send_signal(signal.SIGTERM)
+    assert stage.wait(timeout=60) == 130, run.log()
+    stopped = run.proof()["steps"]
     assert run.train() == 0, run.log()
     assert (run.proof()["processes"], run.proof()["distributed"]) == (2, "ddp")
-    assert [event["rows_seen"] for event in run.events("step")] == [8, 16, 24, 32, 40, 44, 52, 60, 68]
-    assert [(event["step"], event["rows"]) for event in run.events("evaluation")] == [(0, 7), (8, 7), (9, 7)]
-    _, validation = run.events("dataset")  # one process writes
-    assert all(event["label_tokens"] == validation["label_tokens"] for event in run.events("evaluation"))
-    assert len(run.events("alive")) == 1
+    assert run.proof()["resumed_from"] == stopped
+    metrics = run.metrics()
+    steps = [event for event in metrics if event["event"] == "step"]
+    assert [event["rows_seen"] for event in steps] == [8, 16, 24, 32, 40, 44, 52, 60, 68]
+    evaluations = [event for event in metrics if event["event"] == "evaluation"]
+    assert [(event["step"], event["rows"]) for event in evaluations] == [(0, 7), (8, 7), (9, 7)]
+    validation = run.events("dataset")[1]
+    assert all(event["label_tokens"] == validation["label_tokens"] for event in evaluations)
+    assert len(run.events("alive")) == 2  # one process writes, once a start
 
 
 def test_a_loss_that_is_no_number_fails_at_once(make_run: Callable[..., Any]) -> None:

@@ -1,0 +1,13 @@
+"""Modules that import the engine at their top are no place to look for doctests: the imports warn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ENGINE_SIDE = {"axolotl_plugin.py", "axolotl_trainer.py"}
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave the engine's side of `runner` out, also where a file is named on the command line."""
+    inside = collection_path.parent == Path(__file__).parent / "runner"
+    return True if inside and collection_path.name in ENGINE_SIDE else None
