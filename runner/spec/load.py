@@ -285,7 +285,8 @@ def _lay_over(tree: Tree, change: str, problems: list[Problem]) -> None:
         for gone in [item for item in table if item[: len(path)] == path]:
             del table[gone]
         table[path] = Mark(name)
-    _absolute_at(tree, path, Path.cwd())
+    for place in _paths_below(value, path):
+        _absolute_at(tree, place, Path.cwd())
 
 
 def _set_path(text: str) -> SpecPath | None:
@@ -330,17 +331,40 @@ def _make_paths_absolute(tree: Tree, folder: Path) -> None:
     """Turn every local path of a file into an absolute one: in a file it is relative to that file."""
     for path in list(tree.values):
         _absolute_at(tree, path, folder)
+    sweep = tree.value.get("sweep")
+    if isinstance(sweep, dict):
+        axes, arms = sweep.get("axes"), sweep.get("arms")
+        _absolute_by_name(tree, axes, folder)
+        for arm in arms.values() if isinstance(arms, dict) else ():
+            _absolute_by_name(tree, arm, folder)
+
+
+def _absolute_by_name(tree: Tree, changes: Any, folder: Path) -> None:
+    """Turn the local paths of `{spec path: value or values}` into absolute ones."""
+    for name, given in changes.items() if isinstance(changes, dict) else ():
+        leaf = field_at(_class_of(tree), _set_path(name) or ())
+        if leaf is None or leaf.form is None:
+            continue
+        many = given if isinstance(given, tuple) else (given,)
+        made = tuple(absolute(item, folder, leaf) if isinstance(item, str) else item for item in many)
+        changes[name] = made if isinstance(given, tuple) else made[0]
+
+
+def _paths_below(value: Any, path: SpecPath) -> Iterable[SpecPath]:
+    yield path
+    for part, item in value.items() if isinstance(value, dict) else _numbered(value):
+        yield from _paths_below(item, (*path, part))
 
 
 def _absolute_at(tree: Tree, path: SpecPath, folder: Path) -> None:
-    leaf = field_at(_class_of(tree), path)
     parent: Any = tree.value
     for part in path[:-1]:
         parent = parent[part]
-    if leaf is None or leaf.form is None or not path or not isinstance(parent, dict):
+    text = parent[path[-1]] if path and isinstance(parent, dict) else None
+    if not isinstance(text, str):
         return
-    text = parent[path[-1]]
-    if isinstance(text, str):
+    leaf = field_at(_class_of(tree), path)
+    if leaf is not None and leaf.form is not None:
         parent[path[-1]] = absolute(text, folder, leaf)
 
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from runner.spec.load import MAX_EXTENDS, Loaded
-from runner.spec.model import Lora, MedquadData, MessagesData
+from runner.spec.model import Lora, MedquadData, MessagesComponent, MessagesData, MixtureData
 from runner.spec.problems import Problem, SpecError
 from runner.spec.yaml_text import MAX_BYTES
 from runner.validate import load_spec
@@ -66,6 +66,29 @@ def test_paths_are_relative_to_the_file_and_those_of_set_to_here(
     assert spec.model.base == str(tmp_path / "models" / "tiny")
     assert spec.model.tokenizer == str(tmp_path.parent / "tok")
     assert spec.model.adapter == "a/b"  # a hub id, not a path
+
+
+def test_paths_inside_a_set_and_inside_a_sweep(base_text: str, load_text: Load, tmp_path: Path) -> None:
+    change = (
+        "data={source: mixture, template: chatml, split: {train: 8, validation: 1, test: 1, by: record}, "
+        "components: [{source: messages, path: a.jsonl}]}"
+    )
+    data = load_text(base_text, sets=[change]).spec.data
+    assert isinstance(data, MixtureData)
+    (part,) = data.components
+    assert isinstance(part, MessagesComponent)
+    assert part.path == str(tmp_path / "a.jsonl")
+
+    Path("specs").mkdir()
+    sweep = "sweep:\n  axes: {data.path: [./a.jsonl, b.jsonl]}\n  arms: {other: {model.base: ../m}}\n"
+    Path("specs/part.yaml").write_text(sweep)
+    loaded = load_text("extends: specs/part.yaml\n" + base_text)
+    assert loaded.spec.sweep is not None
+    assert loaded.spec.sweep.axes["data.path"] == (
+        str(tmp_path / "specs" / "a.jsonl"),
+        str(tmp_path / "specs" / "b.jsonl"),
+    )
+    assert loaded.spec.sweep.arms["other"]["model.base"] == str(tmp_path / "m")
 
 
 @pytest.mark.parametrize(
