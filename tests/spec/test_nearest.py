@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import BaseModel
 
+from runner.spec.fields import classes_in
+from runner.spec.model import LlmSpec
 from runner.spec.nearest import distance, nearest
 
 
@@ -53,3 +56,28 @@ def test_a_third_of_the_letters_may_be_wrong() -> None:
     """Nine letters, three wrong: near enough. Four wrong: not."""
     assert nearest("abcdefxyz", ["abcdefghi"]) == "abcdefghi"
     assert nearest("abcdewxyz", ["abcdefghi"]) is None
+
+
+def sections(cls: type[BaseModel]) -> set[type[BaseModel]]:
+    found = {cls}
+    for field in cls.model_fields.values():
+        for inner in classes_in(field.annotation):
+            found |= sections(inner)
+    return found
+
+
+def test_every_slip_in_every_key_that_there_is() -> None:
+    """Each letter dropped, doubled or swapped: about 4,000 slips; gpuu may be gpu or gpus, and nothing tells."""
+    total, wrong = 0, []
+    for cls in sorted(sections(LlmSpec), key=lambda cls: cls.__name__):
+        names = list(cls.model_fields)
+        for name in names:
+            slips = {name[:i] + name[i + 1 :] for i in range(len(name))}
+            slips |= {name[: i + 1] + name[i:] for i in range(len(name))}
+            slips |= {name[:i] + name[i + 1] + name[i] + name[i + 2 :] for i in range(len(name) - 1)}
+            for slip in sorted(slips - set(names) - {""}):
+                total += 1
+                if nearest(slip, names) != name:
+                    wrong.append(f"{cls.__name__}.{name}: {slip}")
+    assert total > 3_000
+    assert len(wrong) / total < 0.01, wrong
