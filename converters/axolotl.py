@@ -227,7 +227,16 @@ def dump(config: dict[str, Any]) -> str:
     """
     import yaml
 
-    return yaml.safe_dump(config, sort_keys=False)  # all but ASCII escaped: YAML 1.1 breaks lines at U+0085
+    class Dumper(yaml.SafeDumper):
+        """The safe dumper, with text of several lines (a template) line by line."""
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in value else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    # All but ASCII is escaped: YAML 1.1 breaks lines at U+0085.
+    return yaml.dump(config, Dumper=Dumper, sort_keys=False)
 
 
 def value_at(spec: Spec, path: str) -> Any:

@@ -22,25 +22,25 @@ from typing import Any
 from runner.spec.model import Spec
 from runner.spec.problems import MachineError
 
-QUESTION_ANSWER = (
-    "{%- if not eos_token -%}"
-    "{{ raise_exception('template question_answer: the tokenizer has no end token (eos_token)') }}"
-    "{%- endif -%}"
-    "{%- if bos_token -%}{{ bos_token }}{%- endif -%}"
-    "{%- for message in messages -%}"
-    "{%- if message['role'] == 'system' -%}"
-    "{{ (message['content'] | trim) + '\n\n' }}"
-    "{%- elif message['role'] == 'user' -%}"
-    "{{ 'Question: ' + (message['content'] | trim) + '\n' }}"
-    "{%- elif message['role'] == 'assistant' -%}"
-    "{{ 'Answer: ' + (message['content'] | trim) }}{{ eos_token }}"
-    "{%- if not loop.last -%}{{ '\n\n' }}{%- endif -%}"
-    "{%- else -%}"
-    "{{ raise_exception('template question_answer: unknown role ' + message['role']) }}"
-    "{%- endif -%}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ 'Answer:' }}{%- endif -%}"
-)
+QUESTION_ANSWER = r"""
+{%- if not eos_token -%}
+{{ raise_exception('template question_answer: the tokenizer has no end token (eos_token)') }}
+{%- endif -%}
+{%- if bos_token -%}{{ bos_token }}{%- endif -%}
+{%- for message in messages -%}
+{%- if message['role'] == 'system' -%}
+{{ (message['content'] | trim) + '\n\n' }}
+{%- elif message['role'] == 'user' -%}
+{{ 'Question: ' + (message['content'] | trim) + '\n' }}
+{%- elif message['role'] == 'assistant' -%}
+{{ 'Answer: ' + (message['content'] | trim) }}{{ eos_token }}
+{%- if not loop.last -%}{{ '\n\n' }}{%- endif -%}
+{%- else -%}
+{{ raise_exception('template question_answer: unknown role ' + message['role']) }}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ 'Answer:' }}{%- endif -%}
+""".strip()
 """The template for models without one.
 
 The tokenizer's start token where it has one, then `Question: ...`, a line break, `Answer: ...` and
