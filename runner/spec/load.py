@@ -253,7 +253,7 @@ _SET_PART = re.compile(r"([^.\[\]]+)((?:\[[0-9]{1,6}\])*)")
 def _lay_over(tree: Tree, change: str, problems: list[Problem]) -> None:
     """Lay one `a.b=value` over the tree; the value is read as YAML."""
     change = change.encode(errors="surrogatepass").decode(errors="replace")  # argv may hold any bytes
-    name = f"--set {change}"
+    name = SECRET.sub("***", f"--set {change}")
     path_text, equals, value_text = (part.strip() for part in change.partition("="))
 
     def report(message: str, hint: str) -> None:

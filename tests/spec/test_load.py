@@ -138,6 +138,8 @@ def test_a_token_is_never_repeated(base_text: str, problems_of_text: Check) -> N
         problems = problems_of_text(base_text.replace(old, new))
         assert [p.code for p in problems] == ["secret"]
         assert token not in problems[0].text()
+    (problem,) = problems_of_text(base_text, sets=[f"summary={token}"])
+    assert (problem.code, problem.file) == ("secret", "--set summary=***")
 
 
 def test_a_commit_is_no_token(base_text: str, load_text: Load) -> None:
