@@ -108,7 +108,10 @@ def _reason(key: str, reasons: tuple[tuple[str, str], ...]) -> str:
 
 def _unknown(path: tuple[str | int, ...], key: str, known: Mapping[str, Any], engine: str) -> RawProblem:
     near = nearest(str(key), known)
-    ours = FOREIGN.get(str(key))
+    ours = FOREIGN.get(str(key)) or (FOREIGN.get(near) if near else None)
+    if near and ours and engine == "Axolotl" and len(path) == 2:
+        hint = f"nearest: {near}, for which the spec has the word {ours}"
+        return RawProblem(path, "engine-key", f"{engine} has no key {key!r}", hint)
     hint = f"nearest: {near}" if near else f"write {ours}" if ours else f"see {engine}'s own documentation"
     return RawProblem(path, "engine-key", f"{engine} has no key {key!r}", hint)
 

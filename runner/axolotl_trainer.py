@@ -138,7 +138,9 @@ class RunnerCallback(TrainerCallback, ExportableState):  # type: ignore[misc]  #
     Its name is the key under which `trainer_state.json` keeps the counters (`checkpoints.STATE_KEY`).
     """
 
-    def __init__(self, trainer: RunnerTrainer, recorder: Recorder, processes: int, *, deepspeed: bool) -> None:
+    def __init__(
+        self, trainer: RunnerTrainer, recorder: Recorder, processes: int, *, deepspeed: bool
+    ) -> None:
         self._trainer = trainer
         self._recorder = recorder
         self._processes = processes
@@ -193,7 +195,9 @@ class RunnerCallback(TrainerCallback, ExportableState):  # type: ignore[misc]  #
                 "they would train apart from each other"
             )
         if self._deepspeed and kind != "deepspeed":
-            raise self._failure(f"the config asks for DeepSpeed, but the engine did not start it (kind: {kind})")
+            raise self._failure(
+                f"the config asks for DeepSpeed, but the engine did not start it (kind: {kind})"
+            )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._mark = time.perf_counter()

@@ -22,7 +22,7 @@ from runner.run_dir import RunDir, create, find
 from runner.show import learned_from, results_text
 from runner.spec.environment import expand
 from runner.spec.load import Loaded
-from runner.spec.model import MedquadSource, MessagesSource, MixtureData, Spec
+from runner.spec.model import TINY_RANDOM, MedquadSource, MessagesSource, MixtureData, Spec
 from runner.spec.problems import MachineError, Problem, SpecError, UsageError
 from runner.spec.resolved import resolved_text
 from runner.spec.yaml_text import Path as SpecPath
@@ -72,7 +72,10 @@ def prepared(
     if arm is None and loaded.spec.sweep is not None:
         names = ", ".join(item.name for item in arms(loaded.spec))
         raise UsageError(f"{file} is a sweep; launch one of its arms with --arm NAME\n  arms: {names}")
-    missing = list(missing_files(loaded, environ, rehearse=rehearse))
+    missing = [
+        *missing_files(loaded, environ, rehearse=rehearse),
+        *unusable_tokenizer(loaded, environ, rehearse=rehearse),
+    ]
     if missing:
         raise SpecError(missing)
     plan = make_plan(loaded.spec, probe_machine(), rehearse=rehearse)
@@ -180,6 +183,38 @@ def missing_files(loaded: Loaded, environ: Mapping[str, str], *, rehearse: bool)
             )
         )
     return problems
+
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+)
+
+
+def unusable_tokenizer(loaded: Loaded, environ: Mapping[str, str], *, rehearse: bool) -> Sequence[Problem]:
+    """Return a problem where the tokenizer's folder has none of the files that the engine looks for.
+
+    A tiny model takes GPT-2's original file names too: its tokenizer is written anew beside it.
+    """
+    given = loaded.spec.model.tokenizer
+    tiny = rehearse or loaded.spec.model.base == TINY_RANDOM
+    if given is None or tiny or not expand(given, environ).startswith("/"):
+        return ()
+    folder = Path(expand(given, environ))
+    if not folder.is_dir() or any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        return ()
+    mark = loaded.tree.mark(("model", "tokenizer"))
+    there = sorted(item.name for item in folder.iterdir())[:8]
+    message = (
+        f"{folder} holds no tokenizer that the engine can load; it holds {', '.join(there) or 'nothing'}"
+    )
+    hint = "one of these files is needed: " + ", ".join(_TOKENIZER_FILES)
+    if "encoder.json" in there:
+        hint += "; rename encoder.json to vocab.json and vocab.bpe to merges.txt"
+    return (Problem(mark.file, mark.line, mark.column, "model.tokenizer", "missing-file", message, hint),)
 
 
 def _hint(given: str, path: SpecPath, real: Path, beside: Sequence[str]) -> str:

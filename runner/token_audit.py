@@ -6,16 +6,17 @@ Counted with the tokenizer and the template that training uses, before any weigh
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runner.files import write_json
+from runner.files import read_json, write_json
 from runner.spec.problems import DataError
 from runner.tokens import Row, load_tokenizer, read_records, rows_of, template_of
 
 SPLITS = ("train", "validation", "test")
 TOKENS = Path("data/tokens.json")
+MANIFEST = Path("data/manifest.json")
 
 
 def audit(
@@ -53,11 +54,20 @@ def audit(
     if splits["train"]["records"] and not splits["train"]["label_tokens"]:
         raise DataError(
             f"no training record keeps a single answer token within {context} tokens; nothing could be learned\n"
-            "  raise model.context, or look at the records: `runner data SPEC --preview 3`"
+            "  raise model.context, or look at the records in data/train.jsonl"
         )
     result = {"tokenizer": tokenizer, "template": template, "context": context, "splits": splits}
     write_json(run_dir / TOKENS, result)
+    _note_truncation(run_dir / MANIFEST, result)
     return result
+
+
+def _note_truncation(path: Path, counted: Mapping[str, Any]) -> None:
+    """Write into the manifest, where there is one, how many records of each split are cut."""
+    if not path.exists():
+        return
+    splits = {name: part["longer_than_context"] for name, part in counted["splits"].items()}
+    write_json(path, {**read_json(path), "truncation": {"context": counted["context"], **splits}})
 
 
 def count_tokens(rows: Sequence[Row], context: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from converters.foreign import FOREIGN, VALUES, WHY
+from converters.modules import group_problems
 from runner.spec.load import Fault, Loaded, load
 from runner.spec.messages import Vocabulary
 from runner.spec.model import Spec
@@ -154,8 +155,11 @@ def _missing(path: Path) -> str:
 
 
 def _engine_keys(spec: Spec) -> Iterable[Fault]:
-    if not spec.axolotl and not spec.deepspeed:
-        return ()
-    from converters.engine_schema import check_raw  # with jsonschema: only where there is something to check
+    found = list(group_problems(spec))
+    if spec.axolotl or spec.deepspeed:
+        from converters.engine_schema import (
+            check_raw,  # brings jsonschema: only where there is something to check
+        )
 
-    return [Fault(item.path, item.code, item.message, item.hint) for item in check_raw(spec)]
+        found += check_raw(spec)
+    return [Fault(item.path, item.code, item.message, item.hint) for item in found]

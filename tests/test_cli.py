@@ -117,6 +117,16 @@ def test_a_mistake_is_said_with_its_code_and_nothing_is_started(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_tokenizer_folder_that_the_engine_cannot_load_is_refused(runner: Run, tmp_path: Path) -> None:
+    for name in ("encoder.json", "vocab.bpe"):
+        (tmp_path / "gpt2" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "gpt2" / name).write_text("{}")
+    words = ("--set", "model.base=gpt2", "--set", "model.tokenizer=./gpt2")
+    done = runner("launch", SPEC, *words)
+    assert done.returncode == 2
+    assert "rename encoder.json to vocab.json" in done.stderr
+
+
 def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
     code = "import runner.cli, runner.plan\ndef bug(*a, **k): raise KeyError('bug')\nrunner.plan.make_plan = bug\nrunner.cli.main()"
     done = subprocess.run([sys.executable, "-c", code, "plan", str(SPEC)], capture_output=True, text=True)

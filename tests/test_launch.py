@@ -191,7 +191,9 @@ def test_system_c_rehearses_on_real_questions(folder: Path, real_data: Path, tok
     assert "with what carries loss between" in report
     assert "Answer: ⟦" in report or "Answer:⟦" in report
     tokens = json.loads((run / "data" / "tokens.json").read_text())
-    assert tokens["splits"]["train"]["longer_than_context"]["records"] > 0
+    cut = tokens["splits"]["train"]["longer_than_context"]
+    assert 0 < cut["share"] < 1
+    assert manifest["truncation"]["train"] == cut
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from runner.plan import complete, make_plan, plan_from_json, plan_to_json, spec_
 from runner.show import plan_text
 from runner.spec.model import KINDS
 from runner.sweep import arms
+from runner.targets.local import stage_environment
 from runner.validate import load_spec
 
 CPU = Machine("Linux", 2, 8.0, 0, None, None, False, False)
@@ -122,6 +123,20 @@ def test_a_sweep_is_every_combination_every_arm_every_seed(make_spec: Make) -> N
     assert found[0].name == "learning_rate=0.1,epochs=1,seed=1"
     assert found[0].sets == ("train.learning_rate=0.1", "train.epochs=1", "train.seed=1")
     assert found[-1].name == "long,seed=2"
+
+
+@pytest.mark.parametrize(
+    ("mine", "wanted", "seen"),
+    [(None, 2, "0,1"), ("4,5,6", 2, "4,5"), ("", 1, "0"), ("4", 0, "")],
+)
+def test_a_stage_sees_as_many_gpus_as_were_planned(
+    make_spec: Make, mine: str | None, wanted: int, seen: str
+) -> None:
+    device = {"device": "cuda", "gpus": wanted} if wanted else {"device": "cpu"}
+    strategy = {"strategy": "ddp"} if wanted > 1 else {}
+    stage = make_plan(make_spec({"compute": {**device, **strategy}}), A100S).stages[0]
+    environ = {} if mine is None else {"CUDA_VISIBLE_DEVICES": mine}
+    assert stage_environment(stage, environ)["CUDA_VISIBLE_DEVICES"] == seen
 
 
 def test_what_the_hub_is_asked_for_decides_whether_it_may_be(make_spec: Make) -> None:

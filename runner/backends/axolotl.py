@@ -69,8 +69,9 @@ def _environment(spec: Spec) -> dict[str, str]:
     environment = {} if hub else {"HF_HUB_OFFLINE": "1"}
     wandb = spec.tracking.wandb
     environment["WANDB_MODE"] = wandb.mode if wandb else "disabled"
-    if spec.compute.device == "cpu":
-        environment["CUDA_VISIBLE_DEVICES"] = ""
+    # One process with several GPUs in sight would spread its model over all of them.
+    count = spec.compute.gpus if spec.compute.device == "cuda" else 0
+    environment["CUDA_VISIBLE_DEVICES"] = ",".join(str(number) for number in range(count))
     return environment
 
 
@@ -80,6 +81,7 @@ def _data(spec: Spec, *, rehearsal: bool, tiny: bool) -> Stage:
         "template": spec.data.template,
         "context": spec.model.context,
         "end_tokens": list(end_of_turn(spec)),
+        "revision": None if spec.model.tokenizer else spec.model.revision,
     }
     return Stage(
         "data",
@@ -171,6 +173,9 @@ def _train(spec: Spec, numbers: Numbers, *, tiny: bool) -> Stage:
             "device": spec.compute.device,
             "adapter": not isinstance(spec.method, (Full, Partial)),
         },
+        environment={
+            "HF_DATASETS_CACHE": "train/datasets"
+        },  # made from the run's own files, of no use to others
     )
 
 

@@ -346,7 +346,7 @@ class Cadence(Section):
 
 
 class EarlyStopping(Section):
-    """Stop when the validation loss does not get better."""
+    """Stop when the validation loss does not get better, and end with the best checkpoint."""
 
     patience: int = _key(
         description="Evaluations without a lower validation loss before training stops.",
@@ -390,7 +390,8 @@ class Train(Section):
     max_grad_norm: float = _key(1.0, "Gradients are clipped to this norm.", gt=0)
     batch: Batch = _key(description="How many records make one step.")
     precision: Literal["fp32", "bf16", "fp16"] = _key(
-        description="Number format of the forward and backward pass."
+        description="Number format of the forward and backward pass. With bf16, full and partial tuning "
+        "hold the trained weights and Adam's moments in bf16 too, unless a zero strategy keeps fp32 masters."
     )
     gradient_checkpointing: bool = _key(
         False, "Recompute activations in the backward pass: less memory, more time."

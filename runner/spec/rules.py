@@ -339,6 +339,12 @@ def _adam_options(spec: Spec) -> Broken:
             yield ("train", name), f"given with the optimiser {spec.train.optimizer!r}, which has none"
 
 
+def _masters(spec: Spec) -> Broken:
+    whole = spec.method.name in ("full", "partial")
+    if spec.train.precision == "fp16" and whole and not spec.compute.strategy.startswith("zero"):
+        yield ("train", "precision"), f"fp16 with the method {spec.method.name!r} and no zero strategy"
+
+
 # ---------------------------------------------------------------------------------------------- rest
 
 
@@ -356,6 +362,17 @@ def _revision_fits(spec: Spec) -> Broken:
         yield ("model", "revision"), f"a revision, but model.base is {what}"
     if model.base == TINY_RANDOM and model.adapter is not None:
         yield ("model", "adapter"), "an adapter for a model with random weights"
+
+
+def _one_revision(spec: Spec) -> Broken:
+    tokenizer = spec.model.tokenizer
+    if spec.model.revision is not None and tokenizer is not None and not tokenizer.startswith(("/", "$")):
+        yield ("model", "revision"), f"also asked of {tokenizer!r}, which is another repository"
+
+
+def _warmup_of_one(spec: Spec) -> Broken:
+    if spec.train.warmup_steps == 1:
+        yield ("train", "warmup_steps"), "1 warm-up step: the engine makes it 2"
 
 
 def _tasks_have_records(spec: Spec) -> Broken:
@@ -565,6 +582,27 @@ RULES: tuple[Rule, ...] = (
         "The learning rate would never reach its highest value.",
         "lower train.warmup_steps or raise train.steps",
         _warmup_fits,
+    ),
+    Rule(
+        "R029",
+        "fp16 needs an adapter method, or DeepSpeed's fp32 masters",
+        "The engine loads the trained weights themselves in fp16, in which the gradient scaler cannot step.",
+        "take bf16 or fp32, a LoRA method, or a zero strategy",
+        _masters,
+    ),
+    Rule(
+        "R030",
+        "model.revision may not go with the tokenizer of another hub repository",
+        "The engine asks both repositories for the one revision.",
+        "download the tokenizer and give its folder, or take the revision out",
+        _one_revision,
+    ),
+    Rule(
+        "R031",
+        "a warm-up has no steps or at least 2",
+        "Axolotl turns 1 warm-up step into 2 without a word.",
+        "write 0 or 2",
+        _warmup_of_one,
     ),
 )
 """Codes are never reused: a rule that goes leaves a gap."""

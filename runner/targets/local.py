@@ -75,8 +75,14 @@ def start(stage: Stage, run: Path, log: Path, environ: Mapping[str, str], lock: 
 def stage_environment(stage: Stage, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a stage: the caller's, quiet, with this interpreter's tools first on PATH.
 
-    `HF_HUB_OFFLINE` of the caller wins over the stage's, so that a user can forbid the network.
+    Where the caller sees only some GPUs, the stage gets the first of these.
     """
+    mine, wanted = environ.get("CUDA_VISIBLE_DEVICES"), stage.environment.get("CUDA_VISIBLE_DEVICES")
+    gpus = (
+        {"CUDA_VISIBLE_DEVICES": ",".join(mine.split(",")[: len(wanted.split(","))])}
+        if mine and wanted
+        else {}
+    )
     tools = str(Path(sys.executable).parent)
     path = environ.get("PATH", "")
-    return {**environ, **QUIET, **stage.environment, "PATH": f"{tools}{os.pathsep}{path}"}
+    return {**environ, **QUIET, **stage.environment, **gpus, "PATH": f"{tools}{os.pathsep}{path}"}
