@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import shutil
 import subprocess
@@ -13,12 +14,13 @@ from typing import Any
 
 from runner import __version__
 
-MAX_DIFF = 256 * 1024
-"""Characters of uncommitted changes that are kept."""
-
 
 def environment_of(folder: Path) -> dict[str, Any]:
-    """Return packages and versions, Python, machine, and the git state of `folder`."""
+    """Return packages and versions, Python, machine, and the git state of `folder`.
+
+    Of uncommitted changes the names of the files and a hash are kept, never their text: the folder is
+    the user's, and what was changed in it may be private.
+    """
     packages = {dist.name: dist.version for dist in distributions() if dist.name}
     return {
         "runner": __version__,
@@ -32,13 +34,15 @@ def environment_of(folder: Path) -> dict[str, Any]:
 
 
 def _git(folder: Path) -> dict[str, Any] | None:
-    """Return commit and uncommitted changes of the repository around `folder`; None where there is none."""
+    """Return commit, changed files and the hash of the changes; None where there is no repository."""
     command = shutil.which("git")
     commit = _output(command, folder, "rev-parse", "HEAD") if command else None
     if commit is None:
         return None
     diff = _output(command, folder, "diff", "HEAD") or ""
-    return {"commit": commit.strip(), "diff": diff[:MAX_DIFF], "diff_cut": len(diff) > MAX_DIFF}
+    names = (_output(command, folder, "diff", "--name-only", "HEAD") or "").splitlines()
+    digest = hashlib.sha256(diff.encode()).hexdigest() if diff else None
+    return {"commit": commit.strip(), "changed": names, "diff_sha256": digest}
 
 
 def _output(command: str | None, folder: Path, *words: str) -> str | None:

@@ -6,6 +6,7 @@ its curves from. `EVENTS` is its published definition; `docs/events.md` is made 
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from runner.spec.problems import RunnerError
+from runner.spec.problems import MachineError
 
 COMMON = MappingProxyType(
     {
@@ -134,27 +135,37 @@ class EventWriter:
             allow_nan=False,
         )
         data = (line + "\n").encode()
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(file, data)
-        finally:
-            os.close(file)
+            _append(self._path, data)
+        except OSError as error:
+            raise MachineError(f"cannot write {self._path}: {error.strerror or error}") from error
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Append one line, after closing a line that a dead process or a full disk left unfinished."""
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        size = os.fstat(file).st_size
+        torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+        whole = b"\n" + data if torn else data
+        written = os.write(file, whole)
+        if written < len(whole):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(file)
+
+
+def events_in(data: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the events of some lines. A line that was left unfinished is no event, and passed over."""
+    for line in data.split(b"\n"):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and event.get("event") in EVENTS:
+            yield event
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a file; a last line that a dead process left unfinished is passed over.
-
-    Raises:
-        RunnerError: a line in the middle is not an event.
-    """
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            event = json.loads(line)
-        except ValueError as error:
-            if number == len(lines):
-                return
-            raise RunnerError(f"{path}:{number}: not an event: {error}") from error
-        yield event
+    """Yield the events of a file, oldest first."""
+    yield from events_in(path.read_bytes() if path.exists() else b"")

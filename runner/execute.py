@@ -6,7 +6,6 @@ with its success, so that a later `--resume` runs only what is missing or has ch
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -20,7 +19,7 @@ from typing import Any
 from converters.numbers import Counts
 from runner import __version__
 from runner.environment import environment_of
-from runner.events import EventWriter
+from runner.events import EventWriter, events_in
 from runner.files import canonical_sha256, read_json, tree_sha256, write_json, write_text
 from runner.plan import Plan, complete, plan_to_json
 from runner.progress import Progress
@@ -123,18 +122,26 @@ class _Execution:
             for name in names:
                 stage = next(item for item in self.plan.stages if item.name == name)
                 outcome = self._stage(stage)
+                if outcome.state == "done" and self.interrupts.count and name != names[-1]:
+                    outcome = Outcome("interrupted", INTERRUPTED, f"stopped after the {name} stage")
                 if outcome.state != "done":
                     break
                 if name == "data":
                     self._count_records()
-        except StageError as error:
-            outcome = Outcome("failed", error.exit_code, str(error))
-        self.events.write(
-            "run_finished", state=outcome.state, seconds=time.monotonic() - began, reason=outcome.reason
-        )
-        self._drain()
-        self._status(outcome.state, outcome.reason)
+        except RunnerError as error:
+            said = f"\n{outcome.reason}" if outcome.state == "failed" else ""
+            outcome = Outcome("failed", error.exit_code, f"{error}{said}")
+        self._close(outcome, time.monotonic() - began)
         return outcome
+
+    def _close(self, outcome: Outcome, seconds: float) -> None:
+        """Write down how the run ended, as far as the disk lets us."""
+        try:
+            self.events.write("run_finished", state=outcome.state, seconds=seconds, reason=outcome.reason)
+            self._drain()
+            self._status(outcome.state, outcome.reason)
+        except RunnerError as error:
+            self.say(str(error))
 
     def _store_plan(self) -> None:
         write_json(self.run.plan, plan_to_json(self.plan))
@@ -175,9 +182,14 @@ class _Execution:
         seconds = time.monotonic() - began
         if outcome.state == "done":
             self.done[stage.name] = {"key": key, "seconds": round(seconds, 3)}
-        events.write("stage_finished", state=outcome.state, seconds=seconds, exit_code=code)
-        self._drain()
-        self._status("running", "")
+        try:
+            events.write("stage_finished", state=outcome.state, seconds=seconds, exit_code=code)
+            self._drain()
+            self._status("running", "")
+        except RunnerError as error:
+            if outcome.state == "done":
+                raise
+            return Outcome(outcome.state, outcome.exit_code, f"{error}\n{outcome.reason}")
         return outcome
 
     def _wait(self, process: local.StageProcess) -> int:
@@ -196,12 +208,10 @@ class _Execution:
         return code
 
     def _judge(self, stage: Stage, code: int) -> Outcome:
-        if self.interrupts.count or code == INTERRUPTED:
-            if code == 0:
-                return self._written(stage)
-            return Outcome("interrupted", INTERRUPTED, f"stopped in the {stage.name} stage")
         if code == 0:
             return self._written(stage)
+        if code == INTERRUPTED or (self.interrupts.count and code < 0):
+            return Outcome("interrupted", INTERRUPTED, f"stopped in the {stage.name} stage")
         ended = (
             f"was ended by signal {-code} ({signal.Signals(-code).name})"
             if code < 0
@@ -238,14 +248,9 @@ class _Execution:
         return written and self.done.get(stage.name, {}).get("key") == key
 
     def _status(self, state: str, reason: str, **more: Any) -> None:
-        try:
-            self.run.write_status(
-                {"state": state, "pid": os.getpid(), "reason": reason, "stages": self.done, **more}
-            )
-        except RunnerError as error:
-            self.say(str(error))
-            if state == "running":
-                raise
+        self.run.write_status(
+            {"state": state, "pid": os.getpid(), "reason": reason, "stages": self.done, **more}
+        )
 
     def _drain(self) -> None:
         """Tell the progress display what is new in the event stream."""
@@ -256,5 +261,5 @@ class _Execution:
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
         self.read_to += len(whole)
-        for line in whole.splitlines():
-            self.progress.event(json.loads(line))
+        for event in events_in(whole):
+            self.progress.event(event)

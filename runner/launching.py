@@ -5,6 +5,7 @@ Nothing is started, and no run directory made, while anything is known to be wro
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,10 +15,11 @@ from typing import Any
 
 from runner.events import read_events
 from runner.execute import Outcome, execute
-from runner.files import read_json, write_text
-from runner.plan import Plan, make_plan, plan_from_json, plan_to_json
+from runner.files import read_json, write_json, write_text
+from runner.plan import FORMAT, Plan, make_plan, plan_from_json, plan_to_json
 from runner.probe import probe_machine
 from runner.progress import progress_for
+from runner.rehearse import rehearsed
 from runner.run_dir import RunDir, create, find
 from runner.show import learned_from, results_text
 from runner.spec.environment import expand
@@ -79,13 +81,18 @@ def prepared(
     if missing:
         raise SpecError(missing)
     plan = make_plan(loaded.spec, probe_machine(), rehearse=rehearse)
-    lacking = [*plan.lacks, *_missing_packages()]
+    lacking = [*plan.lacks, *missing_packages(rehearsed(loaded.spec) if rehearse else loaded.spec)]
     if lacking:
         listed = "\n".join(f"  {item}" for item in lacking)
         raise MachineError(f"this machine lacks something; nothing was started\n{listed}")
     run = create(runs, plan.name, plan_to_json(plan), now)
-    write_text(run.path / "spec.yaml", loaded.text)
-    write_text(run.path / "resolved.yaml", resolved_text(loaded))
+    try:
+        write_json(run.plan, plan_to_json(plan))
+        write_text(run.path / "spec.yaml", loaded.text)
+        write_text(run.path / "resolved.yaml", resolved_text(loaded))
+    except MachineError:
+        shutil.rmtree(run.path, ignore_errors=True)  # half a run would only be in the way
+        raise
     return Prepared(plan, run, resumed=False)
 
 
@@ -96,7 +103,15 @@ def resumed(path: Path) -> Prepared:
         UsageError: there is no run at `path`.
     """
     run = find(path)
-    return Prepared(plan_from_json(read_json(run.plan)), run, resumed=True)
+    stored = read_json(run.plan)
+    found = stored.get("format") if isinstance(stored, dict) else None
+    if found != FORMAT:
+        raise UsageError(f"{run.plan} has format {found!r}; this release of runner goes on with {FORMAT}")
+    try:
+        plan = plan_from_json(stored)
+    except (TypeError, KeyError) as error:
+        raise UsageError(f"{run.plan} was written by another release of runner: {error}") from error
+    return Prepared(plan, run, resumed=True)
 
 
 def run(
@@ -141,7 +156,7 @@ def state_of(path: Path) -> dict[str, Any]:
     run = find(path)
     status = run.read_status()
     state, reason = status["state"], status.get("reason", "")
-    if state == "running" and not _is_held(run):
+    if state == "running" and not run.is_held():
         state, reason = "interrupted", "its process is gone; go on with launch --resume"
     return {
         "run": str(run.path),
@@ -151,17 +166,26 @@ def state_of(path: Path) -> dict[str, Any]:
     }
 
 
-def _is_held(run: RunDir) -> bool:
-    try:
-        with run.lock():
-            return False
-    except MachineError:
-        return True
-
-
-def _missing_packages() -> list[str]:
+def missing_packages(spec: Spec) -> list[str]:
+    """Return what is to be installed before this spec can run here, each with the command."""
     extras = sorted({extra for package, extra in NEEDED.items() if find_spec(package) is None})
-    return [f"packages of the extra {extra!r}: pip install 'runner[{extra}]'" for extra in extras]
+    missing = [f"packages of the extra {extra!r}: pip install 'runner[{extra}]'" for extra in extras]
+    asked = {
+        "mlflow": ("tracking.mlflow", spec.tracking.mlflow is not None),
+        "wandb": ("tracking.wandb", spec.tracking.wandb is not None),
+        "tensorboard": ("tracking.tensorboard", spec.tracking.tensorboard),
+        "bitsandbytes": (
+            "4-bit weights and 8-bit optimisers",
+            spec.method.name == "qlora" or spec.train.optimizer == "adamw_bnb_8bit",
+        ),
+        "flash_attn": ("model.attention", spec.model.attention == "flash_attention_2"),
+        "deepspeed": ("compute.strategy", spec.compute.strategy.startswith("zero")),
+    }
+    return missing + [
+        f"the package for {what}: pip install {package.replace('_', '-')}"
+        for package, (what, wanted) in asked.items()
+        if wanted and find_spec(package) is None
+    ]
 
 
 def missing_files(loaded: Loaded, environ: Mapping[str, str], *, rehearse: bool) -> Sequence[Problem]:
@@ -170,11 +194,22 @@ def missing_files(loaded: Loaded, environ: Mapping[str, str], *, rehearse: bool)
     A rehearsal reads neither the weights nor an adapter, so these may be missing.
     """
     problems = []
-    for path, given in _local_files(loaded.spec, rehearse=rehearse):
-        real = Path(expand(given, environ))
-        if real.exists():
+    for path, given in _named_files(loaded.spec, rehearse=rehearse):
+        text = expand(given, environ)
+        local = path[-1] in ("root", "path") or text.startswith(("/", "./", "../"))
+        real = Path(text)
+        if not local or (real.exists() and (path[-1] != "root" or next(real.glob("*/*.xml"), None))):
             continue
         mark = loaded.tree.mark(path)
+        if real.exists():
+            message, hint = (
+                f"no folder in {real} holds an XML file",
+                "it is the folder of 1_CancerGov_QA and the like",
+            )
+            problems.append(
+                Problem(mark.file, mark.line, mark.column, dotted(path), "missing-file", message, hint)
+            )
+            continue
         beside = [item.name for item in real.parent.iterdir()] if real.parent.is_dir() else []
         hint = _hint(given, path, real, beside)
         problems.append(
@@ -228,7 +263,7 @@ def _hint(given: str, path: SpecPath, real: Path, beside: Sequence[str]) -> str:
     return f"set {dotted(path)}{also}, for example --set {dotted(path)}=FOLDER"
 
 
-def _local_files(spec: Spec, *, rehearse: bool) -> list[tuple[SpecPath, str]]:
+def _named_files(spec: Spec, *, rehearse: bool) -> list[tuple[SpecPath, str]]:
     sources: list[tuple[SpecPath, Any]] = [(("data",), spec.data)]
     if isinstance(spec.data, MixtureData):
         sources = [(("data", "components", n), part) for n, part in enumerate(spec.data.components)]
@@ -239,18 +274,11 @@ def _local_files(spec: Spec, *, rehearse: bool) -> list[tuple[SpecPath, str]]:
         elif isinstance(source, MessagesSource):
             found.append(((*path, "path"), source.path))
         else:
-            found.append(((*path, "id"), _if_local(getattr(source, "id", None))))
-    found.append((("model", "tokenizer"), _if_local(spec.model.tokenizer)))
+            found.append(((*path, "id"), getattr(source, "id", None)))
+    found.append((("model", "tokenizer"), spec.model.tokenizer))
     if not rehearse:
-        found += [
-            (("model", "base"), _if_local(spec.model.base)),
-            (("model", "adapter"), _if_local(spec.model.adapter)),
-        ]
+        found += [(("model", "base"), spec.model.base), (("model", "adapter"), spec.model.adapter)]
     return [(path, text) for path, text in found if text is not None]
-
-
-def _if_local(name: str | None) -> str | None:
-    return name if name is not None and name.startswith("/") else None
 
 
 def _shown(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from typing import Any, Literal
 
 from runner.files import canonical_sha256, read_json, write_json
 from runner.spec.problems import MachineError, UsageError
+
+LOCK_ATTEMPTS = 5
+LOCK_PAUSE_S = 0.05
 
 State = Literal["pending", "running", "done", "failed", "interrupted"]
 
@@ -71,19 +75,45 @@ class RunDir:
         except OSError as error:
             raise MachineError(f"cannot write {path}: {error.strerror}") from error
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            if not _locked(descriptor):
                 holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
                 raise MachineError(
                     f"{self.path} is being run by {holder}; nothing was started\n"
                     "  wait for it, or stop it with Ctrl-C there"
-                ) from error
+                )
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def is_held(self) -> bool:
+        """Return whether a living process runs this directory. Writes nothing."""
+        try:
+            descriptor = os.open(self.path / ".lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False  # a file system without locks: nobody could hold one
+        finally:
+            os.close(descriptor)
+        return False
+
+
+def _locked(descriptor: int) -> bool:
+    """Take the lock; a moment's patience, for whoever asks for the state holds it for an instant."""
+    for attempt in range(LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE_S if attempt < LOCK_ATTEMPTS - 1 else 0)
+        else:
+            return True
+    return False
 
 
 def create(runs: Path, name: str, plan: Mapping[str, Any], now: datetime) -> RunDir:

@@ -40,6 +40,8 @@ def load_arm(file: Path, arm: str | None, sets: Sequence[str], environ: Mapping[
         SpecError: everything that is wrong.
         UsageError: the sweep has no arm of that name; names the nearest.
     """
+    if not file.exists():
+        raise UsageError(_missing(file))
     loaded = load_spec(file, sets, environ)
     if arm is None:
         return loaded

@@ -92,12 +92,19 @@ def test_convert_writes_what_the_plan_holds(runner: Run, tmp_path: Path) -> None
     ("words", "code", "said"),
     [
         (("launch",), 2, "give a spec, or --resume RUN"),
-        (("launch", "nowhere.yaml"), 2, "nowhere.yaml: cannot be read: No such file or directory"),
+        (("launch", "nowhere.yaml"), 2, "nowhere.yaml"),
+        (("launch", str(SPEC.with_suffix(".yml"))), 2, "llm.yaml"),
         (("launch", str(SPEC), "--resume", "x"), 2, "takes no spec"),
         (("launch", "--resume", "nowhere"), 2, "no run directory"),
         (("launch", str(SPEC), "--arm", "a"), 2, "has no sweep"),
         (("launch", str(SPEC), "--set", "train.epochs=0"), 2, "expected a number above 0"),
         (("launch", str(SPEC), "--set", "train.batch.effective=12"), 2, "R003"),
+        (
+            ("launch", str(SPEC), "--set", "tracking.mlflow={uri: ./ml, experiment: e}"),
+            3,
+            "pip install mlflow",
+        ),
+        (("launch", str(SPEC), "--set", "model.base=${env:NB:-/nope}"), 2, "model.base: nothing at /nope"),
         (("launch", str(SPEC), "--set", "compute.device=cuda"), 3, "this machine lacks something"),
         (("launch", str(SPEC), "--runs", "/proc/nowhere"), 3, "cannot make the run directory /proc/nowhere"),
         (("launch", str(ROOT / "specs" / "distilgpt2_medquad.yaml")), 2, "data.root: nothing at"),
@@ -147,3 +154,38 @@ def test_sweep_arms_are_checked_listed_and_planned(runner: Run, tmp_path: Path) 
     wrong = runner("validate", spec)
     assert wrong.returncode == 2
     assert "arm 'learning_rte=0.001': train.learning_rte: unknown key" in wrong.stdout
+
+
+@pytest.mark.parametrize("change", [{"format": 99}, {"unknown": 1}])
+def test_a_plan_of_another_release_is_refused(runner: Run, tmp_path: Path, change: dict[str, Any]) -> None:
+    plan = json.loads(runner("plan", SPEC, "--json").stdout)
+    del plan["arms"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "plan.json").write_text(json.dumps({**plan, **change}))
+    done = runner("launch", "--resume", tmp_path / "run")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "plan.json" in done.stderr
+
+
+def test_a_disk_that_is_full_at_the_start_leaves_no_run(tmp_path: Path) -> None:
+    """No file may grow beyond 2 kB: the plan does not fit, and the run directory is taken away again."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "from runner.cli import main; main(sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code, "launch", str(SPEC)], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 3
+    assert "plan.json: File too large" in done.stderr
+    assert list(tmp_path.glob("runs/*/*")) == []
+
+
+def test_a_data_root_without_xml_is_refused_before_anything_starts(runner: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = runner("launch", ROOT / "specs" / "distilgpt2_medquad.yaml", "--set", "data.root=empty")
+    assert done.returncode == 2
+    assert "holds an XML file" in done.stderr
+    assert not (tmp_path / "runs").exists()

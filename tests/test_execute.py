@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from runner.environment import environment_of
 from runner.events import EventWriter, read_events
 from runner.execute import Outcome, execute
 from runner.files import write_json, write_text
@@ -293,9 +294,70 @@ def test_an_event_or_field_that_is_not_published_is_refused(tmp_path: Path) -> N
         writer.write("step", lss=1.0)
 
 
-def test_nan_is_written_as_text_and_an_unfinished_last_line_is_passed_over(tmp_path: Path) -> None:
+def test_nan_is_written_as_text_and_a_torn_line_hurts_no_other(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     EventWriter(path, "train").write("step", step=1, loss=float("nan"))
     with path.open("a") as file:
         file.write('{"event": "st')
-    assert [event["loss"] for event in read_events(path)] == ["nan"]
+    assert [event["step"] for event in read_events(path)] == [1]
+    EventWriter(path, "train").write("step", step=2, loss=0.5)
+    assert [(event["step"], event["loss"]) for event in read_events(path)] == [(1, "nan"), (2, 0.5)]
+
+
+def test_a_run_with_a_torn_event_goes_on(
+    stages: Callable[..., Stage], plan_of: Callable[..., Plan], run: RunDir
+) -> None:
+    plan = plan_of(stages("first", WRITE), stages("second", WRITE))
+    launch(plan, run)
+    with run.events.open("a") as file:
+        file.write('{"time": "2026", "stage": "tr')
+    (run.path / "out" / "second").unlink()
+    assert launch(plan, run, resumed=True).state == "done"
+
+
+def test_an_interrupt_that_a_stage_outruns_stops_before_the_next(
+    stages: Callable[..., Stage], plan_of: Callable[..., Plan], run: RunDir
+) -> None:
+    """The stage ends well although a stop was asked for: the run is interrupted, not carried on."""
+    ask = WRITE + "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\n"
+    deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    outcome = launch(plan_of(stages("first", deaf + ask), stages("second", WRITE)), run)
+    assert (outcome.state, outcome.exit_code) == ("interrupted", 130)
+    assert calls(run) == ["first"]
+
+
+def test_asking_for_the_state_writes_nothing_and_sees_a_live_run(
+    launched: subprocess.Popen[bytes], run: RunDir
+) -> None:
+    before = (run.path / ".lock").stat().st_mtime_ns
+    assert run.is_held()
+    assert (run.path / ".lock").stat().st_mtime_ns == before
+    os.kill(stage_pid(run), signal.SIGKILL)
+    launched.wait()
+    assert not run.is_held()
+
+
+def test_a_full_disk_in_a_stage_says_the_stage_and_the_disk(
+    stages: Callable[..., Stage], plan_of: Callable[..., Plan], run: RunDir
+) -> None:
+    """The stage fails, and its failure cannot be written down either: both are said."""
+    fill = "import os, sys\nos.rename('status.json', 'kept')\nos.mkdir('status.json')\nos.mkdir('status.json/x')\n"
+    outcome = launch(plan_of(stages("bad", fill + "print('no room')\nsys.exit(1)")), run)
+    assert outcome.exit_code == 1
+    assert "cannot write" in outcome.reason
+    assert "no room" in outcome.reason
+
+
+def test_the_text_of_uncommitted_changes_is_not_stored(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    (tmp_path / ".env").write_text("A=1\n")
+    git("init")
+    git("add", ".env")
+    git("commit", "-m", "first")
+    (tmp_path / ".env").write_text("A=very-private\n")
+    found = environment_of(tmp_path)
+    assert found["git"]["changed"] == [".env"]
+    assert "very-private" not in json.dumps(found)

@@ -62,7 +62,11 @@ def start(stage: Stage, run: Path, log: Path, environ: Mapping[str, str], lock: 
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", stage.module, stage.name],
             cwd=run,
-            env=stage_environment(stage, environ),
+            env={
+                **stage_environment(stage, environ),
+                "RUNNER_LOCK_FD": str(lock),  # for what the stage itself starts
+                "RUNNER_CWD": str(Path.cwd()),  # where relative paths of the environment are meant from
+            },
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
