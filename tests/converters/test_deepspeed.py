@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import subprocess
 import sys
@@ -117,6 +118,73 @@ def test_every_mapped_field_reaches_the_config(
     before, after = with_strategy(make_spec, "zero2"), with_strategy(make_spec, "zero2", **change)
     differ = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     assert differ & {key for name, key in FIELDS if name == path}
+
+
+BY_HAND: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
+    # spec path, changes on 4 GPUs (bf16, zero2, micro 4, 32 a step), DeepSpeed's keys as they must stand
+    (
+        "train.batch.micro",
+        {"train.batch": {"micro": 2, "effective": 40}},
+        {"train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 5, "train_batch_size": 40},
+    ),
+    (
+        "train.batch.effective",
+        {"train.batch": {"micro": 3, "effective": 84}},
+        {"train_micro_batch_size_per_gpu": 3, "gradient_accumulation_steps": 7, "train_batch_size": 84},
+    ),
+    ("train.max_grad_norm", {"train.max_grad_norm": 0.7}, {"gradient_clipping": 0.7}),
+    ("train.precision", {"train.precision": "bf16"}, {"bf16": {"enabled": True}, "fp16": {"enabled": False}}),
+    ("train.precision", {"train.precision": "fp16"}, {"bf16": {"enabled": False}, "fp16": {"enabled": True}}),
+    (
+        "compute.strategy",
+        {},
+        {
+            "zero_optimization": {
+                "stage": 2,
+                "contiguous_gradients": True,
+                "overlap_comm": True,
+                "reduce_scatter": True,
+                "reduce_bucket_size": 200000000,
+                "allgather_partitions": True,
+                "allgather_bucket_size": 200000000,
+            }
+        },
+    ),
+)
+MISSING = "(not written)"
+
+
+def wrong(config: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
+    return {key: config.get(key, MISSING) for key, value in expected.items() if config.get(key) != value}
+
+
+@pytest.mark.parametrize(("path", "changes", "expected"), BY_HAND)
+def test_each_row_by_hand(
+    path: str, changes: dict[str, Any], expected: dict[str, Any], make_spec: MakeSpec
+) -> None:
+    assert wrong(with_strategy(make_spec, "zero2", **changes), expected) == {}, path
+
+
+def test_every_row_is_written_out() -> None:
+    shown = {(path, key) for path, _, expected in BY_HAND for key in expected}
+    assert set(FIELDS) <= shown
+    assert {key for _, key in FIELDS} == {key for _, key in shown}
+
+
+def test_any_two_keys_exchanged_are_noticed(make_spec: MakeSpec) -> None:
+    """All pairs, with their values exchanged after the conversion: the table above must see it."""
+    written = [(with_strategy(make_spec, "zero2", **changes), expected) for _, changes, expected in BY_HAND]
+    assert not any(wrong(config, expected) for config, expected in written)
+    keys = sorted({key for _, key in FIELDS})
+    unnoticed = [
+        (first, second)
+        for first, second in itertools.combinations(keys, 2)
+        if not any(
+            wrong(config | {first: config[second], second: config[first]}, expected)
+            for config, expected in written
+        )
+    ]
+    assert unnoticed == []
 
 
 def test_raw_keys_are_laid_over_mapping_by_mapping(make_spec: MakeSpec) -> None:
