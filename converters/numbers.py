@@ -101,7 +101,7 @@ def numbers_of(spec: Spec, counts: Counts | None) -> Numbers:
         steps=steps,
         warmup_steps=_warmup(spec, steps),
         evaluate_every=evaluate_every,
-        save_every=_every(spec.train.save_every, per_epoch, steps),
+        save_every=_save_every(spec, evaluate_every, per_epoch, steps),
         evaluations=_evaluations(evaluate_every, steps),
         rows=rows,
         tokens_at_most=None if rows is None else rows * spec.model.context,
@@ -122,6 +122,22 @@ def _every(cadence: Cadence | None, per_epoch: int | None, steps: int | None) ->
     if per_epoch is None or cadence.epochs is None:
         return None
     return max(1, round(cadence.epochs * per_epoch))
+
+
+def _save_every(
+    spec: Spec, evaluate_every: int | None, per_epoch: int | None, steps: int | None
+) -> int | None:
+    """Return the steps between checkpoints.
+
+    Where the best checkpoint is kept, each must fall on an evaluation, or the engine keeps the last one
+    without a word. Rounded each on its own, 1 and 0.5 epochs of 25 steps are 25 and 12 steps; so the
+    checkpoints are as many evaluations apart as the spec says: 2 x 12.
+    """
+    evaluate, save = spec.train.evaluate_every, spec.train.save_every
+    best = spec.train.keep_best or spec.train.early_stopping is not None
+    if best and evaluate_every is not None and evaluate and save and evaluate.epochs and save.epochs:
+        return evaluate_every * max(1, round(Fraction(repr(save.epochs)) / Fraction(repr(evaluate.epochs))))
+    return _every(save, per_epoch, steps)
 
 
 def _evaluations(every: int | None, steps: int | None) -> int | None:

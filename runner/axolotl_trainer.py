@@ -263,7 +263,14 @@ class RunnerCallback(TrainerCallback, ExportableState):  # type: ignore[misc]  #
         )
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Leave the evaluation's time out of the training's speed."""
+        """Save where the loss is the lowest so far and the best is kept; take no time from the training's speed.
+
+        The engine keeps the best of the evaluations only if it happens to save after that one, and goes back
+        to an earlier checkpoint, or to none, where it does not.
+        """
+        loss = (kwargs.get("metrics") or {}).get("eval_loss")
+        if args.load_best_model_at_end and state.global_step and loss is not None:
+            control.should_save |= loss < (math.inf if state.best_metric is None else state.best_metric)
         self._mark = time.perf_counter()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -284,7 +291,15 @@ class RunnerCallback(TrainerCallback, ExportableState):  # type: ignore[misc]  #
             state.global_step,
             INTERRUPTED if self._interrupted else FINISHED,
             stopped_early=not self._interrupted and state.global_step < state.max_steps,
+            keep_best=bool(args.load_best_model_at_end),
+            best_step=_step_of(state.best_model_checkpoint) if args.load_best_model_at_end else None,
+            lowest_step=state.best_global_step,
         )
+
+
+def _step_of(checkpoint: str | None) -> int | None:
+    """Return the step in a checkpoint's name, which the trainer has loaded at the end."""
+    return None if checkpoint is None else int(checkpoint.rpartition("-")[2])
 
 
 def _stay_on_cpu(storage: Any, location: str) -> Any:

@@ -16,7 +16,8 @@ from runner.backends import backend
 from runner.machine import Machine
 from runner.rehearse import Difference, differences, rehearsed
 from runner.spec.model import KINDS, Spec
-from runner.spec.rules import needs_cuda
+from runner.spec.problems import CountedError
+from runner.spec.rules import broken_rules, needs_cuda
 from runner.spec.yaml_text import dotted
 from runner.stage import PlannedFile, Stage
 
@@ -55,12 +56,16 @@ def make_plan(spec: Spec, machine: Machine, *, rehearse: bool = False, counts: C
         machine: what the machine offers.
         rehearse: plan the rehearsal of the spec: tiny, on the CPU, the same way otherwise.
         counts: records per split, once they are known; without it those that the spec states.
+
+    Raises:
+        CountedError: the best checkpoint is to be kept, but saves and evaluations do not fall together.
     """
     wanted = rehearsed(spec) if rehearse else spec
     device = resolve_device(wanted, machine)
     actual = _with_device(wanted, device)
     known = counts or stated_counts(actual)
     numbers = numbers_of(actual, known)
+    _require_best_is_saved(actual, numbers)
     engine = backend(type(spec).BACKEND)
     files = engine.files(actual, numbers)
     return Plan(
@@ -111,6 +116,17 @@ def lacks(spec: Spec, machine: Machine) -> tuple[str, ...]:
     if compute.gpu and machine.gpu_name and compute.gpu.lower() not in machine.gpu_name.lower():
         missing.append(f"compute.gpu asks for {compute.gpu!r}; this machine has {machine.gpu_name!r}")
     return tuple(missing)
+
+
+def _require_best_is_saved(spec: Spec, numbers: Numbers) -> None:
+    """Refuse cadences in steps with which the engine would end with the last checkpoint instead of the best."""
+    save, evaluate = numbers.save_every, numbers.evaluate_every
+    best = spec.train.keep_best or spec.train.early_stopping is not None
+    if best and save is not None and evaluate is not None and save % evaluate:
+        raise CountedError(
+            f"a checkpoint every {save} steps does not fall on the evaluations, which are every {evaluate}: "
+            "the best one could not be kept\n  give train.save_every as a multiple of train.evaluate_every"
+        )
 
 
 def _with_device(spec: Spec, device: str) -> Spec:
@@ -178,5 +194,24 @@ def _tuples(value: Any) -> Any:
 
 
 def complete(plan: Plan, counts: Counts) -> Plan:
-    """Return the same plan with the records counted: what was not known becomes numbers."""
-    return make_plan(spec_from_json(plan.spec), plan.machine, rehearse=plan.rehearsal, counts=counts)
+    """Return the same plan with the records counted: what was not known becomes numbers.
+
+    Raises:
+        CountedError: with these counts the spec breaks a rule, such as early stopping without validation
+            records; nothing was trained.
+    """
+    spec = spec_from_json(plan.spec)
+    if broken := list(broken_rules(_with_counts(spec, counts))):
+        lines = [f"{dotted(rule.path)}: {rule.message} [{rule.code}]\n  {rule.hint}" for rule in broken]
+        found = (
+            f"{counts.train:,} for training, {counts.validation:,} for validation, {counts.test:,} for test"
+        )
+        raise CountedError("\n".join([f"the data stage counted {found} records", *lines]))
+    return make_plan(spec, plan.machine, rehearse=plan.rehearsal, counts=counts)
+
+
+def _with_counts(spec: Spec, counts: Counts) -> Spec:
+    """Return the spec as if it stated the counts."""
+    by = "record" if spec.data.split.by == "given" else spec.data.split.by
+    split = spec.data.split.model_copy(update={**dataclasses.asdict(counts), "by": by})
+    return spec.model_copy(update={"data": spec.data.model_copy(update={"split": split})})

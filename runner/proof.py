@@ -32,8 +32,9 @@ def verify(proof: Mapping[str, Any], expect: Mapping[str, Any], device: str) -> 
 
     Args:
         proof: the contents of `train/proof.json`.
-        expect: steps, rows, world_size, distributed (none, ddp or deepspeed) and early_stopping (whether
-            the training may end before its last step), as planned.
+        expect: steps, rows, world_size, distributed (none, ddp or deepspeed), early_stopping (whether the
+            training may end before its last step) and keep_best (whether it ends with its best
+            checkpoint), as planned.
         device: cpu, cuda or mps.
 
     Returns:
@@ -63,11 +64,22 @@ def verify(proof: Mapping[str, Any], expect: Mapping[str, Any], device: str) -> 
     else:
         compare("steps done", expect["steps"], proof.get("steps"))
         compare("rows seen", expect["rows"], proof.get("rows_seen"))
+    compare("best checkpoint kept", expect["keep_best"], proof.get("keep_best"), "as the trainer was told")
+    if expect["keep_best"]:
+        found += _best(proof)
     compare("trainable parameters", proof.get("expected_trainable"), proof.get("trainable"))
     trainable = proof.get("trainable")
     if not isinstance(trainable, int) or trainable < 1:
         found.append(Difference("trainable parameters", "at least 1", trainable))
     return found
+
+
+def _best(proof: Mapping[str, Any]) -> list[Difference]:
+    """Return a difference unless the final weights are those of the lowest validation loss."""
+    done, lowest, loaded = proof.get("steps"), proof.get("lowest_step"), proof.get("best_step")
+    if isinstance(loaded, int) and isinstance(done, int) and 1 <= loaded <= done and loaded == lowest:
+        return []
+    return [Difference("step of the final weights", lowest, loaded, "the lowest validation loss is planned")]
 
 
 def _at_most(what: str, planned: int, measured: Any) -> list[Difference]:

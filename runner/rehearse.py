@@ -135,7 +135,7 @@ def _train(spec: Spec) -> Train:
         update={
             "epochs": None,
             "steps": steps,
-            "warmup_steps": None if train.warmup_steps is None else min(train.warmup_steps, steps // 4),
+            "warmup_steps": _warmup(train.warmup_steps, steps),
             "optimizer": ON_CPU.get(train.optimizer, train.optimizer),
             "batch": _batch(spec),
             "precision": "fp32",
@@ -147,6 +147,14 @@ def _train(spec: Spec) -> Train:
             ),
         }
     )
+
+
+def _warmup(given: int | None, steps: int) -> int | None:
+    """Return the warm-up cut to a quarter of the steps; 1 step, which the engine would make 2, is 2."""
+    if given is None:
+        return None
+    cut = min(given, steps // 4)
+    return 2 if cut == 1 else cut
 
 
 def _batch(spec: Spec) -> Any:

@@ -15,6 +15,7 @@ def results_of(
     tuned: Sequence[Mapping[str, Any]],
     metrics: Sequence[Mapping[str, Any]],
     rehearsal: bool,
+    best_step: int | None,
 ) -> dict[str, Any]:
     """Return the results of a run: one row per metric and split.
 
@@ -24,9 +25,10 @@ def results_of(
         tuned: the same after training.
         metrics: the step and evaluation events of the training.
         rehearsal: whether the model was a tiny random one; nothing is then comparable.
+        best_step: the step whose checkpoint became the final weights; None: the last one.
     """
     before, after = _by_metric(baseline), _by_metric(tuned)
-    after = {**_of_training(metrics), **after}
+    after = {**_of_training(metrics, best_step), **after}
     published = {(m["metric"], m["split"]): m for m in (reference or {}).get("metrics", ())}
     keys = [*published, *(key for key in after if key not in published)]
     rows = [
@@ -68,8 +70,10 @@ def _by_metric(results: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Ma
     return {(name, result["split"]): value for result in results for name, value in result["metrics"].items()}
 
 
-def _of_training(metrics: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """Return what the training itself tells: mean loss, duration, pace, and the last validation loss.
+def _of_training(
+    metrics: Sequence[Mapping[str, Any]], best_step: int | None
+) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """Return what the training itself tells: mean loss, duration, pace, and the final weights' validation loss.
 
     The mean is over label tokens. The duration is that of the steps alone, without evaluations and
     checkpoints, and without the time between an interruption and its continuation.
@@ -85,7 +89,7 @@ def _of_training(metrics: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], 
         seconds = sum(n / pace for n, pace in zip(_increments(steps, "tokens_seen"), paces, strict=True))
         found["train_minutes", "train"] = {"value": seconds / 60}
         found["train_records_per_s", "train"] = {"value": steps[-1]["rows_seen"] / seconds}
-    evaluations = [event for event in metrics if event["event"] == "evaluation"]
+    evaluations = [e for e in metrics if e["event"] == "evaluation" and best_step in (None, e["step"])]
     if evaluations and isinstance(evaluations[-1]["loss"], float) and math.isfinite(evaluations[-1]["loss"]):
         found["loss", "validation"] = {"value": evaluations[-1]["loss"]}
     return found

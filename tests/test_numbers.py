@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from converters.numbers import Counts, Numbers, numbers_of, stated_counts
 from runner.spec.model import LlmSpec
@@ -126,6 +129,36 @@ def test_cadences_in_whole_steps(make_spec: MakeSpec) -> None:
     assert (fives.evaluate_every, fives.evaluations, fives.save_every) == (5, 4, 6)
     once = numbers(make_spec, 64, **small)
     assert (once.evaluate_every, once.evaluations, once.save_every) == (16, 1, 16)
+
+
+HALF_AND_WHOLE = {"train.evaluate_every": {"epochs": 0.5}, "train.save_every": {"epochs": 1}}
+
+
+@pytest.mark.parametrize("best", [{"train.keep_best": True}, {"train.early_stopping": {"patience": 2}}])
+def test_a_checkpoint_falls_on_an_evaluation_where_the_best_is_kept(
+    make_spec: MakeSpec, best: dict[str, Any]
+) -> None:
+    """200 records at 8 a step are 25 steps: half of it is 12 (12.5 to even), so a whole is 2 x 12 = 24."""
+    found = numbers_of(make_spec(HALF_AND_WHOLE | best), Counts(200, 16, 16))
+    assert (found.steps_per_epoch, found.evaluate_every, found.save_every) == (25, 12, 24)
+    alone = numbers_of(make_spec(HALF_AND_WHOLE), Counts(200, 16, 16))
+    assert (alone.evaluate_every, alone.save_every) == (12, 25)
+
+
+@given(
+    records=st.integers(1, 3000),
+    share=st.sampled_from([0.01, 0.1, 0.25, 0.3, 0.5, 0.7, 1, 1.5, 2]),
+    times=st.integers(1, 9),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_saves_and_evaluations_fall_together_whatever_is_counted(
+    make_spec: MakeSpec, records: int, share: float, times: int
+) -> None:
+    whole = float(Fraction(str(share)) * times)
+    changes = {"train.evaluate_every": {"epochs": share}, "train.save_every": {"epochs": whole}}
+    found = numbers_of(make_spec({**changes, "train.keep_best": True}), Counts(records, 16, 16))
+    assert found.evaluate_every is not None
+    assert found.save_every == times * found.evaluate_every
 
 
 def test_no_validation_records_no_evaluations(make_spec: MakeSpec) -> None:

@@ -17,6 +17,7 @@ from runner.machine import Machine
 from runner.plan import complete, make_plan, plan_from_json, plan_to_json, spec_from_json
 from runner.show import plan_text
 from runner.spec.model import KINDS
+from runner.spec.problems import CountedError
 from runner.sweep import arms
 from runner.targets.local import stage_environment
 from runner.validate import load_spec
@@ -77,6 +78,62 @@ def test_ratios_are_completed_by_the_counted_records(make_spec: Make) -> None:
     whole = complete(plan, Counts(80, 10, 10))
     assert (whole.numbers.steps, whole.numbers.rows) == (20, 160)
     assert whole.stages[1].settings["expect"]["steps"] == 20
+
+
+def test_the_train_stage_is_held_to_keeping_the_best(make_spec: Make) -> None:
+    every = {"train.evaluate_every": {"steps": 2}, "train.save_every": {"steps": 2}}
+    for best in ({"train.keep_best": True}, {"train.early_stopping": {"patience": 1}}):
+        assert make_plan(make_spec({**every, **best}), CPU).stages[1].settings["expect"]["keep_best"] is True
+    assert make_plan(make_spec(every), CPU).stages[1].settings["expect"]["keep_best"] is False
+
+
+def test_saves_that_miss_the_evaluations_are_refused_where_the_best_is_kept(make_spec: Make) -> None:
+    """The engine would switch keeping the best off; 5 is no multiple of 2."""
+    every = {"train.evaluate_every": {"steps": 2}, "train.save_every": {"steps": 5}}
+    make_plan(make_spec(every), CPU)
+    with pytest.raises(CountedError, match=r"every 5 steps.*every 2") as error:
+        make_plan(make_spec({**every, "train.keep_best": True}), CPU)
+    assert error.value.exit_code == 2
+
+
+GIVEN = {"data.split": {"by": "given"}}
+
+
+@pytest.mark.parametrize("rehearse", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "counts", "said"),
+    [
+        (
+            {
+                "train.early_stopping": {"patience": 1},
+                "train.evaluate_every": {"steps": 2},
+                "train.save_every": {"steps": 2},
+            },
+            Counts(80, 0, 20),
+            r"train.early_stopping: data.split.validation is 0.*\[R005\]",
+        ),
+        (
+            {"evaluate": ({"task": "perplexity"},)},
+            Counts(80, 10, 0),
+            r"evaluate\[0\].split: data.split.test is 0",
+        ),
+    ],
+)
+def test_the_rules_hold_for_the_counted_records_too(
+    make_spec: Make, changes: dict[str, Any], counts: Counts, said: str, rehearse: bool
+) -> None:
+    plan = make_plan(make_spec({**GIVEN, **changes}), CPU, rehearse=rehearse)
+    with pytest.raises(CountedError, match=said) as error:
+        complete(plan, counts)
+    assert error.value.exit_code == 2
+    assert "80 for training" in str(error.value)
+    assert complete(plan, Counts(80, 10, 10)).counts == Counts(80, 10, 10)
+
+
+@pytest.mark.parametrize("rehearse", [False, True])
+def test_no_validation_records_are_no_fault_where_nothing_needs_them(make_spec: Make, rehearse: bool) -> None:
+    plan = make_plan(make_spec(GIVEN), CPU, rehearse=rehearse)
+    assert complete(plan, Counts(80, 0, 0)).numbers.evaluations is None
 
 
 @pytest.mark.parametrize(

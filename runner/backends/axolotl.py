@@ -169,6 +169,7 @@ def _train(spec: Spec, numbers: Numbers, *, tiny: bool) -> Stage:
                 "world_size": numbers.world_size,
                 "distributed": "deepspeed" if zero else spec.compute.strategy,
                 "early_stopping": spec.train.early_stopping is not None,
+                "keep_best": spec.train.keep_best or spec.train.early_stopping is not None,
             },
             "device": spec.compute.device,
             "adapter": not isinstance(spec.method, (Full, Partial)),

@@ -71,6 +71,12 @@ class StageError(RunnerError):
     exit_code = 1
 
 
+class CountedError(StageError):
+    """The spec does not go with the records that there are, which only the data stage could count."""
+
+    exit_code = 2
+
+
 class MachineError(RunnerError):
     """This machine lacks something: a package, a GPU, disk space, a free run."""
 

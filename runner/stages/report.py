@@ -28,6 +28,7 @@ def _report(settings: Mapping[str, Any], events: EventWriter) -> None:
         tuned=_evaluation("tuned"),
         metrics=metrics,
         rehearsal=settings["rehearsal"],
+        best_step=proof["best_step"],
     )
     write_json(Path("report/results.json"), results)
     write_text(Path("report/README.md"), _page(settings, results, manifest, proof))

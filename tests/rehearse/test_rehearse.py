@@ -138,6 +138,16 @@ def test_a_run_shorter_than_a_rehearsal_stays_as_short(make_spec: MakeSpec) -> N
     assert no_rule_broken(small)
 
 
+@pytest.mark.parametrize(("steps", "warmup"), [(3, 0), (4, 2), (7, 2), (8, 2), (12, 3), (900, 5)])
+def test_a_quarter_of_the_steps_at_most_are_warm_up_and_never_one(
+    make_spec: MakeSpec, steps: int, warmup: int
+) -> None:
+    """5 of 7 steps are cut to 7 // 4 = 1, which the engine would make 2 and the rules refuse."""
+    small = rehearsed(make_spec({"train.epochs": None, "train.steps": steps, "train.warmup_steps": 5}))
+    assert small.train.warmup_steps == warmup
+    assert no_rule_broken(small)
+
+
 def test_without_validation_records_nothing_is_evaluated_while_training(make_spec: MakeSpec) -> None:
     split = {"train": 64, "validation": 0, "test": 16, "by": "record"}
     small = rehearsed(make_spec({"data.split": split}))

@@ -265,6 +265,7 @@ EXPECT: dict[str, Any] = {
     "world_size": 1,
     "distributed": "none",
     "early_stopping": False,
+    "keep_best": False,
 }
 SETTINGS: dict[str, Any] = {"config": "config/axolotl.yaml", "device": "cpu", "adapter": True}
 

@@ -8,7 +8,14 @@ import pytest
 
 from runner.proof import verify
 
-EXPECT = {"steps": 100, "rows": 800, "world_size": 2, "distributed": "ddp", "early_stopping": False}
+EXPECT = {
+    "steps": 100,
+    "rows": 800,
+    "world_size": 2,
+    "distributed": "ddp",
+    "early_stopping": False,
+    "keep_best": False,
+}
 PROOF = {
     "alive": True,
     "state": "finished",
@@ -21,6 +28,7 @@ PROOF = {
     "trainable": 1664,
     "expected_trainable": 1664,
     "stopped_early": False,
+    "keep_best": False,
 }
 
 
@@ -53,6 +61,7 @@ def test_a_run_as_planned_has_no_difference() -> None:
         ("rows_seen", 52, "rows seen: planned 800, measured 52"),
         ("rows_seen", 1600, "rows seen: planned 800, measured 1,600"),
         ("trainable", 832, "trainable parameters: planned 1,664, measured 832"),
+        ("keep_best", True, "best checkpoint kept: planned False, measured True (as the trainer was told)"),
         ("steps", "100", "steps done: planned 100, measured 100"),
     ],
 )
@@ -85,3 +94,25 @@ def test_a_planned_early_end_may_be_early_but_not_empty() -> None:
         "rows seen",
     ]
     assert [found.what for found in verify(early | {"rows_seen": 0}, expect, "cuda")] == ["rows seen"]
+
+
+BEST = PROOF | {"keep_best": True, "best_step": 24, "lowest_step": 24}
+
+
+def test_the_best_checkpoint_is_planned_and_kept() -> None:
+    assert verify(BEST, EXPECT | {"keep_best": True}, "cuda") == []
+
+
+def test_the_engine_switching_the_best_off_is_a_difference() -> None:
+    """Where saves and evaluations do not fall together it does so without a word."""
+    switched_off = BEST | {"keep_best": False, "best_step": None}
+    assert [found.text() for found in verify(switched_off, EXPECT | {"keep_best": True}, "cuda")] == [
+        "best checkpoint kept: planned True, measured False (as the trainer was told)",
+        "step of the final weights: planned 24, measured nothing (the lowest validation loss is planned)",
+    ]
+
+
+@pytest.mark.parametrize("step", [None, 0, 12, 101, "24"])
+def test_other_weights_than_the_best_are_a_difference(step: Any) -> None:
+    found = verify(BEST | {"best_step": step}, EXPECT | {"keep_best": True}, "cuda")
+    assert [difference.what for difference in found] == ["step of the final weights"]
