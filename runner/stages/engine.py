@@ -58,9 +58,15 @@ def import_plugins(path: Path) -> None:
 
 
 def stop_with_parent() -> None:
-    """Ask Linux for SIGTERM when the parent process dies; elsewhere nothing."""
+    """Ask Linux for a signal when the parent process dies; elsewhere nothing.
+
+    It is SIGTERM, upon which the engine saves, where the parent is the train stage. Where it is torchrun, which
+    asks its workers itself before it ends in order, SIGKILL: torchrun was killed, and its workers, each
+    a session of its own, were out of reach of whoever killed the group.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL if torchrun else signal.SIGTERM)
 
 
 if __name__ == "__main__":

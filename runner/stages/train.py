@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ from runner.stages.engine import PR_SET_PDEATHSIG
 INTERRUPTED_CODE = 130
 RESUME_CONFIG = Path("config/axolotl.resume.yaml")
 FINAL = Path("train/final")
+LOCK_VARIABLE = "RUNNER_LOCK_FD"
+"""Number of the file descriptor with the run's lock, set by the executor."""
+PR_SET_CHILD_SUBREAPER = 36
+"""Linux, prctl(2): orphans below this process become its children."""
+KILL_PAUSE_S = 0.01
 NOT_FINAL = ("debug.log", "training_args.bin")
 """Files beside the engine's final weights that are no part of the model."""
 
@@ -174,14 +180,18 @@ def run_engine(command: list[str], environment: Mapping[str, str], proof: Path) 
     """Run the engine to its end; pass a request to stop on to it.
 
     The first SIGTERM or SIGINT is passed on, so that it saves a checkpoint; a second one ends it at once.
-    The engine is a session of its own, so that Ctrl-C in a terminal reaches it through here alone.
+    The engine holds the run's lock, and is of this stage's process group where that is the stage's own:
+    whoever kills the group kills the engine. Started from a terminal, the stage makes it a session of its
+    own, so that Ctrl-C there reaches it through here alone.
     """
+    _adopt_orphans()
     engine = subprocess.Popen(
         command,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
-        start_new_session=True,
+        start_new_session=os.getsid(0) != os.getpid(),
         preexec_fn=_stop_with_parent(),
+        pass_fds=_held_lock(),
     )
     asked = 0
 
@@ -191,15 +201,46 @@ def run_engine(command: list[str], environment: Mapping[str, str], proof: Path) 
         if asked == 1:
             _ask_to_stop(engine, proof)
         else:
-            with suppress(ProcessLookupError):
-                os.killpg(engine.pid, signal.SIGKILL)
+            _kill_children()
 
     with _handled(on_signal):
         code = engine.wait()
         # A worker may outlive its launcher; nothing of the engine may outlive the stage.
-        with suppress(ProcessLookupError):
-            os.killpg(engine.pid, signal.SIGKILL)
+        _kill_children()
     return Ended(code, asked > 0)
+
+
+def _held_lock() -> tuple[int, ...]:
+    """Return the file descriptor of the run's lock that the executor gave to this process, if it did."""
+    given = os.environ.get(LOCK_VARIABLE, "")
+    if not given.isdecimal():
+        return ()
+    try:
+        os.fstat(int(given))
+    except OSError:  # said of another process's descriptors
+        return ()
+    return (int(given),)
+
+
+def _adopt_orphans() -> None:
+    """On Linux, become the parent of what the engine leaves behind: torchrun's workers are own sessions."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _kill_children() -> None:
+    """End all that was started below this process."""
+    import psutil
+
+    while living := [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+    ]:
+        for child in living:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        time.sleep(KILL_PAUSE_S)
 
 
 def _stop_with_parent() -> Callable[[], None] | None:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +148,130 @@ def test_an_adapter_that_is_not(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(StageError, match=message):
             check_final(tmp_path / name, adapter=True, proof={"trainable": 15}, config={})
+
+
+# ------------------------------------------------------------------------------------ real processes
+
+
+STAGE = """
+import sys
+from pathlib import Path
+from runner.stages.train import run_engine
+import os
+print(run_engine([sys.executable, "-c", sys.argv[1]], os.environ, Path("proof.json")), flush=True)
+"""
+
+ENGINE = """
+import json, os, signal, subprocess, sys, time
+from pathlib import Path
+asked = Path("asked")
+signal.signal(signal.SIGTERM, lambda *_: asked.touch())  # a save that never ends
+worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
+Path("pids.tmp").write_text(json.dumps({"engine": os.getpid(), "worker": worker.pid}))
+Path("pids.tmp").rename("pids")
+time.sleep(300)
+"""
+
+
+class Stage:
+    """A stage whose engine does not end when asked, with a worker in a session of its own."""
+
+    def __init__(self, folder: Path, *, own_session: bool) -> None:
+        self.folder = folder
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", STAGE, ENGINE],
+            cwd=folder,
+            env=os.environ | {"RUNNER_LOCK_FD": str(lock)},
+            pass_fds=(lock,),
+            start_new_session=own_session,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        os.close(lock)
+        self.wait(lambda: (folder / "pids").exists())
+        self.pids: dict[str, int] = json.loads((folder / "pids").read_text())
+
+    def wait(self, true: Callable[[], bool]) -> None:
+        end = time.monotonic() + 30
+        while not true():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    def lives(self, name: str) -> bool:
+        try:
+            return Path(f"/proc/{self.pids[name]}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    def is_locked(self) -> bool:
+        with (self.folder / "lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+    def end(self) -> None:
+        for pid in (self.process.pid, *self.pids.values()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.communicate(timeout=30)
+
+
+@pytest.fixture
+def start_stage(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    if not Path("/proc").is_dir():
+        pytest.skip("needs prctl and /proc, which only Linux has")
+    pytest.importorskip("psutil", reason="needs the `train` extra")
+    started: list[Stage] = []
+
+    def start(*, own_session: bool = True) -> Stage:
+        started.append(Stage(tmp_path, own_session=own_session))
+        return started[-1]
+
+    yield start
+    for stage in started:
+        stage.end()
+
+
+def test_an_engine_that_outlives_its_stage_keeps_the_run_locked(start_stage: Callable[..., Stage]) -> None:
+    stage = start_stage()
+    stage.process.kill()
+    stage.process.wait(30)
+    stage.wait(lambda: (stage.folder / "asked").exists())
+    assert stage.is_locked()
+    os.kill(stage.pids["engine"], signal.SIGKILL)
+    stage.wait(lambda: not stage.is_locked())
+
+
+def test_whoever_kills_the_stages_group_kills_the_engine(start_stage: Callable[..., Stage]) -> None:
+    """As the executor does at the second request to stop; the first went to the stage alone."""
+    stage = start_stage()
+    stage.process.terminate()
+    stage.wait(lambda: (stage.folder / "asked").exists())
+    assert stage.lives("engine")
+    os.killpg(stage.process.pid, signal.SIGKILL)
+    stage.wait(lambda: not stage.lives("engine"))
+    stage.wait(lambda: not stage.is_locked())
+
+
+@pytest.mark.parametrize("own_session", [True, False])
+def test_a_second_request_to_the_stage_ends_all(start_stage: Callable[..., Stage], own_session: bool) -> None:
+    stage = start_stage(own_session=own_session)
+    stage.process.terminate()
+    stage.wait(lambda: (stage.folder / "asked").exists())
+    stage.process.terminate()
+    out, _ = stage.process.communicate(timeout=30)
+    assert out == "Ended(code=-9, stopped=True)\n"
+    assert not stage.lives("engine")
+    assert not stage.lives("worker")
+
+
+def test_nothing_of_the_engine_outlives_the_stage(start_stage: Callable[..., Stage]) -> None:
+    stage = start_stage()
+    os.kill(stage.pids["engine"], signal.SIGKILL)
+    out, _ = stage.process.communicate(timeout=30)
+    assert out == "Ended(code=-9, stopped=False)\n"
+    assert not stage.lives("worker")
