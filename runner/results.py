@@ -54,6 +54,7 @@ def _row(
     return {
         "metric": metric,
         "split": split,
+        "unit": published["unit"] if published else None,
         "published": published["value"] if published else None,
         "published_baseline": published["baseline"] if published else None,
         "baseline": base,

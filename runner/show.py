@@ -93,20 +93,30 @@ def _short(value: Any, width: int = 38) -> str:
 
 
 def results_text(results: Mapping[str, Any]) -> str:
-    """Return the results table: published, baseline, tuned with its interval, difference, comparable."""
-    rows = [
-        [
-            f"{row['metric']} ({row['split']})",
-            _value(row["published"]),
-            _value(row["baseline"]),
-            _with_interval(row),
-            _value(row["difference"], sign=True),
-            row["comparable"] or "",
-        ]
-        for row in results["table"]
-    ]
-    header = ["metric", "published", "baseline", "tuned (95 % interval)", "tuned - baseline", "comparable"]
-    return table(rows, header)
+    """Return the results table: published, baseline, tuned with its interval, difference, comparable.
+
+    A unit stands behind the metric's name; what was published before tuning has a column only where
+    a row has such a number.
+    """
+    found = results["table"]
+    columns = {
+        "metric": [_metric(row) for row in found],
+        "published before": [_value(row["published_baseline"]) for row in found],
+        "published": [_value(row["published"]) for row in found],
+        "baseline": [_value(row["baseline"]) for row in found],
+        "tuned (95 % interval)": [_with_interval(row) for row in found],
+        "tuned - baseline": [_value(row["difference"], sign=True) for row in found],
+        "comparable": [row["comparable"] or "" for row in found],
+    }
+    if all(row["published_baseline"] is None for row in found):
+        del columns["published before"]
+    return table(list(zip(*columns.values(), strict=True)), list(columns))
+
+
+def _metric(row: Mapping[str, Any]) -> str:
+    name = f"{row['metric']} ({row['split']})"
+    unit = row.get("unit")  # results of earlier versions have none
+    return f"{name}, {unit}" if unit else name
 
 
 def _value(value: float | None, *, sign: bool = False) -> str:

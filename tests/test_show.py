@@ -1,0 +1,77 @@
+"""The results table: what was published, with its unit and the number before tuning, beside the measured."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from runner.results import results_of
+from runner.show import results_text
+
+LOSS: dict[str, Any] = {
+    "metric": "loss",
+    "value": 2.0423,
+    "baseline": None,
+    "unit": "nats per token",
+    "split": "test",
+    "comparable": "partly",
+    "note": None,
+}
+ROUGE: dict[str, Any] = {**LOSS, "metric": "rouge1", "value": 0.2235, "unit": None, "comparable": "no"}
+
+
+def cells(line: str) -> list[str]:
+    return re.split(" {2,}", line)
+
+
+@pytest.fixture
+def shown() -> Any:
+    """Return a function from published numbers to the lines of the table; loss was measured twice."""
+
+    def lines(*published: dict[str, Any]) -> list[str]:
+        def measured(value: float, low: float, high: float) -> list[dict[str, Any]]:
+            return [{"split": "test", "metrics": {"loss": {"value": value, "low": low, "high": high}}}]
+
+        results = results_of(
+            {"source": "a paper", "metrics": published},
+            baseline=measured(3.5, 3.4, 3.6),
+            tuned=measured(2.25, 2.0, 2.5),
+            metrics=[],
+            rehearsal=False,
+            best_step=None,
+        )
+        return results_text(results).splitlines()
+
+    return lines
+
+
+def test_a_unit_stands_behind_the_metric(shown: Any) -> None:
+    header, _, loss, rouge = [cells(line) for line in shown(LOSS, ROUGE)]
+    assert header == [
+        "metric", "published", "baseline", "tuned (95 % interval)", "tuned - baseline", "comparable",
+    ]  # fmt: skip
+    assert loss == [
+        "loss (test), nats per token", "2.042", "3.5", "2.25 (2 to 2.5)", "-1.25", "partly",
+    ]  # fmt: skip
+    assert rouge == [
+        "rouge1 (test)", "0.2235", "-", "not measured: no task in the spec gives it", "-", "no",
+    ]  # fmt: skip
+
+
+def test_the_number_published_before_tuning_has_a_column_where_there_is_one(shown: Any) -> None:
+    header, _, loss, rouge = shown({**LOSS, "unit": None}, {**ROUGE, "baseline": 0.125})
+    assert cells(header)[:4] == ["metric", "published before", "published", "baseline"]
+    assert cells(loss)[:4] == ["loss (test)", "-", "2.042", "3.5"]
+    assert cells(rouge)[:4] == ["rouge1 (test)", "0.125", "0.2235", "-"]
+
+
+def test_a_number_published_as_zero_before_tuning_is_shown(shown: Any) -> None:
+    header, _, loss = shown({**LOSS, "baseline": 0.0})
+    assert "published before" in header
+    assert cells(loss)[1:4] == ["0", "2.042", "3.5"]
+
+
+def test_a_measured_metric_that_nobody_published_has_no_unit(shown: Any) -> None:
+    assert shown()[2].startswith("loss (test)  -          3.5 ")
