@@ -19,7 +19,7 @@ from runner.events import COMMON, EVENTS
 from runner.files import write_text
 from runner.spec.codes import FAULTS, Code
 from runner.spec.describe import allowed, default, is_nullable, type_of
-from runner.spec.fields import TAGS, Leaf, classes_in, literals_in
+from runner.spec.fields import TAGS, Leaf, classes_in, leaves, literals_in
 from runner.spec.model import KINDS
 from runner.spec.problems import UsageError
 from runner.spec.rules import RULES
@@ -37,6 +37,12 @@ _PLACEHOLDERS = {
         "description": "Text that holds an environment variable: ${env:NAME} or ${env:NAME:-default}.",
         "type": "string",
         "pattern": _ENV,
+    },
+    "without_placeholder": {
+        "description": "Written out at every depth: read before anything could look a variable up.",
+        "not": {"$ref": "#/$defs/text_with_placeholder"},
+        "additionalProperties": {"$ref": "#/$defs/without_placeholder"},
+        "items": {"$ref": "#/$defs/without_placeholder"},
     },
 }
 _BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
@@ -137,10 +143,27 @@ def _property(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
         outer["x-unit"] = schema["unit"]
     if "form" in schema:
         outer["x-form"] = schema["form"]
-    inner = _value({k: v for k, v in schema.items() if k not in (*outer, "unit", "form")})
+    if "placeholder" in schema:
+        outer["x-placeholder"] = schema["placeholder"]
+    inner = _value({k: v for k, v in schema.items() if k not in (*outer, "unit", "form", "placeholder")})
+    if "placeholder" not in schema:
+        inner = _written_out(inner)
     if name in TAGS and ("const" in schema or "enum" in schema):
         inner = {key: value for key, value in schema.items() if key in ("type", "const", "enum")}
     return outer | inner
+
+
+def _written_out(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema that takes no placeholder where any text may stand."""
+    made = dict(schema)
+    types = made.get("type", ())
+    if "string" in ({types} if isinstance(types, str) else types) and not made.keys() & {"enum", "const"}:
+        made["not"] = {"$ref": "#/$defs/text_with_placeholder"}
+    if isinstance(made.get("items"), dict):
+        made["items"] = _written_out(made["items"])
+    if made.get("additionalProperties") is True:
+        made["additionalProperties"] = {"$ref": "#/$defs/without_placeholder"}
+    return made
 
 
 def _value(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,9 +257,10 @@ stands here about a key. This page is made from `runner/spec/model.py`.
   replaced whole. Name a file that is only a part `_something.yaml`, and `runner validate` of its
   folder passes it over.
 - `--set train.epochs=1` on the command line is laid over the file, and passes the same checks.
-- `${env:NAME}` and `${env:NAME:-default}` stand for environment variables, in any value but the words
-  that choose a variant (`spec`, `kind`, `source`, `name` of a method, `task`). They are stored as written;
-  secrets are refused.
+- `${env:NAME}` and `${env:NAME:-default}` stand for environment variables. A number, a yes or no, and a
+  word out of a list are looked up when the spec is loaded. Text is stored as written, and looked up by the
+  stage that reads it: in PLACEHOLDERS, and nowhere else. Words that choose a variant (`spec`, `kind`,
+  `source`, `name` of a method, `task`) and raw engine keys take none; secrets are refused.
 - Paths are relative to the file that they stand in, those of `--set` to the current folder. A text
   that may also be a hub id is a path where it begins with `./`, `../`, `/` or `~/`.
 - Editors check while you type where the first line is
@@ -246,7 +270,9 @@ stands here about a key. This page is made from `runner/spec/model.py`.
 
 def spec_page() -> str:
     """Return `docs/spec.md`: every key of every kind."""
-    parts = [_NOTICE, _SPEC_INTRO]
+    taking = [leaf.path for cls in KINDS.values() for leaf in leaves(cls) if leaf.placeholder]
+    listed = ", ".join(f"`{path}`" for path in dict.fromkeys(taking))
+    parts = [_NOTICE, _SPEC_INTRO.replace("PLACEHOLDERS", listed)]
     for kind, cls in KINDS.items():
         parts.append(f"## `kind: {kind}`\n\n{cls.__doc__}\n")
         parts.extend(_section_parts(cls, "", 3))

@@ -64,10 +64,11 @@ FAULTS: tuple[Code, ...] = (
     ),
     Code(
         "env",
-        "`${env:NAME}` must be set or have a default, and must not be a secret",
+        "`${env:NAME}` must be set or have a default, be no secret, and stand where its value is read",
         "A run must not start with a value missing. Secrets have no place in a spec, since everything of "
-        "it is stored with the run; the engines read HF_TOKEN, WANDB_API_KEY and the like by themselves.",
-        "set the variable, or write ${env:NAME:-default}",
+        "it is stored with the run; the engines read HF_TOKEN, WANDB_API_KEY and the like by themselves. Text "
+        "keeps its placeholder until a stage reads it, so text that anything else reads or stores takes none.",
+        "set the variable, write ${env:NAME:-default}, or write the value out",
     ),
     Code(
         "secret",

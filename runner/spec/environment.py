@@ -15,7 +15,11 @@ from runner.spec.problems import MachineError
 
 PLACEHOLDER = re.compile(r"\$\{env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 ANY_PLACEHOLDER = re.compile(r"\$\{[^}]*\}?")
-SECRET_NAME = re.compile(r"(?:^|_)(?:TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"(?:^|_)(?:TOKEN|(?:API)?KEY|SECRET|PASSWORD|PASSWD|PASS|(?!^PWD$)PWD|AUTH|CREDENTIALS?)(?:_|$)",
+    re.IGNORECASE,
+)
+"""Variables whose name says that they hold a secret; `PWD` alone is the current folder."""
 
 SECRET = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{30,}|gh[opsur]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{40,}|glpat-[A-Za-z0-9_-]{20,}"

@@ -28,6 +28,11 @@ class Leaf:
         return self._extra().get("form")
 
     @property
+    def placeholder(self) -> bool:
+        """Whether `${env:NAME}` may stay in the text until a stage reads it."""
+        return bool(self._extra().get("placeholder"))
+
+    @property
     def unit(self) -> str | None:
         """The unit of a number."""
         return self._extra().get("unit")
@@ -79,6 +84,19 @@ def is_free_text(annotation: Any, path: Path) -> bool:
         return leaf is None  # below `axolotl:` and the like everything is free
     patterned = any(getattr(item, "pattern", None) for item in leaf.field.metadata)
     return not patterned and _takes_text(leaf.field.annotation)
+
+
+def refuses_placeholder(annotation: Any, path: Path) -> bool:
+    """Return whether a placeholder at `path` would be read before anything puts its value in.
+
+    So it is with free text that is not marked to take one (a pattern, a heading, a system prompt), and
+    below `axolotl:` and `deepspeed:`. What stands in a sweep is judged where it is laid over the spec.
+    """
+    leaf = field_at(annotation, path)
+    if leaf is not None:
+        return is_free_text(annotation, path) and not leaf.placeholder
+    section = field_at(annotation, path[:1])
+    return section is not None and get_origin(section.field.annotation) is dict
 
 
 TAGS = ("spec", "kind", "source", "name", "task")

@@ -16,7 +16,15 @@ from typing import Any, Union
 from pydantic import ValidationError
 
 from runner.spec.environment import ANY_PLACEHOLDER, PLACEHOLDER, SECRET, SECRET_NAME, substitute
-from runner.spec.fields import Leaf, chooses_variant, field_at, is_free_text
+from runner.spec.fields import (
+    Leaf,
+    chooses_variant,
+    classes_in,
+    field_at,
+    is_free_text,
+    leaves,
+    refuses_placeholder,
+)
 from runner.spec.messages import Vocabulary, problems_of, without_unknown
 from runner.spec.model import KINDS, Spec
 from runner.spec.nearest import nearest
@@ -418,14 +426,19 @@ def _look_up(tree: Tree, environ: Mapping[str, str], problems: list[Problem]) ->
             report(path, f"a placeholder in {text!r}", "a word that chooses the other keys is written out")
         for other in ANY_PLACEHOLDER.finditer(PLACEHOLDER.sub("", text)):
             report(path, f"{other[0]!r} is not a placeholder", "write ${env:NAME} or ${env:NAME:-default}")
-        for match in PLACEHOLDER.finditer(text):
-            if SECRET_NAME.search(match["name"]):
-                report(
-                    path,
-                    f"{match['name']} looks like a secret, which a spec never carries",
-                    "leave it out: the engines read tokens such as HF_TOKEN and WANDB_API_KEY from the "
-                    "environment themselves",
-                )
+        secret = [match for match in PLACEHOLDER.finditer(text) if SECRET_NAME.search(match["name"])]
+        if PLACEHOLDER.search(text) and not secret and refuses_placeholder(_class_of(tree), path):
+            taking = ", ".join(_taking_placeholders(_class_of(tree)))
+            hint = f"this is written out; numbers, words out of a list and these texts take one: {taking}"
+            report(path, f"a placeholder in {text!r}", hint)
+            return text
+        for match in secret:
+            report(
+                path,
+                f"{match['name']} looks like a secret, which a spec never carries",
+                "leave it out: the engines read tokens such as HF_TOKEN and WANDB_API_KEY from the "
+                "environment themselves",
+            )
         result, missing = substitute(text, environ)
         for item in missing:
             report(
@@ -437,6 +450,12 @@ def _look_up(tree: Tree, environ: Mapping[str, str], problems: list[Problem]) ->
         return scalar(result) if whole and not is_free_text(_class_of(tree), path) else result
 
     return walk(tree.value, ())
+
+
+def _taking_placeholders(cls: Any) -> Iterable[str]:
+    """Return the paths of the free texts that may hold a placeholder."""
+    for kind in classes_in(cls):
+        yield from (leaf.path for leaf in leaves(kind) if leaf.placeholder and "components" not in leaf.path)
 
 
 def _class_of(tree: Tree) -> Any:

@@ -34,15 +34,18 @@ def _key(
     *,
     unit: str | None = None,
     form: Literal["path", "hub-or-path"] | None = None,
+    placeholder: bool = False,
     **constraints: Any,
 ) -> Any:
-    """Return a pydantic field; `unit` and `form` go into the JSON Schema and the docs.
+    """Return a pydantic field; `unit`, `form` and `placeholder` go into the JSON Schema and the docs.
 
     `form` marks text that may name a local file: a `path` always does, `hub-or-path` where it
-    starts with `./`, `../`, `/` or `~/`.
+    starts with `./`, `../`, `/` or `~/`. `placeholder` marks free text that a stage alone reads, and
+    in which `${env:NAME}` may therefore stay; any other free text refuses it.
     """
     extra: dict[str, Any] = {"unit": unit} if unit else {}
     extra |= {"form": form} if form else {}
+    extra |= {"placeholder": True} if placeholder else {}
     return Field(default, description=description, json_schema_extra=extra or None, **constraints)
 
 
@@ -58,6 +61,7 @@ class Model(Section):
         "a tokenizer from the spec's own data, as a rehearsal does.",
         min_length=1,
         form="hub-or-path",
+        placeholder=True,
     )
     revision: str | None = _key(
         None, "Commit, tag or branch on the hub. A full commit hash makes the run repeatable."
@@ -71,6 +75,7 @@ class Model(Section):
         None,
         "Hub id or local folder (`./`, `../`, `/`) of another tokenizer; without it, that of `model.base`.",
         form="hub-or-path",
+        placeholder=True,
     )
     context: int = _key(
         description="Longest sequence trained on; longer records are cut and counted.",
@@ -84,6 +89,7 @@ class Model(Section):
         None,
         "Local folder or hub id of a LoRA adapter to go on from; only with a LoRA method.",
         form="hub-or-path",
+        placeholder=True,
     )
     trust_remote_code: bool = _key(
         False, "Run Python code shipped with the model. Refused unless `model.revision` is a commit."
@@ -131,6 +137,7 @@ class MedquadSource(SourceSection):
         description="Folder that holds the collections (1_CancerGov_QA, ...), relative to the spec.",
         min_length=1,
         form="path",
+        placeholder=True,
     )
     collections: tuple[str, ...] = _key(
         (), "Names of the collection folders to read; empty: every folder with XML files."
@@ -152,6 +159,7 @@ class MessagesSource(SourceSection):
         "`id`, `group`, `question`, `focus` and `split` beside `messages`.",
         min_length=1,
         form="path",
+        placeholder=True,
     )
 
 
@@ -163,6 +171,7 @@ class HuggingfaceSource(SourceSection):
         description="Hub id, or a local folder or file, relative to the spec.",
         min_length=1,
         form="hub-or-path",
+        placeholder=True,
     )
     revision: str | None = _key(None, "Commit, tag or branch of the data set on the hub.")
     subset: str | None = _key(None, "Configuration of the data set, where it has several.")
@@ -478,15 +487,17 @@ class Report(Section):
 class Mlflow(Section):
     """MLflow tracking."""
 
-    uri: str = _key(description="Tracking address or local folder.", min_length=1, form="hub-or-path")
-    experiment: str = _key(description="Experiment name.", min_length=1)
+    uri: str = _key(
+        description="Tracking address or local folder.", min_length=1, form="hub-or-path", placeholder=True
+    )
+    experiment: str = _key(description="Experiment name.", min_length=1, placeholder=True)
 
 
 class Wandb(Section):
     """Weights & Biases tracking."""
 
-    project: str = _key(description="Project name.", min_length=1)
-    entity: str | None = _key(None, "Team or user.")
+    project: str = _key(description="Project name.", min_length=1, placeholder=True)
+    entity: str | None = _key(None, "Team or user.", placeholder=True)
     mode: Literal["offline", "online"] = _key("offline", "`online` sends metrics off the machine.")
 
 

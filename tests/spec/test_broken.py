@@ -30,6 +30,7 @@ PINNED = (
     "extends-in-a-circle",
     "set-below-a-list",
     "env-secret",
+    "env-in-modules",
     "unclosed-quote",
     "placeholder-in-braces",
     "sweep-bad-value",

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from runner.spec.fields import leaves
 from runner.spec.load import MAX_EXTENDS, Loaded
-from runner.spec.model import Lora, MedquadData, MessagesComponent, MessagesData, MixtureData
+from runner.spec.model import LlmSpec, Lora, MedquadData, MessagesComponent, MessagesData, MixtureData
 from runner.spec.problems import Problem, SpecError
 from runner.spec.yaml_text import MAX_BYTES
 from runner.validate import load_spec
@@ -125,11 +126,43 @@ def test_a_variable_is_read_by_the_rules_of_yaml_where_a_number_is_wanted(
 def test_free_text_keeps_its_placeholder_so_that_nothing_private_is_stored(
     base_text: str, load_text: Load
 ) -> None:
-    text = base_text.replace("source: A page", "source: see ${env:WHERE}")
+    text = base_text.replace("./models/tiny", "${env:WHERE}/tiny")
     loaded = load_text(text, environ={"WHERE": "/home/somebody"})
-    assert loaded.spec.reference is not None
-    assert loaded.spec.reference.source == "see ${env:WHERE}"
+    assert loaded.spec.model.base == "${env:WHERE}/tiny"
     assert "somebody" not in loaded.spec.model_dump_json()
+
+
+def test_the_texts_that_take_a_placeholder_are_those_that_only_a_stage_reads() -> None:
+    """Anything else is read by a rule, a plan or the engine's own checks before a value is put in."""
+    assert {leaf.path for leaf in leaves(LlmSpec) if leaf.placeholder} == {
+        "model.base", "model.tokenizer", "model.adapter",
+        "data.root", "data.path", "data.id",
+        "data.components.root", "data.components.path", "data.components.id",
+        "tracking.mlflow.uri", "tracking.mlflow.experiment", "tracking.wandb.project", "tracking.wandb.entity",
+    }  # fmt: skip
+
+
+def test_a_placeholder_in_a_sweep_is_judged_where_it_is_laid_over_the_spec(
+    base_text: str, problems_of_text: Check
+) -> None:
+    sweep = 'sweep:\n  axes:\n    {path}: ["${{env:X:-y}}"]\n'
+    assert problems_of_text(base_text + sweep.format(path="model.base")) == ()
+    (problem,) = problems_of_text(base_text + sweep.format(path="model.revision"))
+    assert (problem.code, problem.path.startswith("sweep.")) == ("env", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        *((name, True) for name in ("HF_TOKEN", "MY_APIKEY", "API_KEY", "DB_PASS", "DB_PWD", "BASIC_AUTH")),
+        *((name, True) for name in ("apikey", "PASS_PHRASE", "AWS_SECRET", "CREDENTIALS")),
+        *((name, False) for name in ("PWD", "AUTHOR", "COMPASS", "KEYBOARD", "PASSAGES", "MONKEY", "MODEL")),
+    ],
+)
+def test_names_of_secrets(base_text: str, problems_of_text: Check, name: str, secret: bool) -> None:
+    text = base_text.replace("./models/tiny", f"${{env:{name}}}")
+    problems = problems_of_text(text, environ={name: "./x"})
+    assert [p.code for p in problems] == (["env"] if secret else [])
 
 
 def test_a_token_is_never_repeated(base_text: str, problems_of_text: Check) -> None:
@@ -345,7 +378,7 @@ def test_every_problem_of_a_file_at_once(base_text: str, problems_of_text: Check
         .replace("schedule:", "shedule:")
         .replace("effective: 8", "effective: 9")
         .replace("device: cpu", "device: tpu\n  device: cpu")
-        .replace("A page", "${env:NOT_SET}")
+        .replace("project: p", 'project: "${env:NOT_SET}"')
     )
     found = {(p.code, p.line) for p in problems_of_text(text, sets=["train.seed=x"])}
     assert found == {
@@ -353,5 +386,5 @@ def test_every_problem_of_a_file_at_once(base_text: str, problems_of_text: Check
         ("wrong-type", 19),
         ("unknown-key", 25),
         ("duplicate-key", 36),
-        ("env", 42),
+        ("env", 46),
     }

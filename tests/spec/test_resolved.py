@@ -57,7 +57,7 @@ def line_of(text: str, key: str) -> str:
 
 def test_places_of_all_kinds(base_text: str, load_text: Load) -> None:
     text = base_text.replace("context: 128", "context: ${env:CONTEXT:-256}").replace(
-        "A page", "see ${env:PAGE:-x}"
+        "./models/tiny", "/m/${env:PAGE:-x}"
     )
     loaded = load_text(
         "extends: base.yaml\ntrain:\n  seed: 3\n",
@@ -76,7 +76,7 @@ def test_places_of_all_kinds(base_text: str, load_text: Load) -> None:
     assert line_of(written, "weight_decay") == (
         "weight_decay: 1.0e-05  # --set train.weight_decay=${env:DECAY}, ${env:DECAY}"
     )
-    assert '  source: "see ${env:PAGE:-x}"  # base.yaml:41' in written.splitlines()
+    assert '  base: "/m/${env:PAGE:-x}"  # base.yaml:6' in written.splitlines()
     assert "  # spec.yaml:3" in next(line for line in written.splitlines() if line.startswith("  seed: 3"))
 
 
