@@ -71,6 +71,8 @@ def _environment(spec: Spec) -> dict[str, str]:
     environment["WANDB_MODE"] = wandb.mode if wandb else "disabled"
     # One process with several GPUs in sight would spread its model over all of them.
     count = spec.compute.gpus if spec.compute.device == "cuda" else 0
+    if spec.model.base == TINY_RANDOM:
+        environment["OMP_NUM_THREADS"] = "1"  # so little work that a second thread only waits for the first
     environment["CUDA_VISIBLE_DEVICES"] = ",".join(str(number) for number in range(count))
     return environment
 
