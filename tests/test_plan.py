@@ -196,6 +196,12 @@ def test_a_stage_sees_as_many_gpus_as_were_planned(
     assert stage_environment(stage, environ)["CUDA_VISIBLE_DEVICES"] == seen
 
 
+def test_a_tiny_model_takes_one_thread_unless_the_caller_says_more(make_spec: Make) -> None:
+    stage = make_plan(make_spec({"model.base": "tiny-random"}), CPU).stages[0]
+    assert stage_environment(stage, {})["OMP_NUM_THREADS"] == "1"
+    assert stage_environment(stage, {"OMP_NUM_THREADS": "8"})["OMP_NUM_THREADS"] == "8"
+
+
 def test_what_the_hub_is_asked_for_decides_whether_it_may_be(make_spec: Make) -> None:
     local = make_plan(make_spec({"model.base": "/models/x"}), CPU).stages[0].environment
     hub = make_plan(make_spec({"model.base": "gpt2"}), CPU).stages[0].environment

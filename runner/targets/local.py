@@ -24,6 +24,10 @@ QUIET: Mapping[str, str] = {
 """What every stage gets: no telemetry, output at once, no imports from the run directory."""
 
 
+CALLERS = ("OMP_NUM_THREADS",)
+"""Variables in which the caller's value goes before the stage's."""
+
+
 class StageProcess:
     """One running stage."""
 
@@ -81,12 +85,9 @@ def stage_environment(stage: Stage, environ: Mapping[str, str]) -> dict[str, str
 
     Where the caller sees only some GPUs, the stage gets the first of these.
     """
-    mine, wanted = environ.get("CUDA_VISIBLE_DEVICES"), stage.environment.get("CUDA_VISIBLE_DEVICES")
-    gpus = (
-        {"CUDA_VISIBLE_DEVICES": ",".join(mine.split(",")[: len(wanted.split(","))])}
-        if mine and wanted
-        else {}
-    )
-    tools = str(Path(sys.executable).parent)
-    path = environ.get("PATH", "")
-    return {**environ, **QUIET, **stage.environment, **gpus, "PATH": f"{tools}{os.pathsep}{path}"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', '')}"
+    callers = {name: environ[name] for name in CALLERS if environ.get(name)}
+    visible, wanted = environ.get("CUDA_VISIBLE_DEVICES"), stage.environment.get("CUDA_VISIBLE_DEVICES")
+    if visible and wanted:
+        callers["CUDA_VISIBLE_DEVICES"] = ",".join(visible.split(",")[: len(wanted.split(","))])
+    return {**environ, **QUIET, **stage.environment, **callers, "PATH": path}
