@@ -21,11 +21,16 @@ from runner.plugin_settings import RunnerSettings
 from runner.recorder import Recorder
 from runner.spec.environment import PLACEHOLDER, expand, has_placeholder
 from runner.spec.problems import RunnerError, StageError
+from runner.stages.common import expand_path
 from runner.token_sums import IGNORED
 from runner.trainable import NAMES_SHOWN, check, expected_trainable, matched_counts, measure
 
 SHORTEST_REDACTED = 8
 """Values of environment variables at least this long are taken out of the engine's log."""
+
+
+PLACES = ("base_model", "tokenizer_config", "lora_model_dir")
+"""Keys whose value is a folder, which is found from the user's own, or a hub id."""
 
 
 class RunnerArgs(BaseModel):
@@ -160,7 +165,8 @@ def _expand_in_place(cfg: Any) -> None:
         value = _plain(cfg[key])
         if has_placeholder(value):
             private |= set(_values(value))
-            cfg[key] = expand(value, os.environ)
+            place = key in PLACES and isinstance(value, str)
+            cfg[key] = expand_path(value, os.environ, hub=True) if place else expand(value, os.environ)
     if private:
         redact = _Redact(private)
         for name in ("", "axolotl"):

@@ -6,12 +6,15 @@ Counted with the tokenizer and the template that training uses, before any weigh
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from runner.files import read_json, write_json
+from runner.spec.environment import expand
 from runner.spec.problems import DataError
+from runner.stages.common import expand_path
 from runner.tokens import Row, load_tokenizer, read_records, rows_of, template_of
 
 SPLITS = ("train", "validation", "test")
@@ -30,6 +33,8 @@ def audit(
 ) -> dict[str, Any]:
     """Tokenise every record of a run's splits, write `data/tokens.json` and return its value.
 
+    Placeholders are replaced here, so that the file keeps them.
+
     Args:
         tokenizer: hub id or folder; a folder may be relative to the run directory.
         template: the spec's `data.template`.
@@ -39,12 +44,16 @@ def audit(
         revision: of the tokenizer on the hub.
 
     Raises:
-        MachineError: the tokenizer cannot be loaded.
+        MachineError: the tokenizer cannot be loaded, or a variable is not set.
         DataError: a record is damaged, the template refuses one, or no training record has a token
             that carries loss.
     """
-    local = run_dir / tokenizer
-    loaded = load_tokenizer(str(local) if local.is_dir() else tokenizer, revision=revision)
+    place = expand_path(tokenizer, os.environ, hub=True)
+    local = run_dir / place
+    loaded = load_tokenizer(
+        str(local) if local.is_dir() else place,
+        revision=None if revision is None else expand(revision, os.environ),
+    )
     jinja = template_of(loaded, template)
     splits = {}
     for split in SPLITS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,12 +10,39 @@ from typing import Any, NoReturn
 
 from runner.events import EventWriter
 from runner.files import read_json, write_json, write_text
-from runner.spec.environment import expand
+from runner.spec.environment import expand, has_placeholder
 from runner.spec.problems import RunnerError
 
-__all__ = ["expand", "read_json", "stage_main", "write_json", "write_text"]
+__all__ = ["expand", "expand_path", "read_json", "stage_main", "write_json", "write_text"]
+
+FOLDER_VARIABLE = "RUNNER_CWD"
+"""The absolute folder that the user launched from, set by the executor."""
+
+LOCAL = ("./", "../", "/", "~/")
+"""What a local path begins with, where a hub id may stand too."""
 
 Body = Callable[[Mapping[str, Any], EventWriter], int | None]
+
+
+def expand_path(text: str, environ: Mapping[str, str], *, hub: bool) -> str:
+    """Return a place with its placeholders replaced; a relative one is below the user's folder.
+
+    A text without a placeholder is as the plan wrote it: absolute, in the run directory, or a hub id.
+
+    Args:
+        text: a path or, with `hub`, a hub id.
+        environ: the variables; `RUNNER_CWD` is the user's folder.
+        hub: whether a relative path is one only where it says so: with ./, ../, / or ~/.
+
+    Raises:
+        MachineError: a variable is not set and has no default; names it.
+    """
+    if not has_placeholder(text):
+        return text
+    value: str = expand(text, environ)
+    if not value or (hub and not value.startswith(LOCAL)):
+        return value
+    return os.path.normpath(Path(environ.get(FOLDER_VARIABLE, "")) / Path(value).expanduser())
 
 
 def stage_main(default_name: str, body: Body) -> NoReturn:

@@ -33,7 +33,7 @@ from runner.events import EventWriter
 from runner.files import canonical_sha256, read_json, sha256_of, write_json, write_text
 from runner.spec.model import Data, DataCommon, MixtureData, SourceSection
 from runner.spec.problems import DataError, MachineError
-from runner.stages.common import expand, stage_main
+from runner.stages.common import expand, expand_path, stage_main
 
 FORMAT = 1
 """Version of the manifest's form."""
@@ -79,7 +79,7 @@ def build(
             written; a manifest that stands in the folder always belongs to the files beside it.
     """
     written = settings["data"]
-    data = _validated(expand(written, environ))
+    data = _validated(expand(_placed(written, environ), environ))
     progress = _throttled(events)
     sources = [_opened(name, asked, progress) for name, asked in _asked(data, written)]
     key = _cache_key(data, settings["at_most"], sources)
@@ -105,6 +105,17 @@ def build(
 
 
 # ------------------------------------------------------------------------------------------- settings
+
+
+def _placed(section: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the section with its places, and those of its components, found from the user's folder."""
+    placed = dict(section)
+    for key in PLACES:
+        if isinstance(placed.get(key), str):
+            placed[key] = expand_path(placed[key], environ, hub=key == "id")
+    if placed.get("components"):
+        placed["components"] = [_placed(component, environ) for component in placed["components"]]
+    return placed
 
 
 def _validated(values: Mapping[str, Any]) -> DataCommon:
@@ -467,7 +478,7 @@ def audit_tokens(tokens: Mapping[str, Any], run_dir: Path, events: EventWriter) 
     good without the count.
 
     Args:
-        tokens: arguments of `runner.token_audit.audit`, placeholders replaced.
+        tokens: arguments of `runner.token_audit.audit`, placeholders kept.
         run_dir: holds the finished splits.
         events: gets a note where nothing was counted.
 
@@ -479,9 +490,11 @@ def audit_tokens(tokens: Mapping[str, Any], run_dir: Path, events: EventWriter) 
 
         audit(run_dir=run_dir, **tokens)
     except (ImportError, OSError, MachineError) as error:
-        if tokens["tokenizer"].startswith(LOCAL) and not isinstance(error, ImportError):
+        place = expand_path(tokens["tokenizer"], os.environ, hub=True)
+        if place.startswith(LOCAL) and not isinstance(error, ImportError):
             raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = reason.replace(place, tokens["tokenizer"])
         write_json(run_dir / "data" / "tokens.json", {"available": False, "reason": reason})
         events.write("note", text=f"tokens were not counted: {reason}")
 
@@ -492,7 +505,7 @@ def _body(settings: Mapping[str, Any], events: EventWriter) -> None:
     for side, facts in manifest["splits"].items():
         print(f"{side}: {facts['records']} records in {facts['groups']} groups, {facts['file']}")
     if settings["tokens"]:
-        audit_tokens(expand(settings["tokens"], os.environ), run_dir, events)
+        audit_tokens(settings["tokens"], run_dir, events)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.events import EventWriter
 from runner.spec.problems import DataError, MachineError, StageError
-from runner.stages.common import expand, stage_main, write_json, write_text
+from runner.stages.common import expand, expand_path, stage_main, write_json, write_text
 from runner.tokens import IGNORED, Row, load_tokenizer, read_records, rows_of, template_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ LABELS_AT_ONCE = 2048
 
 PROGRESS_EVERY_S = 1.0
 
+PLACES = ("model", "adapter", "tokenizer")
+"""Settings that are a folder or a hub id."""
+
 
 def evaluate(settings: Mapping[str, Any], events: EventWriter) -> None:
     """Judge the model on each task and write the numbers.
@@ -41,7 +44,7 @@ def evaluate(settings: Mapping[str, Any], events: EventWriter) -> None:
         DataError: a task has no record with an answer token.
         StageError: the model's loss is no number, or the adapter changes nothing.
     """
-    settings = expand(settings, os.environ)
+    written, settings = settings, _expanded(settings)
     tokenizer = load_tokenizer(
         settings["tokenizer"] or settings["model"],
         revision=None if settings["tokenizer"] else settings["revision"],
@@ -66,9 +69,9 @@ def evaluate(settings: Mapping[str, Any], events: EventWriter) -> None:
     write_json(
         out,
         {
-            "model": settings["model"],
-            "revision": settings["revision"],
-            "adapter": None if proof is None else {"path": settings["adapter"], **proof},
+            "model": written["model"],
+            "revision": written["revision"],
+            "adapter": None if proof is None else {"path": written["adapter"], **proof},
             "template": settings["template"],
             "context": settings["context"],
             "device": str(model.device),
@@ -77,6 +80,14 @@ def evaluate(settings: Mapping[str, Any], events: EventWriter) -> None:
             "versions": _versions(),
         },
     )
+
+
+def _expanded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with placeholders replaced; what is written keeps them."""
+    places = {
+        key: expand_path(settings[key], os.environ, hub=True) for key in PLACES if settings[key] is not None
+    }
+    return {**expand(settings, os.environ), **places}
 
 
 # --------------------------------------------------------------------------------------------- model

@@ -16,7 +16,7 @@ from typing import Any
 
 from runner.events import EventWriter
 from runner.spec.problems import DataError, MachineError
-from runner.stages.common import expand, stage_main
+from runner.stages.common import expand, expand_path, stage_main
 from runner.token_audit import audit
 from runner.tokens import load_tokenizer, read_records, template_of
 
@@ -33,8 +33,10 @@ def build_model(settings: Mapping[str, Any], events: EventWriter) -> None:
     """
     from runner.tiny.architectures import build
 
-    settings = expand(settings, os.environ)
-    tokenizer, note = _tokenizer(settings)
+    given = settings["tokenizer"]
+    place = None if given is None else expand_path(given, os.environ, hub=True)
+    settings = {**expand(settings, os.environ), "tokenizer": place}
+    tokenizer, note = _tokenizer(settings, given)
     template_of(tokenizer, settings["template"])
     model = build(
         settings["architecture"],
@@ -53,13 +55,13 @@ def build_model(settings: Mapping[str, Any], events: EventWriter) -> None:
     audit(str(MODEL), settings["template"], settings["context"], Path(), end_tokens=settings["end_tokens"])
 
 
-def _tokenizer(settings: Mapping[str, Any]) -> tuple[Any, str]:
-    """Return the tokenizer and a line about where it comes from."""
+def _tokenizer(settings: Mapping[str, Any], given: str | None) -> tuple[Any, str]:
+    """Return the tokenizer and a line about where it comes from, as `given` in the spec."""
     from runner.tiny.tokenizer import complete, train
 
     if settings["tokenizer"] is not None:
         tokenizer = complete(load_tokenizer(settings["tokenizer"]), settings["architecture"])
-        return tokenizer, f"tokenizer of {settings['tokenizer']} with {len(tokenizer):,} entries"
+        return tokenizer, f"tokenizer of {given} with {len(tokenizer):,} entries"
     if not TRAIN.exists():
         raise DataError(f"there is no {TRAIN} to train a tokenizer on")
     tokenizer, added = train(_texts(), settings["architecture"], settings["template"])
@@ -74,16 +76,37 @@ def _texts() -> Iterator[str]:
 
 
 def _save(model: Any, tokenizer: Any) -> None:
-    """Write both beside `model/` and rename: a killed process leaves no half-written model."""
+    """Write both beside `model/` and rename: a killed process leaves no half-written model.
+
+    Raises:
+        MachineError: no room on disk, or no right to write there; nothing half is left.
+    """
+    from safetensors import SafetensorError
+
     partial = MODEL.with_name(f".{MODEL.name}.partial")
     for old in (partial, MODEL):
         shutil.rmtree(old, ignore_errors=True)
     try:
+        partial.mkdir()  # save_pretrained would only log that it cannot
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         partial.rename(MODEL)
-    except OSError as error:
-        raise MachineError(f"cannot write {MODEL}: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:  # which the writer of the weights raises on a full disk
+        raise _cannot_write(getattr(error, "strerror", None) or error) from error
+    except Exception as error:
+        # The writer of tokenizers has no exception of its own.
+        if type(error) is not Exception:
+            raise
+        raise _cannot_write(error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _cannot_write(reason: object) -> MachineError:
+    return MachineError(
+        f"cannot write {MODEL.absolute()}: {reason}\n"
+        "  make room, or give another folder with --runs; no half-written model was left"
+    )
 
 
 if __name__ == "__main__":
