@@ -675,6 +675,7 @@ def start(
     *program: str,
     tokens: Any = None,
     limit: Callable[[], None] | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     (run_dir / "config").mkdir(exist_ok=True)
     settings = {"data": data, "at_most": None, "cache": None, "tokens": tokens}
@@ -682,7 +683,7 @@ def start(
     return subprocess.run(
         [sys.executable, *(program or ("-m", "runner.stages.data"))],
         cwd=run_dir,
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        env=os.environ | {"HF_HUB_OFFLINE": "1"} | dict(environ or {}),
         preexec_fn=limit,
         capture_output=True,
         text=True,
@@ -698,6 +699,30 @@ def test_the_stage_ends_with_the_codes_of_the_command_line(run_dir: Path, tmp_pa
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("data.path: no such file or folder")
     assert "Traceback" not in wrong.stderr
+
+
+def test_a_relative_place_in_a_variable_is_found_from_the_users_folder(run_dir: Path, tmp_path: Path) -> None:
+    """The stage works in the run directory; the user typed the path somewhere else."""
+    user = tmp_path / "user"
+    medquad(user / "mq")
+    write_lines(user / "in.jsonl", [talk(str(number)) for number in range(10)])
+    environ = {"RUNNER_CWD": str(user), "MQ": "mq", "FILE": "./in.jsonl"}
+    one = medquad(tmp_path / "unused") | {"root": "${env:MQ}"}
+    mixed = {
+        "source": "mixture",
+        "components": [
+            {"source": "messages", "path": "${env:FILE}", "take": 5},
+            {"source": "medquad", "root": "${env:MQ}", "take": 5},
+        ],
+        "template": "question_answer",
+        "split": SPLIT,
+    }
+    for data in (one, mixed):
+        done = start(run_dir, data, environ=environ)
+        assert (done.returncode, done.stderr) == (0, "")
+        manifest = (run_dir / "data" / "manifest.json").read_text()
+        assert json.loads(manifest)["records"]["kept"] == 10
+        assert str(user) not in manifest
 
 
 def limit_file_size() -> None:
@@ -759,6 +784,12 @@ def test_a_tokenizer_that_cannot_be_loaded_is_noted_and_no_failure(run_dir: Path
     done = start(run_dir, SYNTHETIC, tokens=tokens)
     assert done.returncode == 0, done.stderr
     assert json.loads((run_dir / "data" / "tokens.json").read_text())["available"] is False
+    private = tokens | {"tokenizer": "${env:MYB}"}
+    done = start(run_dir, SYNTHETIC, tokens=private, environ={"MYB": "nobody/no-such-model"})
+    assert done.returncode == 0, done.stderr
+    for file in ("data/tokens.json", "events.jsonl"):
+        assert "no tokenizer can be loaded from '${env:MYB}'" in (run_dir / file).read_text()
+    assert "nobody" not in (run_dir / "data" / "tokens.json").read_text()
     assert any(text.startswith("tokens were not counted: ") for text in notes(run_dir))
 
 

@@ -299,6 +299,25 @@ def test_a_device_that_is_not_there_is_named(
         judge(device="cuda")
 
 
+def test_a_model_that_a_variable_names_is_found_but_not_written(
+    make_model: Callable[..., Any],
+    judge: Callable[..., dict[str, Any]],
+    run_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Relative to the user's folder, not to the run directory."""
+    make_model()
+    (run_dir / "user").mkdir()
+    (run_dir / "model").rename(run_dir / "user" / "private")
+    monkeypatch.setenv("RUNNER_CWD", str(run_dir / "user"))
+    monkeypatch.setenv("MYB", "./private")
+    monkeypatch.setenv("REV", "private-revision")
+    judge(model="${env:MYB}", tokenizer="${env:MYB}", revision="${env:REV}")
+    assert "private" not in (run_dir / "eval" / "tuned.json").read_text(encoding="utf-8")
+    written = json.loads((run_dir / "eval" / "tuned.json").read_text(encoding="utf-8"))
+    assert (written["model"], written["revision"]) == ("${env:MYB}", "${env:REV}")
+
+
 def test_the_stage_as_a_process(make_model: Callable[..., Any], run_dir: Path) -> None:
     """Both names run it; a data error ends with 2 and one text, without a traceback."""
     make_model()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -239,6 +242,80 @@ def test_a_bare_tokenizer_json_gets_its_end_token(build: Callable[..., Path], re
 def test_what_cannot_be_built_is_said(build: Callable[..., Path], architecture: str, message: str) -> None:
     with pytest.raises(MachineError, match=message):
         build(architecture=architecture)
+
+
+def test_a_tokenizer_that_a_variable_names_is_found_but_not_written(
+    build: Callable[..., Path], run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, _ = tokenizer.train(TEXTS, "llama", "question_answer")
+    words.save_pretrained(run_dir / "user" / "private")
+    monkeypatch.setenv("RUNNER_CWD", str(run_dir / "user"))
+    monkeypatch.setenv("MINE", "./private")
+    _, loaded = load(build(tokenizer="${env:MINE}"))
+    assert len(loaded) == len(words)
+    for file in ("events.jsonl", "data/tokens.json"):
+        assert "private" not in (run_dir / file).read_text(encoding="utf-8")
+    assert "tokenizer of ${env:MINE}" in (run_dir / "events.jsonl").read_text(encoding="utf-8")
+
+
+FULL_DISK = """
+import resource, sys
+import torch, transformers
+from runner.stages import tiny_model
+from runner.tiny import architectures, tokenizer
+real = tiny_model._save
+def save(*parts):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop()),) * 2)
+    real(*parts)
+tiny_model._save = save
+tiny_model.stage_main("tiny_model", tiny_model.build_model)
+"""
+
+
+@pytest.mark.parametrize(("room", "fails"), [(50_000, "model.safetensors"), (400, "config.json")])
+def test_a_full_disk_leaves_no_half_written_model(run_dir: Path, room: int, fails: str) -> None:
+    """A limit on the size of files fails the write as a full disk does, in the middle of it."""
+    full = stage(run_dir, "-c", FULL_DISK, str(room))
+    assert full.returncode == 3, (fails, full.stderr)
+    assert f"cannot write {run_dir / 'model'}: " in full.stderr
+    assert "File too large" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert not list(run_dir.glob("*model*"))
+    assert not list(run_dir.glob(".*model*"))
+
+
+def test_a_full_disk_at_the_tokenizer(run_dir: Path) -> None:
+    """The weights fit; `tokenizer.json` does not."""
+    words, _ = tokenizer.train(TEXTS, "llama", "question_answer")
+    words.add_tokens([f"<added-{number}>" for number in range(6000)])
+    words.save_pretrained(run_dir / "given")
+    size = (run_dir / "given" / "tokenizer.json").stat().st_size
+    full = stage(run_dir, "-c", TOKENIZER_FAILS, str(size - 1000), tokenizer=str(run_dir / "given"))
+    assert full.returncode == 3, full.stderr
+    assert f"cannot write {run_dir / 'model'}: " in full.stderr
+    assert "Traceback" not in full.stderr
+    assert not list(run_dir.glob(".*model*"))
+
+
+TOKENIZER_FAILS = FULL_DISK.replace(
+    "    resource", "    parts[0].save_pretrained = lambda folder: None  # would be larger\n    resource"
+)
+
+
+def stage(run_dir: Path, *program: str, **changes: Any) -> subprocess.CompletedProcess[str]:
+    settings = {"architecture": "llama", "tokenizer": None, "context": 64, "template": "question_answer",
+                "seed": 3, "patterns": [], "end_tokens": []}  # fmt: skip
+    (run_dir / "config").mkdir(exist_ok=True)
+    (run_dir / "config" / "tiny_model.json").write_text(json.dumps(settings | changes), encoding="utf-8")
+    code, *words = program[1:]
+    return subprocess.run(
+        [sys.executable, "-c", code, "tiny_model", *words],
+        cwd=run_dir,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_a_tokenizer_that_is_not_there_is_named(build: Callable[..., Path], tmp_path: Path) -> None:

@@ -74,15 +74,33 @@ def write(folder: Path, talks: Any = HARD) -> None:
         (folder / "data" / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+WHOLE = ("Question", "Answer", " What", " is", " fever", " A", " high", " temperature", " First", " Second",
+         " answer", " One", " Two")  # fmt: skip
+"""Words that are one token each of the small tokenizer; every other byte is a token of its own."""
+
+
 @pytest.fixture
-def gpt2(real_data: Path) -> Any:
-    return load_tokenizer(str(real_data / "tokenizers" / "gpt2"))
+def gpt2(tmp_path: Path) -> Any:
+    """Return a tokenizer of GPT-2's kind whose tokens can be told by eye."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    tokens, merges = [*sorted(ByteLevel.alphabet()), "<|endoftext|>"], []
+    for word in WHOLE:
+        letters = word.replace(" ", "Ġ")
+        for end in range(1, len(letters)):
+            if letters[: end + 1] not in tokens:
+                tokens.append(letters[: end + 1])
+                merges.append(f"{letters[:end]} {letters[end]}")
+    folder = tmp_path / "small_gpt2"
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps({token: n for n, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+    return load_tokenizer(str(folder))
 
 
 # -------------------------------------------------------------------------------------- by hand
 
 
-@pytest.mark.realdata
 def test_labels_by_hand(gpt2: Any) -> None:
     """The answer with the space before it, and the end token; nothing of the question."""
     (row,) = rows_of(gpt2, records(HARD[:1]), template_of(gpt2, "question_answer"), 64)
@@ -96,7 +114,6 @@ def test_labels_by_hand(gpt2: Any) -> None:
     assert row.tokens == len(row.input_ids) == len(row.labels)
 
 
-@pytest.mark.realdata
 def test_both_answers_of_a_conversation_carry_loss(gpt2: Any) -> None:
     (row,) = rows_of(gpt2, records(HARD[2:3]), template_of(gpt2, "question_answer"), 64)
     kept = "".join(gpt2.decode([label]) for label in row.labels if label != IGNORED)
@@ -104,7 +121,6 @@ def test_both_answers_of_a_conversation_carry_loss(gpt2: Any) -> None:
     assert row.answer_bytes == len("First answerSecond answer.")
 
 
-@pytest.mark.realdata
 def test_a_cut_row_counts_only_the_bytes_that_are_left(gpt2: Any) -> None:
     template = template_of(gpt2, "question_answer")
     (whole,) = rows_of(gpt2, records(HARD[:1]), template, 64)
@@ -115,7 +131,6 @@ def test_a_cut_row_counts_only_the_bytes_that_are_left(gpt2: Any) -> None:
     assert cut.input_ids == whole.input_ids[:-3]
 
 
-@pytest.mark.realdata
 def test_a_question_that_fills_the_context_leaves_no_label(gpt2: Any) -> None:
     (row,) = rows_of(gpt2, records(HARD[8:9]), template_of(gpt2, "question_answer"), 64)
     assert (row.label_tokens, row.answer_bytes) == (0, 0)
@@ -250,20 +265,17 @@ def test_a_context_without_a_single_answer_token_is_refused(tmp_path: Path, real
 # ------------------------------------------------------------------------------------- wrong input
 
 
-@pytest.mark.realdata
 def test_a_tokenizer_without_a_template_is_said(gpt2: Any) -> None:
     with pytest.raises(DataError, match="comes without a chat template"):
         template_of(gpt2, "tokenizer")
 
 
-@pytest.mark.realdata
 def test_a_record_that_the_template_refuses_is_named(gpt2: Any) -> None:
     wrong = [{"id": "r7", "messages": [{"role": "tool", "content": "x"}]}]
     with pytest.raises(DataError, match=r"the chat template refuses record 'r7': .*unknown role tool"):
         list(rows_of(gpt2, wrong, template_of(gpt2, "question_answer"), 64))
 
 
-@pytest.mark.realdata
 def test_private_use_letters_in_a_record_do_no_harm(gpt2: Any) -> None:
     (plain,) = rows_of(
         gpt2, records([messages("Q", "\ue000x\ue000")]), template_of(gpt2, "question_answer"), 64
