@@ -3,12 +3,14 @@
 An entry is a folder named by its key with the files and `entry.json`, their hashes. It is built
 beside its place and renamed, so that two processes may store the same entry at once; it is copied,
 not linked, so that nothing done to a run can change it; and each copy is hashed, so that an entry
-that was damaged all the same is found and built again.
+that was damaged all the same is found and built again. An entry's folder has the time of its last
+use; of more than `KEPT` entries those that were used longest ago are removed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,6 +22,8 @@ from runner.files import sha256_of, write_json
 from runner.spec.problems import MachineError
 
 ENTRY = "entry.json"
+KEPT = 20
+"""Entries that are kept, the last used first."""
 
 
 class DamagedEntryError(Exception):
@@ -54,6 +58,8 @@ class DataCache:
         except DamagedEntryError:
             self._remove(entry)
             raise
+        with suppress(OSError):  # another user's entry, or removed a moment ago: it has been read whole
+            os.utime(entry)
         return tuple(hashes)
 
     def store(self, key: str, source: Path, names: Sequence[str]) -> None:
@@ -76,6 +82,17 @@ class DataCache:
                 building.rename(entry)
         finally:
             shutil.rmtree(building, ignore_errors=True)
+        self._prune(keep=entry)
+
+    def _prune(self, keep: Path) -> None:
+        """Remove what was used longest ago until `KEPT` entries are left; `keep` stays."""
+        used: dict[Path, int] = {}
+        for entry in self.root.iterdir():
+            with suppress(OSError):  # another process prunes too
+                if not entry.name.startswith(".") and entry != keep:
+                    used[entry] = entry.stat().st_mtime_ns
+        for entry in sorted(used, key=used.__getitem__, reverse=True)[KEPT - 1 :]:
+            self._remove(entry)
 
     def _remove(self, entry: Path) -> None:
         """Take an entry out of the way in one step, then delete it."""

@@ -34,6 +34,8 @@ from runner.stages.engine import PR_SET_PDEATHSIG
 INTERRUPTED_CODE = 130
 RESUME_CONFIG = Path("config/axolotl.resume.yaml")
 FINAL = Path("train/final")
+DATASETS = Path("train/datasets")
+"""Where the plan lets the data sets library keep its tables."""
 LOCK_VARIABLE = "RUNNER_LOCK_FD"
 """Number of the file descriptor with the run's lock, set by the executor."""
 PR_SET_CHILD_SUBREAPER = 36
@@ -89,6 +91,7 @@ def train(settings: Mapping[str, Any], events: EventWriter) -> int:
     _require(proof, ended, expect, settings["device"])
     collect_final(output, FINAL)
     check_final(FINAL, adapter=settings["adapter"], proof=proof, config=config)
+    _drop_caches(config)
     return 0
 
 
@@ -297,6 +300,12 @@ def _require(proof: Mapping[str, Any], ended: Ended, expect: Mapping[str, Any], 
     if differences:
         lines = "\n".join(f"  {difference.text()}" for difference in differences)
         raise StageError(f"the engine did not train what was planned:\n{lines}")
+
+
+def _drop_caches(config: Mapping[str, Any]) -> None:
+    """Remove the engine's copies of the data, which can be larger than all else and which nobody reads again."""
+    for name in (config["dataset_prepared_path"], DATASETS):
+        shutil.rmtree(name, ignore_errors=True)
 
 
 def collect_final(output: Path, final: Path) -> None:

@@ -653,6 +653,22 @@ def test_many_writers_of_one_entry_leave_one_whole_entry(tmp_path: Path) -> None
     assert cache.fetch("key", tmp_path / "out") == ("a",)
 
 
+def test_the_entries_used_last_are_kept(tmp_path: Path) -> None:
+    """Of 22 entries 20 stay: not the oldest, unless it was used since."""
+    source, cache = tmp_path / "source", DataCache(tmp_path / "cache")
+    source.mkdir()
+    (source / "a").write_text("text")
+    names = [f"{number:02}" for number in range(22)]
+    for age, name in enumerate(names[:20]):
+        cache.store(name, source, ["a"])
+        os.utime(cache.root / name, (1_000_000 + age,) * 2)
+    (tmp_path / "out").mkdir()
+    assert cache.fetch("00", tmp_path / "out") == ("a",)
+    for name in names[20:]:
+        cache.store(name, source, ["a"])
+    assert sorted(entry.name for entry in cache.root.iterdir()) == ["00", *names[3:]]
+
+
 def test_a_cache_that_cannot_be_written_is_only_a_note(make: Build, run_dir: Path) -> None:
     (run_dir / "file").write_text("")
     assert make(SYNTHETIC, cache="file/cache")["records"]["kept"] == 100
