@@ -50,6 +50,15 @@ def test_a_run_left_alone_proves_what_was_planned(uninterrupted: Any) -> None:
     assert (run.path / "train/final/adapter_model.safetensors").is_file()
 
 
+def test_the_engines_copies_of_the_data_are_gone(uninterrupted: Any) -> None:
+    assert {path.name for path in (uninterrupted.path / "train").iterdir()} == {
+        "checkpoints",
+        "final",
+        "metrics.jsonl",
+        "proof.json",
+    }
+
+
 def test_the_metrics_add_up(uninterrupted: Any) -> None:
     run = uninterrupted
     steps = run.events("step")
@@ -172,6 +181,31 @@ def test_a_loss_that_is_no_number_fails_at_once(make_run: Callable[..., Any]) ->
     assert "Traceback" not in run.log().rpartition("the loss is not a finite number")[2]
     assert run.proof()["state"] == "failed"
     assert run.proof()["steps"] < 5
+
+
+def test_a_run_that_did_not_train_what_was_planned_fails(
+    make_run: Callable[..., Any], ingredients: Path, tmp_path: Path
+) -> None:
+    """86 rows are seen, 87 were planned. The model is named by a variable, from the user's folder."""
+    (tmp_path / "mine").symlink_to(ingredients / "model")
+    run = make_run(config={"base_model": "${env:MYB}"}, expect={"rows": ROWS + 1})
+    assert run.train(MYB="./mine", RUNNER_CWD=str(tmp_path)) == 1
+    assert "the engine did not train what was planned:\n  rows seen: planned 87, measured 86" in run.log()
+    assert run.proof()["state"] == "finished"
+    assert not (run.path / "train/final").exists()
+
+
+def test_two_processes_where_one_was_planned_fail(make_run: Callable[..., Any]) -> None:
+    """The launcher starts two; the plan's numbers are those of one."""
+    run = make_run(
+        config={"ddp": True, "max_steps": 1, "eval_steps": None, "eval_strategy": "no"},
+        runner={"steps": 1},
+        expect={"steps": 1, "rows": 4, "world_size": 2, "distributed": "none"},
+    )
+    assert run.train() == 1
+    assert "rows seen: planned 4, measured 8" in run.log()
+    assert "distributed: planned none, measured ddp" in run.log()
+    assert not (run.path / "train/final").exists()
 
 
 def test_training_something_else_than_the_method_says_fails_before_the_first_step(
