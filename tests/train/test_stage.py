@@ -275,3 +275,50 @@ def test_nothing_of_the_engine_outlives_the_stage(start_stage: Callable[..., Sta
     out, _ = stage.process.communicate(timeout=30)
     assert out == "Ended(code=-9, stopped=False)\n"
     assert not stage.lives("worker")
+
+
+WORKER = """
+import signal, time
+from pathlib import Path
+from runner.stages.engine import stop_with_parent
+signal.signal(signal.SIGTERM, lambda *_: Path("asked").touch())
+stop_with_parent()
+Path("ready").touch()
+time.sleep(300)
+"""
+PARENT = """
+import subprocess, sys
+from pathlib import Path
+worker = subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True)
+Path("pid").write_text(str(worker.pid))
+worker.wait()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs prctl and /proc, which only Linux has")
+@pytest.mark.parametrize("torchrun", [True, False])
+def test_a_worker_of_torchrun_dies_with_it_and_an_engine_is_asked(tmp_path: Path, torchrun: bool) -> None:
+    """A worker is a session of its own: nobody who kills the stage's group reaches it."""
+    kept = {name: value for name, value in os.environ.items() if name != "TORCHELASTIC_RUN_ID"}
+    environ = kept | ({"TORCHELASTIC_RUN_ID": "1"} if torchrun else {})
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, WORKER], cwd=tmp_path, env=environ)
+    end = time.monotonic() + 30
+    while not (tmp_path / "ready").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    worker = int((tmp_path / "pid").read_text())
+    parent.kill()
+    parent.wait(30)
+
+    def ended() -> bool:
+        try:
+            return Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            return True
+
+    while not (ended() or (tmp_path / "asked").exists()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert (ended(), (tmp_path / "asked").exists()) == (torchrun, not torchrun)
+    if not torchrun:
+        os.kill(worker, signal.SIGKILL)
