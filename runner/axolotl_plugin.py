@@ -3,7 +3,7 @@
 Written into an Axolotl config as `plugins: [runner.axolotl_plugin.RunnerPlugin]` with the key `runner`
 (`runner.plugin_settings.RunnerSettings`). Hooks in the order in which Axolotl 0.19.0 calls them. All that it
 does to the training: on CPU, keep every process's model on the CPU; seed the initialisation of adapters;
-on SIGTERM, save and stop.
+where the best checkpoint is kept, save after an evaluation that is the best so far; on SIGTERM, save and stop.
 """
 
 from __future__ import annotations
