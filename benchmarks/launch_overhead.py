@@ -40,9 +40,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, nargs=2, default=(100, 400))
+    parser.add_argument(
+        "--distilgpt2",
+        action="store_true",
+        help="a random model of DistilGPT-2's shape (82 M), not a tiny one",
+    )
     arguments = parser.parse_args()
+    if arguments.distilgpt2:
+        QUIET.pop("OMP_NUM_THREADS")
     with tempfile.TemporaryDirectory() as folder:
         base = make_base(Path(folder))
+        if arguments.distilgpt2:
+            make_distilgpt2(Path(folder) / "model")
         rows = [measure(Path(folder), base, steps, arguments.repeats) for steps in arguments.steps]
     short, long = rows
     gap = long["steps"] - short["steps"]
@@ -75,6 +84,16 @@ def make_base(folder: Path) -> Path:
     run = launch(folder, "base", 5, ())[1]
     shutil.copytree(run / "model", folder / "model")
     return run
+
+
+def make_distilgpt2(folder: Path) -> None:
+    """Put a random model of DistilGPT-2's shape in place of the tiny one; the tokenizer stays."""
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    GPT2LMHeadModel(GPT2Config(n_layer=6, **ends)).save_pretrained(folder)
 
 
 def changes(steps: int) -> tuple[str, ...]:
@@ -150,7 +169,8 @@ def train_runtime_s(output: str) -> float:
 def measure(folder: Path, base: Path, steps: int, repeats: int) -> dict[str, float]:
     times: dict[str, list[float]] = {"bare_s": [], "launch_s": [], "bare_ms": [], "launch_ms": []}
     for _ in range(repeats):
-        local = ("--set", f"model.base={folder / 'model'}")
+        kind = json.loads((folder / "model" / "config.json").read_text())["model_type"]
+        local = ("--set", f"model.base={folder / 'model'}", "--set", f"model.architecture={kind}")
         seconds, run = launch(folder, f"launch-{steps}", steps, local)
         times["launch_s"].append(seconds)
         log = (run / "logs" / "train.log").read_text()
