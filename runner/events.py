@@ -119,11 +119,12 @@ class EventWriter:
         self._path = path
         self._stage = stage
 
-    def write(self, event: str, **fields: Any) -> None:
-        """Append one event.
+    def write(self, event: str, *, copy_to: Path | None = None, **fields: Any) -> None:
+        """Append one event; the same line, with the same time, to `copy_to` where it is given.
 
         Raises:
             ValueError: an event or a field that `EVENTS` does not name.
+            MachineError: a file that cannot be written.
         """
         unknown = set(fields) - set(EVENTS.get(event, {}))
         if event not in EVENTS or unknown:
@@ -135,10 +136,11 @@ class EventWriter:
             allow_nan=False,
         )
         data = (line + "\n").encode()
-        try:
-            _append(self._path, data)
-        except OSError as error:
-            raise MachineError(f"cannot write {self._path}: {error.strerror or error}") from error
+        for path in (self._path, copy_to) if copy_to else (self._path,):
+            try:
+                _append(path, data)
+            except OSError as error:
+                raise MachineError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _append(path: Path, data: bytes) -> None:

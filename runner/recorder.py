@@ -16,7 +16,6 @@ from runner.events import EventWriter
 from runner.files import write_json
 from runner.plugin_settings import RunnerSettings
 from runner.proof import FAILED, TRAINING
-from runner.spec.problems import MachineError
 from runner.token_sums import Sums, perplexity
 
 STAGE = "train"
@@ -59,7 +58,6 @@ class Recorder:
         self.counters = Counters()
         self.writes = writes
         self._events = EventWriter(Path(settings.events), STAGE)
-        self._metrics = EventWriter(Path(settings.metrics), STAGE)
         self._proof: dict[str, Any] = {"alive": True, "pid": os.getpid(), "state": "loading", "reason": ""}
         self._began = time.monotonic()
         self._first_step = 0
@@ -81,12 +79,8 @@ class Recorder:
         """Append an event to the stream, and to the metrics where it is one."""
         if not self.writes:
             return
-        try:
-            self._events.write(name, **fields)
-            if name in ("step", "evaluation"):
-                self._metrics.write(name, **fields)
-        except OSError as error:
-            raise MachineError(f"cannot write {self.settings.events}: {error.strerror or error}") from error
+        metrics = Path(self.settings.metrics) if name in ("step", "evaluation") else None
+        self._events.write(name, copy_to=metrics, **fields)
 
     def begin(self, step: int, counters: Mapping[str, Any] | None) -> None:
         """Start at `step`, with the counters of the checkpoint where there is one."""
