@@ -22,8 +22,14 @@ from converters.records import huggingface, medquad, messages, synthetic
 from converters.records.record import Raw
 from runner.files import sha256_of
 from runner.spec.environment import PLACEHOLDER
-from runner.spec.model import HuggingfaceSource, MedquadSource, MessagesSource, SourceSection, SyntheticSource
 from runner.spec.problems import DataError, MachineError, choices
+from runner.spec.sources import (
+    HuggingfaceSource,
+    MedquadSource,
+    MessagesSource,
+    SourceSection,
+    SyntheticSource,
+)
 
 MAX_NAMED = 20
 """Faults that are named one by one in a message; the others are counted."""

@@ -24,9 +24,10 @@ from runner.run_dir import RunDir, create, find
 from runner.show import learned_from, results_text
 from runner.spec.environment import expand
 from runner.spec.load import Loaded
-from runner.spec.model import TINY_RANDOM, MedquadSource, MessagesSource, MixtureData, Spec
+from runner.spec.model import TINY_RANDOM, Spec
 from runner.spec.problems import MachineError, Problem, SpecError, UsageError
 from runner.spec.resolved import resolved_text
+from runner.spec.sources import MedquadSource, MessagesSource, MixtureData
 from runner.spec.yaml_text import Path as SpecPath
 from runner.spec.yaml_text import dotted
 from runner.sweep import arms

@@ -15,21 +15,9 @@ from types import MappingProxyType
 from typing import Any
 
 from converters.numbers import world_size
-from runner.spec.model import (
-    TINY_RANDOM,
-    Cadence,
-    Compute,
-    Data,
-    Lora,
-    Method,
-    Model,
-    Qlora,
-    Spec,
-    Split,
-    Task,
-    Tracking,
-    Train,
-)
+from runner.spec.model import TINY_RANDOM, Cadence, Compute, Lora, Method, Model, Qlora, Spec, Tracking, Train
+from runner.spec.sources import Data, Split
+from runner.spec.tasks import Task
 
 AT_MOST: Mapping[str, int] = MappingProxyType({"train": 240, "validation": 40, "test": 40})
 """Records of each split; ratios are applied to all records first, then cut to these."""

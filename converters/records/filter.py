@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from converters.records.record import Ledger, Record, answer_of, fingerprint, words
-from runner.spec.model import Filter
+from runner.spec.sources import Filter
 
 TOO_SHORT = "answer shorter than filter.min_answer_words"
 TOO_LONG = "answer longer than filter.max_answer_words"

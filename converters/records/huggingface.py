@@ -13,9 +13,9 @@ from converters.records.record import (
     checked_text,
     first_question,
 )
-from runner.spec.model import HuggingfaceSource
 from runner.spec.nearest import nearest
 from runner.spec.problems import choices
+from runner.spec.sources import HuggingfaceSource
 
 COLUMN_KEYS = ("messages_column", "question_column", "answer_column", "group_column")
 

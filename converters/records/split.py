@@ -14,8 +14,8 @@ from itertools import combinations
 from typing import Any
 
 from converters.records.record import Record, fingerprint, normalise, ranked
-from runner.spec.model import Split
 from runner.spec.nearest import nearest
+from runner.spec.sources import Split
 
 SIDES = ("train", "validation", "test")
 LEFT_OUT = "left out by split"

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from runner.spec.model import TINY_RANDOM, Cadence, HuggingfaceSource, LoraCommon, MixtureData, Partial, Spec
+from runner.spec.model import TINY_RANDOM, Cadence, LoraCommon, Partial, Spec
+from runner.spec.sources import HuggingfaceSource, MixtureData
 from runner.spec.yaml_text import Path
 
 Broken = Iterator[tuple[Path, str]]

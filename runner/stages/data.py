@@ -31,8 +31,8 @@ from runner.data_cache import DamagedEntryError, DataCache
 from runner.data_readers import LOCAL, OPENERS, Asked, Reader, named
 from runner.events import EventWriter
 from runner.files import canonical_sha256, read_json, sha256_of, write_json, write_text
-from runner.spec.model import Data, DataCommon, MixtureData, SourceSection
 from runner.spec.problems import DataError, MachineError
+from runner.spec.sources import Data, DataCommon, MixtureData, SourceSection
 from runner.stages.common import expand, expand_path, stage_main
 
 FORMAT = 1

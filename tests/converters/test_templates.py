@@ -12,7 +12,8 @@ import pytest
 from converters.axolotl import to_axolotl
 from converters.numbers import numbers_of, stated_counts
 from converters.templates import TEMPLATES, end_of_turn, jinja_of, template_keys
-from runner.spec.model import DataCommon, LlmSpec
+from runner.spec.model import LlmSpec
+from runner.spec.sources import DataCommon
 
 MakeSpec = Callable[..., LlmSpec]
 

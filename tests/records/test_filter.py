@@ -3,7 +3,7 @@ from __future__ import annotations
 from converters.records.filter import DUPLICATE, TOO_LONG, TOO_SHORT, filtered
 from converters.records.mixture import named, taken
 from converters.records.record import Ledger, Record
-from runner.spec.model import Filter
+from runner.spec.sources import Filter
 
 
 def record(name: str, answer: str, question: str = "Q?") -> Record:

@@ -6,7 +6,7 @@ import pytest
 
 from converters.records.huggingface import Row, column_problems, to_record, wanted_columns
 from converters.records.record import BadRecordError, Dropped
-from runner.spec.model import HuggingfaceSource
+from runner.spec.sources import HuggingfaceSource
 
 PAIR = HuggingfaceSource(
     source="huggingface", id="a/b", question_column="q", answer_column="a", group_column="patient"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from converters.records import SOURCES
 from converters.records.record import BadRecordError, Ledger, checked_messages, normalise, order, ranked
 from runner.data_readers import OPENERS
-from runner.spec.model import Data
+from runner.spec.sources import Data
 
 
 def test_every_source_of_the_spec_has_a_converter_and_a_reader() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from converters.records.record import Record
 from converters.records.split import SIDES, Divided, SplitError, cut, divide, prove
-from runner.spec.model import Split
+from runner.spec.sources import Split
 
 
 def record(name: str, group: str | None = None, **more: Any) -> Record:

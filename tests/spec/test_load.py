@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from runner.spec.fields import leaves
 from runner.spec.load import MAX_EXTENDS, Loaded
-from runner.spec.model import LlmSpec, Lora, MedquadData, MessagesComponent, MessagesData, MixtureData
+from runner.spec.model import LlmSpec, Lora
 from runner.spec.problems import Problem, SpecError
+from runner.spec.sources import MedquadData, MessagesComponent, MessagesData, MixtureData
 from runner.spec.yaml_text import MAX_BYTES
 from runner.validate import load_spec
 

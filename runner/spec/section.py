@@ -1,0 +1,36 @@
+"""What every mapping of the spec is: its base class, and how a key of it is declared."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A mapping of the spec. Unknown keys are errors; types are not coerced."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+def key(
+    default: Any = ...,
+    description: str = "",
+    *,
+    unit: str | None = None,
+    form: Literal["path", "hub-or-path"] | None = None,
+    placeholder: bool = False,
+    **constraints: Any,
+) -> Any:
+    """Return a pydantic field; `unit`, `form` and `placeholder` go into the JSON Schema and the docs.
+
+    `form` marks text that may name a local file: a `path` always does, `hub-or-path` where it
+    starts with `./`, `../`, `/` or `~/`. `placeholder` marks free text that a stage alone reads, and
+    in which `${env:NAME}` may therefore stay; any other free text refuses it.
+    """
+    extra: dict[str, Any] = {"unit": unit} if unit else {}
+    extra |= {"form": form} if form else {}
+    extra |= {"placeholder": True} if placeholder else {}
+    return Field(default, description=description, json_schema_extra=extra or None, **constraints)
