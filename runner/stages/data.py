@@ -27,6 +27,7 @@ from converters import records as converters_records
 from converters.records import SOURCES, mixture, split
 from converters.records.filter import filtered
 from converters.records.record import BadRecordError, Dropped, Ledger, Raw, Record, answer_of, words
+from runner import data_readers
 from runner.data_cache import DamagedEntryError, DataCache
 from runner.data_readers import LOCAL, OPENERS, Asked, Reader, named
 from runner.events import EventWriter
@@ -146,12 +147,13 @@ def _opened(name: str, asked: Asked, progress: Callable[[int, int | None, str], 
 
 def _cache_key(data: DataCommon, at_most: Mapping[str, int] | None, sources: Iterable[Source]) -> str:
     """Return the hash of everything that decides what is written: options, contents, and our own code."""
-    code = [*Path(converters_records.__file__ or "").parent.glob("*.py"), Path(__file__), Path(__file__).parent.parent / "data_readers.py"]  # fmt: skip
+    folders = [Path(module.__file__ or "").parent for module in (converters_records, data_readers)]
+    code = [*(file for folder in folders for file in sorted(folder.glob("*.py"))), Path(__file__)]
     return canonical_sha256(
         {
             "format": FORMAT,
             "version": runner.__version__,
-            "code": {file.name: sha256_of(file) for file in code},
+            "code": {f"{file.parent.name}/{file.name}": sha256_of(file) for file in code},
             "data": _without_places(data.model_dump(mode="json")),
             "at_most": dict(at_most) if at_most else None,
             "inputs": [[asdict(item) for item in source.reader.inputs] for source in sources],

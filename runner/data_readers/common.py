@@ -1,0 +1,126 @@
+"""What the readers share: the files with their hashes, what is asked, and how faults of reading are said."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from converters.records.record import Raw
+from runner.files import sha256_of
+from runner.spec.environment import PLACEHOLDER
+from runner.spec.problems import DataError
+from runner.spec.sources import SourceSection
+
+MAX_NAMED = 20
+"""Faults that are named one by one in a message; the others are counted."""
+
+Progress = Callable[[int, int | None, str], None]
+"""done, total (None: not known), unit."""
+
+LOCAL = ("./", "../", "/", "~/")
+"""How a text begins that names a local file, not one of the hub."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file that a source was read from; `path` is relative to the source's root."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One source of the spec: its options with every placeholder replaced, and how it is written."""
+
+    options: SourceSection
+    key: str
+    """`data`, or `data.components[0]`."""
+    written: Mapping[str, Any]
+    """The same options with their placeholders."""
+
+    def remedy(self, option: str) -> str:
+        """Return the line that says how to set a path: the key, and the variable where it is one."""
+        names = [match["name"] for match in PLACEHOLDER.finditer(str(self.written.get(option) or ""))]
+        ways = [f"set {self.key}.{option} in the spec", f"pass --set {self.key}.{option}=PATH"]
+        return "  " + ", or ".join([*(f"set the environment variable {name}" for name in names), *ways])
+
+
+class Reader(Protocol):
+    """One source, found and hashed."""
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """The files, sorted by name."""
+
+    def raws(self, progress: Progress) -> Iterator[Raw]:
+        """Yield the raw things in a fixed order; a `DataError` at the end names every damaged file."""
+
+    def report(self) -> dict[str, Any]:
+        """Return what the manifest says of the source beside its counts; complete after `raws`."""
+
+
+def named(lines: Iterator[str] | Sequence[str], limit: int = MAX_NAMED) -> str:
+    """Return the first `limit` lines, indented, and how many more there are."""
+    every = list(lines)
+    more = [f"  ... and {len(every) - limit} more"] if len(every) > limit else []
+    return "\n".join([*(f"  {line}" for line in every[:limit]), *more])
+
+
+class reading:  # noqa: N801 - reads as a word: `with reading(path):`
+    """Turns an `OSError` of reading `path` into a `DataError` that names it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            place = error.filename or self.path
+            raise DataError(f"cannot read {place}: {error.strerror or error}") from error
+
+
+def visible_files(folder: Path, suffix: str | None = None) -> list[Path]:
+    """Return the files below `folder` that are not hidden, sorted; with `suffix`, those that end with it."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file()
+        and (suffix is None or file.suffix == suffix)
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
+def hashed(root: Path, files: Sequence[Path], progress: Progress) -> tuple[Input, ...]:
+    """Return each file with its size and hash, named from `root`."""
+    inputs = []
+    for done, file in enumerate(files):
+        progress(done, len(files), "files hashed")
+        with reading(file):
+            inputs.append(Input(file.relative_to(root).as_posix(), file.stat().st_size, sha256_of(file)))
+    progress(len(files), len(files), "files hashed")
+    return tuple(inputs)
+
+
+def unchanged(path: Path, item: Input) -> bytes:
+    """Return the file's bytes.
+
+    Raises:
+        DataError: it cannot be read, or is not what was hashed.
+    """
+    with reading(path):
+        content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != item.sha256:
+        raise changed(path)
+    return content
+
+
+def changed(path: Path) -> DataError:
+    """Return the error of a file that is not what was hashed."""
+    return DataError(f"{path} changed while it was read\n  wait until it is complete, then start again")

@@ -1,0 +1,69 @@
+"""JSON lines: a file, or all below a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from converters.records import messages
+from runner.data_readers.common import Asked, Input, Progress, changed, hashed, reading, visible_files
+from runner.spec.problems import DataError
+from runner.spec.sources import MessagesSource
+
+
+@dataclass
+class MessagesReader:
+    """JSON lines, read one at a time."""
+
+    root: Path
+    inputs: Sequence[Input]
+
+    def raws(self, progress: Progress) -> Iterator[messages.Line]:
+        """Yield every line that is not blank."""
+        total, done = sum(item.bytes for item in self.inputs), 0
+        for item in self.inputs:
+            path, digest = self.root / item.path, hashlib.sha256()
+            with reading(path), path.open("rb") as file:
+                for number, text in enumerate(file, start=1):
+                    progress(done, total, "bytes")
+                    digest.update(text)
+                    done += len(text)
+                    line = text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text
+                    if line.strip():
+                        yield messages.Line(item.path, number, line)
+            if digest.hexdigest() != item.sha256:
+                raise changed(path)
+        progress(done, total, "bytes")
+
+    def report(self) -> dict[str, Any]:
+        """Return nothing: every line is a record or a fault."""
+        return {}
+
+
+def open_messages(asked: Asked, progress: Progress) -> MessagesReader:
+    """Find and hash the JSONL files: the file itself, or all below a folder.
+
+    Raises:
+        DataError: nothing there, no .jsonl file, or a JSON array instead of lines.
+    """
+    options = asked.options
+    assert isinstance(options, MessagesSource)
+    path = Path(options.path)
+    if not path.exists():
+        raise DataError(f"{asked.key}.path: no such file or folder: {path}\n{asked.remedy('path')}")
+    root = path if path.is_dir() else path.parent
+    with reading(path):
+        files = visible_files(path, ".jsonl") if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{asked.key}.path: no .jsonl file below {path}\n{asked.remedy('path')}")
+    for file in files:
+        with reading(file), file.open("rb") as opened:
+            if opened.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+                raise DataError(
+                    f"{file} is one JSON array; expected JSON lines, an object on each line\n"
+                    "  jq -c '.[]' FILE.json > FILE.jsonl turns one into the other"
+                )
+    return MessagesReader(root, hashed(root, files, progress))
