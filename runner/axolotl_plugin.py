@@ -221,6 +221,8 @@ def _describe(recorder: Recorder, split: str, dataset: Any, tokenizer: Any) -> N
             label_tokens += carried
             empty += carried == 0
     first = dataset[0] if len(dataset) else {"input_ids": [], "labels": []}
+    if split == "train":  # evaluation must make the same tokens of the same record
+        recorder.prove(first_row={name: list(first[name]) for name in ("input_ids", "labels")})
     recorder.event(
         "dataset",
         split=split,

@@ -125,15 +125,21 @@ def _tiny_model(spec: Spec) -> Stage:
 
 def _evaluation(spec: Spec, name: str, *, adapter: str | None) -> Stage:
     trained = name == "evaluate"
+    out = "eval/tuned" if trained else "eval/baseline"
     tiny = spec.model.base == TINY_RANDOM
     base = MODEL_FOLDER if tiny else spec.model.base
     full = isinstance(spec.method, (Full, Partial))
-    reads = ("data/test.jsonl", "data/validation.jsonl", *((MODEL_FOLDER,) if tiny else ()))
+    reads = (
+        "data/train.jsonl",
+        "data/validation.jsonl",
+        "data/test.jsonl",
+        *((MODEL_FOLDER,) if tiny else ()),
+    )
     return Stage(
         name,
         "runner.stages.evaluate",
-        reads=(*reads, "train/final") if trained else reads,
-        writes=(f"eval/{'tuned' if trained else 'baseline'}.json",),
+        reads=(*reads, "train/final", "train/proof.json") if trained else reads,
+        writes=(f"{out}.json", out),
         settings={
             "model": "train/final" if trained and full else base,
             "revision": None if trained and full else spec.model.revision,
@@ -145,9 +151,10 @@ def _evaluation(spec: Spec, name: str, *, adapter: str | None) -> Stage:
             "device": spec.compute.device,
             "precision": spec.train.precision,
             "attention": spec.model.attention,
-            "out": f"eval/{'tuned' if trained else 'baseline'}.json",
+            "out": f"{out}.json",
             "trust_remote_code": spec.model.trust_remote_code,
             "end_tokens": list(end_of_turn(spec)),
+            "trained_on": "train/proof.json" if trained else None,
         },
     )
 
@@ -183,7 +190,9 @@ def _train(spec: Spec, numbers: Numbers, *, tiny: bool) -> Stage:
 
 
 def _report(spec: Spec, *, rehearsal: bool) -> Stage:
-    evaluated = ("eval/baseline.json", "eval/tuned.json") if spec.evaluate else ()
+    evaluated = (
+        ("eval/baseline.json", "eval/baseline", "eval/tuned.json", "eval/tuned") if spec.evaluate else ()
+    )
     return Stage(
         "report",
         "runner.stages.report",

@@ -16,12 +16,13 @@ import pytest
 from eval.perplexity import METRICS
 from runner.events import EventWriter, read_events
 from runner.spec.problems import DataError, MachineError, StageError
-from runner.tokens import load_tokenizer
+from runner.tokens import load_tokenizer, rows_of, template_of
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 transformers = pytest.importorskip("transformers", reason="needs the train extra")
 peft = pytest.importorskip("peft", reason="needs the train extra")
 
+from runner.judging import perplexity  # noqa: E402
 from runner.stages import evaluate as stage  # noqa: E402  # after the skips above
 from runner.tiny import architectures, tokenizer  # noqa: E402
 
@@ -83,7 +84,7 @@ def judge(run_dir: Path) -> Callable[..., dict[str, Any]]:
         settings["tasks"] = [{"task": "perplexity", "split": "test", "records": records, "batch": batch}]
         stage.evaluate(settings, EventWriter(run_dir / "events.jsonl", "evaluate"))
         result: dict[str, Any] = json.loads((run_dir / "eval" / "tuned.json").read_text(encoding="utf-8"))
-        return {**result["results"][0], "adapter": result["adapter"], "versions": result["versions"]}
+        return {**result["results"][0], "adapter": result["adapter"]}
 
     return run
 
@@ -103,11 +104,12 @@ def default_settings() -> dict[str, Any]:
         "attention": "sdpa",
         "out": "eval/tuned.json",
         "trust_remote_code": False,
+        "trained_on": None,
     }
 
 
 def lines(run_dir: Path) -> list[dict[str, Any]]:
-    text = (run_dir / "eval" / "tuned_records.jsonl").read_text(encoding="utf-8")
+    text = (run_dir / "eval" / "tuned" / "1_perplexity.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -179,7 +181,7 @@ def test_every_number_can_be_computed_from_the_records(
     assert (result["n_records"], result["n_groups"], result["n_without_answer"]) == (19, 6, 0)
     assert result["n_cut"] > 0
     assert result["method"] == "95% percentile interval, bootstrap over whole groups, 2000 draws, seed 0"
-    assert set(result["versions"]) >= {"torch", "transformers", "numpy"}
+    assert set(result["lock"]["versions"]) >= {"torch", "transformers", "numpy"}
     (event,) = [event for event in read_events(run_dir / "events.jsonl") if event["event"] == "result"]
     assert event["metrics"] == {name: result["metrics"][name]["value"] for name in METRICS}
 
@@ -197,9 +199,70 @@ def test_twice_gives_the_same_bytes(
 ) -> None:
     make_model()
     judge()
-    first = [path.read_bytes() for path in sorted((run_dir / "eval").iterdir())]
+    first = {path: path.read_bytes() for path in (run_dir / "eval").rglob("*.*")}
     judge()
-    assert [path.read_bytes() for path in sorted((run_dir / "eval").iterdir())] == first
+    assert {path: path.read_bytes() for path in (run_dir / "eval").rglob("*.*")} == first
+    assert [path.name for path in first] == ["tuned.json", "1_perplexity.jsonl"]
+
+
+def test_a_killed_stage_goes_on_where_it_ended(
+    make_model: Callable[..., Any],
+    judge: Callable[..., dict[str, Any]],
+    run_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nine records are judged twice over: none a second time, and the result is that of one go."""
+    make_model()
+    whole = judge(batch=3)
+    asked: list[int] = []
+    real = perplexity.score_rows
+
+    def counting(model: Any, rows: Any) -> Any:
+        asked.append(len(rows))
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return real(model, rows)
+
+    monkeypatch.setattr(perplexity, "score_rows", counting)
+    with pytest.raises(KeyboardInterrupt):
+        judge(batch=3)
+    partial = run_dir / "eval" / "tuned" / "1_perplexity.partial"
+    partial.write_text(partial.read_text() + '{"id": "r3", "nl')  # the write that the kill cut off
+    assert judge(batch=3) == whole
+    assert sum(asked) - 3 == len(RECORDS)
+    assert not partial.exists()
+
+
+def test_lines_of_another_model_are_not_taken(
+    make_model: Callable[..., Any], judge: Callable[..., dict[str, Any]], run_dir: Path
+) -> None:
+    make_model()
+    whole = judge()
+    partial = run_dir / "eval" / "tuned" / "1_perplexity.partial"
+    partial.write_text('{"key": "of another model"}\n{"id": "r0", "nll": 1e9}\n')
+    assert judge() == whole
+
+
+def test_tokens_that_training_did_not_see_are_an_error(
+    make_model: Callable[..., Any], judge: Callable[..., dict[str, Any]], run_dir: Path
+) -> None:
+    make_model()
+    text = "".join(json.dumps(record) + "\n" for record in RECORDS)
+    (run_dir / "data" / "train.jsonl").write_text(text, encoding="utf-8")
+    words = load_tokenizer("model")
+    (row,) = rows_of(words, RECORDS[2:3], template_of(words, "question_answer"), 64)
+    proof = run_dir / "proof.json"
+    first = {"input_ids": list(row.input_ids), "labels": list(row.labels)}
+    proof.write_text(json.dumps({"first_row": first}))
+    assert judge(trained_on="proof.json")["n_records"] == len(RECORDS)
+    first["labels"] = [row.input_ids[0], *row.labels[1:]]  # the prompt carried loss
+    proof.write_text(json.dumps({"first_row": first}))
+    with pytest.raises(StageError, match="their labels differ from position 0 on"):
+        judge(trained_on="proof.json")
+    first["input_ids"] = [*row.input_ids[:5], 3, *row.input_ids[5:]]
+    proof.write_text(json.dumps({"first_row": first}))
+    with pytest.raises(StageError, match=r"has 65 tokens, .* and their tokens differ from position 5 on"):
+        judge(trained_on="proof.json")
 
 
 # ----------------------------------------------------------------------------------------- adapters
@@ -233,7 +296,7 @@ def test_an_adapter_is_loaded_and_acts(
     save_adapter(model, trained=True)
     tuned = judge(adapter="adapter")
     assert base["adapter"] is None
-    assert tuned["adapter"]["path"] == "adapter"
+    assert tuned["adapter"]["name"] == "adapter"
     assert tuned["adapter"]["largest_logit_change"] > 1e-3
     assert tuned["metrics"]["loss"]["value"] != base["metrics"]["loss"]["value"]
 
@@ -269,7 +332,7 @@ def test_a_loss_that_is_no_number_fails(
     model.save_pretrained(run_dir / "model")
     with pytest.raises(StageError, match=r"the loss of record 'r\d+' is nan"):
         judge()
-    assert not (run_dir / "eval").exists()
+    assert not list((run_dir / "eval").rglob("*.json*"))
 
 
 def test_no_record_with_an_answer_is_said(
@@ -315,7 +378,7 @@ def test_a_model_that_a_variable_names_is_found_but_not_written(
     judge(model="${env:MYB}", tokenizer="${env:MYB}", revision="${env:REV}")
     assert "private" not in (run_dir / "eval" / "tuned.json").read_text(encoding="utf-8")
     written = json.loads((run_dir / "eval" / "tuned.json").read_text(encoding="utf-8"))
-    assert (written["model"], written["revision"]) == ("${env:MYB}", "${env:REV}")
+    assert (written["model"]["name"], written["model"]["revision"]) == ("${env:MYB}", "${env:REV}")
 
 
 def test_the_stage_as_a_process(make_model: Callable[..., Any], run_dir: Path) -> None:

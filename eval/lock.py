@@ -1,0 +1,61 @@
+"""What must be equal before two results may be compared.
+
+Each result carries its lock: the task with its options, the records by hash, template, precision,
+device, versions of what computed it. Which model was judged stands in the lock too, but is what a
+comparison is about, so it is not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+IDENTITY = ("model", "adapter")
+"""Parts of a lock that say which model was judged."""
+
+LOCK = {
+    "task": "options of the task in the spec: few-shot, batch, seeds, how answers are read",
+    "task_version": "of the harness task, where there is one",
+    "records": "SHA-256 of the records judged",
+    "template": "chat template: its word in the spec and the SHA-256 of its text",
+    "tokenizer": "SHA-256 of its vocabulary",
+    "context": "tokens after which a record is cut",
+    "precision": "number format of the weights",
+    "attention": "attention implementation",
+    "device": "kind of device",
+    "versions": "packages that computed the result",
+    "model": "base model: its name, and its weights by SHA-256 or its commit",
+    "adapter": "adapter: its name and its weights by SHA-256, null where there is none",
+}
+"""Part of a lock -> what it says."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One place where two locks differ."""
+
+    path: str
+    one: Any
+    other: Any
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.one!r} and {self.other!r}"
+
+
+def lock_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """Return where two locks differ, leaving out which model was judged.
+
+    >>> lock_differences({"context": 384, "model": "a"}, {"context": 512, "model": "b"})
+    (Difference(path='context', one=384, other=512),)
+    """
+    kept = [{key: value for key, value in lock.items() if key not in IDENTITY} for lock in (one, other)]
+    return tuple(_differences("", *kept))
+
+
+def _differences(path: str, one: Any, other: Any) -> Iterator[Difference]:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in sorted({*one, *other}):
+            yield from _differences(f"{path}.{key}" if path else str(key), one.get(key), other.get(key))
+    elif one != other:
+        yield Difference(path, one, other)

@@ -1,0 +1,153 @@
+"""What the tasks of one evaluation share: settings, model, tokenizer, records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from runner.events import EventWriter
+from runner.files import read_json, sha256_of
+from runner.judging.model import attach_adapter, identity_of, load_model
+from runner.spec.problems import DataError, StageError
+from runner.tokens import Row, load_tokenizer, read_records, rows_of, template_of
+
+PROGRESS_EVERY_S = 1.0
+PROBED = 8
+"""Records on which an adapter must change a prediction."""
+SEARCHED = 256
+"""Training records among which the engine's first row must be; it drops those without an answer token."""
+
+
+class Judging:
+    """One model that is judged on the records of a run.
+
+    Args:
+        settings: of the stage, with placeholders replaced.
+        written: the same as the plan wrote them, which is what is stored.
+        events: where progress is told.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], written: Mapping[str, Any], events: EventWriter) -> None:
+        self.settings, self.written, self.events = settings, written, events
+        self._told = time.monotonic()
+        self._base: dict[str, Any] = {}
+        self._adapter: dict[str, Any] | None = None
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer that training used."""
+        own = self.settings["tokenizer"]
+        return load_tokenizer(
+            own or self.settings["model"],
+            revision=None if own else self.settings["revision"],
+            trust_remote_code=self.settings["trust_remote_code"],
+        )
+
+    @cached_property
+    def template(self) -> str:
+        """The chat template as Jinja text."""
+        return template_of(self.tokenizer, self.settings["template"])
+
+    @cached_property
+    def model(self) -> Any:
+        """The model in evaluation mode, with its adapter, which is proven to act.
+
+        Raises:
+            MachineError: model, adapter or device are not there.
+            StageError: the adapter lacks weights or changes nothing.
+        """
+        model, adapter = load_model(self.settings), self.settings["adapter"]
+        self._base = identity_of(self.settings["model"], model)
+        if not adapter:
+            return model
+        probed = self.rows(self._some_records())
+        model, proof = attach_adapter(model, adapter, probed)
+        self._adapter = {"name": self.written["adapter"], **identity_of(adapter, model), **proof}
+        return model
+
+    def identity(self) -> dict[str, Any]:
+        """Return what tells the judged model from any other: weights by hash, paths as the plan wrote them."""
+        device = str(self.model.device)
+        name = {"name": self.written["model"], "revision": self.written["revision"]}
+        return {"model": {**name, **self._base}, "adapter": self._adapter, "device": device}
+
+    def _some_records(self) -> list[dict[str, Any]]:
+        for split in ("test", "validation", "train"):
+            path = Path("data") / f"{split}.jsonl"
+            records = list(read_records(path, PROBED)) if path.exists() else []
+            if records:
+                return records
+        raise DataError("data/ holds no record")
+
+    def records(self, split: str, most: int | None = None) -> list[dict[str, Any]]:
+        """Return the records of a split, the first `most` of them.
+
+        Raises:
+            DataError: the split is empty.
+        """
+        path = Path("data") / f"{split}.jsonl"
+        records = list(read_records(path, most))
+        if not records:
+            raise DataError(
+                f"{path} holds no record: there is nothing to judge\n  give data.split.{split} a size"
+            )
+        return records
+
+    def rows(self, records: Sequence[Mapping[str, Any]]) -> list[Row]:
+        """Return the records as tokens, exactly as training sees them."""
+        return list(
+            rows_of(
+                self.tokenizer,
+                records,
+                self.template,
+                self.settings["context"],
+                self.settings["end_tokens"],
+            )
+        )
+
+    def check_tokens(self) -> None:
+        """Compare the first row that the engine trained on with the same record made into tokens here.
+
+        Raises:
+            StageError: no training record has these tokens and labels; says where the nearest one differs.
+        """
+        proof = self.settings["trained_on"]
+        if proof is None:
+            return
+        wanted = read_json(Path(proof)).get("first_row")
+        if wanted is None:
+            return
+        ids, labels = tuple(wanted["input_ids"]), tuple(wanted["labels"])
+        rows = self.rows(list(read_records(Path("data/train.jsonl"), SEARCHED)))
+        if any((row.input_ids, row.labels) == (ids, labels) for row in rows):
+            return
+        best = max(rows, key=lambda row: _agreeing(row.input_ids, ids))
+        place = _agreeing(best.input_ids, ids)
+        what = "token" if best.input_ids != ids else "label"
+        place = place if what == "token" else _agreeing(best.labels, labels)
+        raise StageError(
+            f"evaluation would not see the records as training did: the first row that the engine trained on "
+            f"has {len(ids)} tokens, the nearest record here {len(best.input_ids)}, and their {what}s differ "
+            f"from position {place} on\n  the template, the tokenizer or the context is not that of the training"
+        )
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """Tell how far a task is, at most once a second and at its end."""
+        now = time.monotonic()
+        if done == total or now - self._told >= PROGRESS_EVERY_S:
+            self._told = now
+            self.events.write("progress", done=done, total=total, unit=unit)
+
+    def records_sha256(self, split: str) -> str | None:
+        """Return the hash of a split's file, None where there is none."""
+        path = Path("data") / f"{split}.jsonl"
+        return sha256_of(path) if path.exists() else None
+
+
+def _agreeing(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return how many values two sequences have in common at their start."""
+    pairs = zip(one, other, strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
