@@ -8,12 +8,13 @@ from pathlib import Path
 
 from converters.foreign import FOREIGN, VALUES, WHY
 from converters.modules import group_problems
-from runner.spec.load import Fault, Loaded, load
+from runner.spec.load import Examined, Fault, Loaded, examine, load, whole
 from runner.spec.messages import Vocabulary
 from runner.spec.model import Spec
 from runner.spec.nearest import nearest
 from runner.spec.problems import Problem, SpecError, UsageError, choices
-from runner.spec.yaml_text import dotted
+from runner.spec.section import UnsoundError
+from runner.spec.yaml_text import Tree, dotted
 from runner.sweep import MAX_ARMS, Arm, arms, size
 
 VOCABULARY = Vocabulary(FOREIGN, WHY, VALUES)
@@ -26,11 +27,11 @@ def load_spec(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> Lo
     Raises:
         SpecError: everything that is wrong.
     """
-    loaded = _load_one(file, sets, environ)
-    problems = list(_arm_problems(loaded, sets, environ))
+    examined = _examine(file, sets, environ)
+    problems = [*examined.problems, *_arm_problems(file, examined, sets, environ)]
     if problems:
         raise SpecError(problems)
-    return loaded
+    return whole(file, examined)
 
 
 def load_arm(file: Path, arm: str | None, sets: Sequence[str], environ: Mapping[str, str]) -> Loaded:
@@ -54,46 +55,55 @@ def load_arm(file: Path, arm: str | None, sets: Sequence[str], environ: Mapping[
 
 
 def _load_one(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> Loaded:
-    return load(file, sets=sets, environ=environ, vocabulary=VOCABULARY, checks=(_engine_keys,))
+    return load(file, sets=sets, environ=environ, vocabulary=VOCABULARY, checks=CHECKS)
 
 
-def _arm_problems(loaded: Loaded, sets: Sequence[str], environ: Mapping[str, str]) -> Iterable[Problem]:
-    """Yield what is wrong with each arm of the sweep, at the place of the sweep."""
-    if loaded.spec.sweep is None:
+def _examine(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> Examined:
+    return examine(file, sets=sets, environ=environ, vocabulary=VOCABULARY, checks=CHECKS)
+
+
+def _arm_problems(
+    file: Path, base: Examined, sets: Sequence[str], environ: Mapping[str, str]
+) -> Iterable[Problem]:
+    """Yield what is wrong with each arm of the sweep and not with the spec itself, at the place of the sweep."""
+    try:
+        sweep = base.spec.sweep if base.spec else None
+        count = size(sweep) if sweep else 0
+    except UnsoundError:
         return
-    mark = loaded.tree.mark(("sweep",), of_key=True)
-    count = size(loaded.spec.sweep)
+    if base.spec is None or base.tree is None or sweep is None:
+        return
+    mark = base.tree.mark(("sweep",), of_key=True)
     if not 0 < count <= MAX_ARMS:
         message = f"the sweep has {count:,} arms; at least 1 and at most {MAX_ARMS} are allowed"
         hint = "give values under `axes`, `arms` or `seeds`, or fewer of them"
         yield Problem(mark.file, mark.line, mark.column, "sweep", "sweep", message, hint)
         return
+    known = {(problem.path, problem.message) for problem in base.problems}
     seen: set[tuple[str, str, str]] = set()  # one axis value is in many arms
-    for arm in arms(loaded.spec):
-        try:
-            _load_one(loaded.file, [*sets, *arm.sets], environ)
-        except SpecError as error:
-            for problem in error.problems:
-                place = _place_in_sweep(loaded, arm, problem)
-                mark = loaded.tree.mark(place, of_key=True)
-                what = f"{problem.path}: " if problem.path else ""
-                message = f"arm {arm.name!r}: {what}{problem.message}"
-                if (key := (dotted(place), problem.path, problem.message)) not in seen:
-                    seen.add(key)
-                    yield Problem(
-                        mark.file, mark.line, mark.column, dotted(place), problem.code, message, problem.hint
-                    )
+    for arm in arms(base.spec):
+        for problem in _examine(file, [*sets, *arm.sets], environ).problems:
+            place = _place_in_sweep(base.tree, arm, problem)
+            mark = base.tree.mark(place, of_key=True)
+            what = f"{problem.path}: " if problem.path else ""
+            message = f"arm {arm.name!r}: {what}{problem.message}"
+            key = (dotted(place), problem.path, problem.message)
+            if key not in seen and (problem.path, problem.message) not in known:
+                seen.add(key)
+                yield Problem(
+                    mark.file, mark.line, mark.column, dotted(place), problem.code, message, problem.hint
+                )
 
 
-def _place_in_sweep(loaded: Loaded, arm: Arm, problem: Problem) -> tuple[str, ...]:
+def _place_in_sweep(tree: Tree, arm: Arm, problem: Problem) -> tuple[str, ...]:
     """Return the key of the sweep that a problem of an arm comes from."""
     for change in arm.sets:
         path = change.partition("=")[0]
         if problem.path == path or problem.path.startswith((f"{path}.", f"{path}[")):
             for place in (("sweep", "axes", path), ("sweep", "arms", arm.name.partition(",")[0], path)):
-                if place in loaded.tree.keys:
+                if place in tree.keys:
                     return place
-    return ("sweep", "arms", arm.name) if ("sweep", "arms", arm.name) in loaded.tree.keys else ("sweep",)
+    return ("sweep", "arms", arm.name) if ("sweep", "arms", arm.name) in tree.keys else ("sweep",)
 
 
 def problems_in(files: Iterable[Path], sets: Sequence[str], environ: Mapping[str, str]) -> list[Problem]:
@@ -156,12 +166,19 @@ def _missing(path: Path) -> str:
     return f"{message}\n  nearest: {whole if whole.exists() else gone.parent / near}"
 
 
-def _engine_keys(spec: Spec) -> Iterable[Fault]:
-    found = list(group_problems(spec))
-    if spec.axolotl or spec.deepspeed:
-        from converters.engine_schema import (
-            check_raw,  # brings jsonschema: only where there is something to check
-        )
+def _groups(spec: Spec) -> Iterable[Fault]:
+    return [Fault(item.path, item.code, item.message, item.hint) for item in group_problems(spec)]
 
-        found += check_raw(spec)
-    return [Fault(item.path, item.code, item.message, item.hint) for item in found]
+
+def _raw_keys(spec: Spec) -> Iterable[Fault]:
+    if not spec.axolotl and not spec.deepspeed:
+        return []
+    from converters.engine_schema import (
+        check_raw,  # brings jsonschema: only where there is something to check
+    )
+
+    return [Fault(item.path, item.code, item.message, item.hint) for item in check_raw(spec)]
+
+
+CHECKS = (_groups, _raw_keys)
+"""What the engines would say."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
@@ -25,11 +26,19 @@ from runner.spec.fields import (
     leaves,
     refuses_placeholder,
 )
-from runner.spec.messages import Vocabulary, problems_of, without_unknown
+from runner.spec.messages import (
+    Vocabulary,
+    problems_of,
+    with_nearest_variants,
+    without_unknown,
+    wrong_paths,
+)
 from runner.spec.model import KINDS, Spec
 from runner.spec.nearest import nearest
 from runner.spec.problems import Problem, SpecError, choices
 from runner.spec.rules import RULE_CODES, broken_rules
+from runner.spec.section import UnsoundError
+from runner.spec.sound import sound_part
 from runner.spec.yaml_text import MAX_BYTES, Mark, Tree, dotted, kind_of, read, scalar
 from runner.spec.yaml_text import Path as SpecPath
 
@@ -61,6 +70,17 @@ class Loaded:
     """The merged values as written, placeholders kept, and their places."""
 
 
+@dataclass(frozen=True)
+class Examined:
+    """What is wrong with a file, and its sound part."""
+
+    problems: tuple[Problem, ...]
+    spec: Spec | None
+    """Whole where there are no problems. Otherwise what is wrong is left out: asking for it is an
+    `UnsoundError`. None where nothing is sound."""
+    tree: Tree | None
+
+
 def load(
     file: Path,
     *,
@@ -81,10 +101,36 @@ def load(
     Raises:
         SpecError: everything that is wrong, of the file and of what it extends.
     """
+    return whole(file, examine(file, sets=sets, environ=environ, vocabulary=vocabulary, checks=checks))
+
+
+def whole(file: Path, examined: Examined) -> Loaded:
+    """Return the spec of a file in which nothing was found wrong.
+
+    Raises:
+        SpecError: something was.
+    """
+    if examined.problems or examined.spec is None or examined.tree is None:
+        raise SpecError(examined.problems)
+    return Loaded(examined.spec, file, file.read_text(encoding="utf-8"), examined.tree)
+
+
+def examine(
+    file: Path,
+    *,
+    sets: Sequence[str] = (),
+    environ: Mapping[str, str],
+    vocabulary: Vocabulary,
+    checks: Sequence[Check] = (),
+) -> Examined:
+    """Return everything that is wrong with the spec of `file`, and what of it is sound.
+
+    A rule or a check whose values are sound is heard, whatever else is wrong. Arguments as of `load`.
+    """
     problems: list[Problem] = []
     tree = _read_file(file, problems, ())
     if tree is None:
-        raise SpecError(problems)
+        return Examined(tuple(problems), None, None)
     for change in sets:
         _lay_over(tree, change, problems)
     expanded = _look_up(tree, environ, problems)
@@ -92,11 +138,10 @@ def load(
     if spec is not None:
         faults = [Fault(f.path, f.code, f.message, f.hint) for f in broken_rules(spec)]
         for check in checks:
-            faults.extend(check(spec))
+            with suppress(UnsoundError):
+                faults.extend(check(spec))
         problems.extend(_placed(tree, fault) for fault in faults)
-    if problems or spec is None:
-        raise SpecError(_without_echo(problems))
-    return Loaded(spec, file, file.read_text(encoding="utf-8"), tree)
+    return Examined(tuple(_without_echo(problems)), spec, tree)
 
 
 def _without_echo(problems: Sequence[Problem]) -> Iterable[Problem]:
@@ -469,7 +514,7 @@ def _class_of(tree: Tree) -> Any:
 
 
 def _typed(tree: Tree, expanded: Any, vocabulary: Vocabulary, problems: list[Problem]) -> Spec | None:
-    """Return the spec with placeholders kept in free text, or None after reporting what is wrong."""
+    """Return the spec with placeholders kept in free text, or its sound part after reporting what is wrong."""
     expanded = _with_kind(tree, expanded, problems)
     if expanded is None:
         return None
@@ -485,11 +530,13 @@ def _typed(tree: Tree, expanded: Any, vocabulary: Vocabulary, problems: list[Pro
         cls.model_validate(expanded)
     except ValidationError as error:
         problems.extend(problems_of(error, cls, expanded, tree, vocabulary))
-        expanded = without_unknown(error, expanded)
+        expanded = with_nearest_variants(error, without_unknown(error, expanded), cls)
         try:
             cls.model_validate(expanded)
-        except ValidationError:
-            return None
+        except ValidationError as rest:
+            # A variant put right may have keys of its own that nobody knows.
+            expanded = without_unknown(rest, expanded)
+            return sound_part(cls, expanded, wrong_paths(rest, expanded))  # type: ignore[return-value]  # of the kind
     kept = _keep_placeholders(expanded, tree.value, cls, ())
     return cls.model_validate({**kept, "spec": expanded["spec"]})  # type: ignore[return-value]  # one kind so far
 

@@ -40,6 +40,8 @@ _EXPECTED = {
     "model_attributes_type": "a mapping",
     "finite_number": "a finite number",
 }
+TAG_ERRORS = ("union_tag_invalid", "union_tag_not_found")
+"""The word that selects a variant is unknown, or missing."""
 _BOUNDS = {
     "greater_than": ("above", "gt"),
     "greater_than_equal": ("of at least", "ge"),
@@ -57,12 +59,12 @@ def problems_of(
     that section are checked as the nearest variant's, so that one slip does not hide the rest.
     """
     found: list[Problem] = []
-    repaired = data
-    for details in _one_a_path(error.errors(include_url=False), data):
-        path, item = details
+    for path, item in _one_a_path(error.errors(include_url=False), data):
         found.append(_problem(path, item, cls, data, tree, vocabulary))
-        if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
-            repaired = _with_tag(repaired, path, item, cls)
+    repaired = with_nearest_variants(error, data, cls)
+    for path, item in _one_a_path(error.errors(include_url=False), data):
+        if item["type"] in TAG_ERRORS and _with_tag(data, path, item, cls) is data:
+            found += _of_every_variant(path, item, cls, data, tree, vocabulary)
     if repaired is not data:
         known = {(p.path, p.code) for p in found}
         tags = {p.path for p in found}
@@ -71,6 +73,19 @@ def problems_of(
             if (problem.path, problem.code) not in known and problem.path not in tags:
                 found.append(problem)
     return tuple(_without_echo(found))
+
+
+def with_nearest_variants(error: ValidationError, data: Any, cls: type[BaseModel]) -> Any:
+    """Return the data with every mistyped word that selects a variant set to the nearest one there is."""
+    for path, item in _one_a_path(error.errors(include_url=False), data):
+        if item["type"] in TAG_ERRORS:
+            data = _with_tag(data, path, item, cls)
+    return data
+
+
+def wrong_paths(error: ValidationError, data: Any) -> frozenset[Path]:
+    """Return where values are missing or wrong."""
+    return frozenset(path for path, _ in _one_a_path(error.errors(include_url=False), data))
 
 
 def without_unknown(error: ValidationError, data: Any) -> Any:
@@ -88,6 +103,26 @@ def _removed(data: Any, path: Path) -> Any:
     if not rest:
         return {key: value for key, value in data.items() if key != head}
     return {**data, head: _removed(data[head], rest)}
+
+
+def _of_every_variant(
+    path: Path, item: ErrorDetails, cls: type[BaseModel], data: Any, tree: Tree, vocabulary: Vocabulary
+) -> list[Problem]:
+    """Return what is wrong in a section whichever variant was meant, where nobody can tell which one was."""
+    tag, section, slip = _tag_key(item), item["input"], _slip(item)
+    if not isinstance(section, dict):
+        return []
+    kept = {key: value for key, value in section.items() if key != slip}
+    shared: dict[tuple[Path, str], Problem] | None = None
+    for word in _tags(cls, path, tag):
+        variant = _replaced(data, path, {**kept, tag: word})
+        found = {
+            (place, wrong["type"]): _problem(place, wrong, cls, variant, tree, vocabulary)
+            for place, wrong in _rest(variant, cls)
+            if len(place) > len(path) and place[: len(path)] == path
+        }
+        shared = found if shared is None else {key: p for key, p in shared.items() if key in found}
+    return list((shared or {}).values())
 
 
 def _rest(data: Any, cls: type[BaseModel]) -> list[tuple[Path, ErrorDetails]]:
@@ -191,7 +226,7 @@ def _problem(
             mark.file, mark.line, mark.column, dotted(path), "unknown-key", f"unknown key {slip!r}", near
         )
     code, message, hint = _words(path, item, cls, data, vocabulary)
-    if kind in ("union_tag_not_found", "union_tag_invalid"):
+    if kind in TAG_ERRORS:
         path = (*path, _tag_key(item))
     mark = tree.mark(path, of_key=of_key)
     return Problem(mark.file, mark.line, mark.column, dotted(path), code, message, hint)

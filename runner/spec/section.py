@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+
+class UnsoundError(Exception):
+    """A value was asked for that is missing or wrong in this spec, which is reported already."""
 
 
 class Section(BaseModel):
@@ -13,6 +17,14 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
     )
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Refuse what `sound_part` left out; any other name is a mistake of ours."""
+            if name in type(self).model_fields:
+                raise UnsoundError(name)
+            return super().__getattr__(name)
 
 
 def key(

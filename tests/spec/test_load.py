@@ -386,6 +386,7 @@ def test_every_problem_of_a_file_at_once(base_text: str, problems_of_text: Check
         ("wrong-type", 0),
         ("wrong-type", 19),
         ("unknown-key", 25),
+        ("R003", 29),
         ("duplicate-key", 36),
         ("env", 46),
     }
