@@ -3,31 +3,182 @@
 Records about one disease, or of one patient, are alike; drawing them one by one would pretend to
 more evidence than there is. So whole groups are drawn with replacement (the cluster bootstrap,
 Davison and Hinkley 1997, section 3.8), and the interval is between percentiles of the draws.
+
+A statistic is a function of how often each group is drawn, for many draws at once. What adds up over
+records (accuracy, F1, perplexity) needs only the groups' sums; what does not (the area under a curve,
+`eval.ranks`) gets the same numbers as weights of the records. Equal groups, classes and seed give
+equal draws, so that a difference of two statistics is taken within each draw: it is paired.
+
+A draw must not lose a class, for then its score does not exist. Drawing within the classes would
+keep them, but where groups hold several classes it cannot, and it hides how much the share of a class
+varies, which makes intervals of accuracy too narrow. So only what may be lost is protected: see
+`clusters`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+Statistic = Callable[[IntArray], FloatArray]
+"""Takes how often each group is drawn, shape (draw, group); returns shape (draw, statistic)."""
 
 DRAWS = 2000
 LEVEL = 0.95
-_AT_ONCE = 256
-"""Draws computed together, which bounds the memory to this many times the number of groups."""
+_CELLS_AT_ONCE = 2_000_000
+"""Draws times records that are computed together, which bounds the memory."""
+_SCARCE = 1e-3
+"""A class that a draw loses with at least this probability is drawn within its own groups."""
+_GUARDED = 1e-9
+"""A class that a draw loses with at least this probability is looked for in every draw."""
+_REDRAWS = 100
+"""How often the draws that lost a class are drawn anew, before they stay as they are."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the ends of its interval; the ends are NaN where there is one group only."""
+    """A value with the ends of its interval.
+
+    The ends are NaN where there is one group only, or where the value is NaN in any draw.
+    """
 
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """The groups of the records, and how they are drawn; made by `clusters`."""
+
+    count: int
+    """Number of groups."""
+    member: IntArray
+    """Shape (record,): the number of each record's group."""
+    strata: tuple[IntArray, ...]
+    """Groups that are drawn among themselves, as many as there are."""
+    guarded: BoolArray
+    """Shape (group, outcome): which groups hold an outcome that a draw might lose."""
+    draws: int
+    level: float
+    seed: int
+
+    @property
+    def method(self) -> str:
+        """Say in words how the intervals are made."""
+        if self.count == 1 or self.draws == 0:
+            return f"no intervals: {self.count} group(s), {self.draws} draws"
+        return (
+            f"{self.level:.0%} percentile interval, bootstrap over {self.count} whole groups of "
+            f"{len(self.member)} records, {self.draws} draws, seed {self.seed}; {self._protection}"
+        )
+
+    @property
+    def _protection(self) -> str:
+        if len(self.strata) > 1:
+            return (
+                f"groups with a class that few groups have are drawn among themselves "
+                f"({len(self.strata)} strata), draws that still lose a class are drawn anew"
+            )
+        return "draws that lose a class are drawn anew" if self.guarded.any() else "no class can be lost"
+
+
+def clusters(
+    groups: Sequence[str],
+    outcomes: BoolArray | None = None,
+    *,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Clusters:
+    """Return the groups of the records, ready to be drawn without losing an outcome.
+
+    All groups are drawn from one pot, but for those with a scarce outcome, one that a draw would lose
+    with a probability above 0.001 (that is, fewer than about 7 groups hold it, however many there
+    are): each of those belongs to the stratum of its scarcest outcome, and a stratum keeps its size.
+    A draw that loses an outcome nevertheless is drawn anew. An outcome that no record has is ignored.
+
+    Args:
+        groups: the group of each record.
+        outcomes: shape (record, outcome), what each record is an example of: for two classes, being
+            positive and being negative. None where every draw will do.
+        draws: how often all groups are drawn; 0 gives values without intervals.
+        level: probability that an interval is to hold, in (0, 1).
+        seed: of a generator of its own.
+
+    Raises:
+        ValueError: there are no records, as many outcomes are not given as groups, the draws are
+            negative, or the level is no probability.
+    """
+    records = len(groups) if outcomes is None else len(outcomes)
+    if records == 0 or records != len(groups):
+        raise ValueError(f"{records} records with {len(groups)} groups")
+    if draws < 0 or not 0 < level < 1:
+        raise ValueError(f"expected draws of 0 or more and a level in (0, 1), got {draws} and {level}")
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    held = np.zeros((len(names), 0 if outcomes is None else outcomes.shape[1]), dtype=np.bool_)
+    if outcomes is not None:
+        record, outcome = np.nonzero(outcomes)
+        held[member[record], outcome] = True
+    sizes = held.sum(axis=0)
+    risk = np.where(sizes > 0, (1 - sizes / len(names)) ** len(names), 0.0)
+    return Clusters(
+        count=len(names),
+        member=member,
+        strata=_strata(held, sizes, risk >= _SCARCE),
+        guarded=held[:, risk >= _GUARDED],
+        draws=draws,
+        level=level,
+        seed=seed,
+    )
+
+
+def _strata(held: BoolArray, sizes: IntArray, scarce: BoolArray) -> tuple[IntArray, ...]:
+    """Return the groups by their scarcest outcome; those without a scarce one come first."""
+    stratum = np.full(len(held), -1)
+    for outcome in sorted(np.flatnonzero(scarce), key=lambda outcome: sizes[outcome]):
+        stratum[held[:, outcome] & (stratum < 0)] = outcome
+    return tuple(np.flatnonzero(stratum == name) for name in np.unique(stratum))
+
+
+def intervals(drawn_from: Clusters, statistic: Statistic) -> tuple[Interval, ...]:
+    """Return each value of the statistic with its percentile interval over the draws."""
+    values = statistic(np.ones((1, drawn_from.count), dtype=np.int64))[0]
+    if drawn_from.count == 1 or drawn_from.draws == 0:
+        return tuple(Interval(float(value), float("nan"), float("nan")) for value in values)
+    drawn = np.concatenate([statistic(times) for times in _times(drawn_from)])
+    tail = (1 - drawn_from.level) / 2
+    with np.errstate(invalid="ignore"):  # inf - inf, where a perplexity is beyond a float
+        low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
+    return tuple(Interval(float(v), float(a), float(b)) for v, a, b in zip(values, low, high, strict=True))
+
+
+def differences(drawn_from: Clusters, before: Statistic, after: Statistic) -> tuple[Interval, ...]:
+    """Return after minus before, each difference with its interval; both see the same draws."""
+    return intervals(drawn_from, lambda times: after(times) - before(times))
+
+
+def summed(
+    sums: FloatArray, drawn_from: Clusters, statistic: Callable[[FloatArray], FloatArray]
+) -> Statistic:
+    """Return a statistic of column totals as one of drawn groups.
+
+    Args:
+        sums: shape (record, column): what each record adds to each column.
+        drawn_from: the groups of the same records.
+        statistic: takes column totals, shape (draw, column), returns shape (draw, statistic).
+    """
+    columns = [np.bincount(drawn_from.member, column, drawn_from.count) for column in np.asarray(sums).T]
+    per_group = np.stack(columns, axis=1)
+    return lambda times: statistic(times.astype(np.float64) @ per_group)
 
 
 def clustered_intervals(
@@ -35,6 +186,7 @@ def clustered_intervals(
     groups: Sequence[str],
     statistic: Callable[[FloatArray], FloatArray],
     *,
+    outcomes: BoolArray | None = None,
     draws: int = DRAWS,
     level: float = LEVEL,
     seed: int = 0,
@@ -45,6 +197,7 @@ def clustered_intervals(
         sums: shape (record, column): what each record adds to each column.
         groups: the group of each record, length record.
         statistic: takes column totals, shape (draw, column), returns shape (draw, statistic).
+        outcomes: shape (record, outcome), what no draw may lose; see `clusters`.
         draws: how often all groups are drawn anew.
         level: probability that the interval is to hold, in (0, 1).
         seed: of a generator of its own.
@@ -56,31 +209,83 @@ def clustered_intervals(
     >>> clustered_intervals(np.array([[2.0, 1.0], [2.0, 1.0]]), ["a", "b"], mean)
     (Interval(value=2.0, low=2.0, high=2.0),)
     """
-    if len(sums) == 0 or len(sums) != len(groups):
+    if len(sums) != len(groups):
         raise ValueError(f"{len(sums)} records with {len(groups)} groups")
-    names, member = np.unique(np.asarray(groups), return_inverse=True)
-    per_group = np.zeros((len(names), sums.shape[1]))
-    np.add.at(per_group, member, sums)
-    values = statistic(sums.sum(axis=0, keepdims=True))[0]
-    if len(names) == 1:
-        return tuple(Interval(float(value), float("nan"), float("nan")) for value in values)
-    drawn = _drawn(per_group, statistic, draws, np.random.default_rng(seed))
-    tail = (1 - level) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
-    return tuple(Interval(float(v), float(a), float(b)) for v, a, b in zip(values, low, high, strict=True))
+    drawn_from = clusters(groups, outcomes, draws=draws, level=level, seed=seed)
+    return intervals(drawn_from, summed(sums, drawn_from, statistic))
 
 
-def _drawn(
-    per_group: FloatArray,
+def paired_differences(
+    before: FloatArray,
+    after: FloatArray,
+    groups: Sequence[str],
     statistic: Callable[[FloatArray], FloatArray],
-    draws: int,
-    generator: np.random.Generator,
-) -> FloatArray:
-    """Return the statistic of every draw, shape (draw, statistic)."""
-    count = len(per_group)
-    parts = []
-    for start in range(0, draws, _AT_ONCE):
-        size = min(_AT_ONCE, draws - start)
-        times = generator.multinomial(count, np.full(count, 1 / count), size=size)
-        parts.append(statistic(times.astype(np.float64) @ per_group))
-    return np.concatenate(parts)
+    *,
+    outcomes: BoolArray | None = None,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> tuple[Interval, ...]:
+    """Return "after minus before" of statistics of summed columns, over the same draws of groups.
+
+    Args:
+        before: shape (record, column): what each record adds to each column, before tuning.
+        after: the same records in the same order, after tuning.
+        groups: the group of each record.
+        statistic: as in `clustered_intervals`.
+        outcomes: as in `clustered_intervals`.
+        draws: as in `clustered_intervals`.
+        level: as in `clustered_intervals`.
+        seed: as in `clustered_intervals`.
+
+    Raises:
+        ValueError: no records, or the two and the groups differ in length.
+
+    >>> mean = lambda totals: totals[:, :1] / totals[:, 1:]
+    >>> before, after = np.array([[0.0, 1.0], [8.0, 1.0]]), np.array([[1.0, 1.0], [9.0, 1.0]])
+    >>> paired_differences(before, after, ["a", "b"], mean)
+    (Interval(value=1.0, low=1.0, high=1.0),)
+    """
+    if len(before) != len(after) or len(before) != len(groups):
+        raise ValueError(f"{len(before)} records before, {len(after)} after, {len(groups)} groups")
+    drawn_from = clusters(groups, outcomes, draws=draws, level=level, seed=seed)
+    return differences(
+        drawn_from, summed(before, drawn_from, statistic), summed(after, drawn_from, statistic)
+    )
+
+
+def named_intervals(result: Any) -> dict[str, Interval]:
+    """Return the fields of a result that are intervals, in their order, by name."""
+    values = {field.name: getattr(result, field.name) for field in fields(result)}
+    return {name: value for name, value in values.items() if isinstance(value, Interval)}
+
+
+def _times(drawn_from: Clusters) -> Iterator[IntArray]:
+    """Yield how often each group is drawn, shape (draw, group), some draws at a time."""
+    generator = np.random.default_rng(drawn_from.seed)
+    at_once = max(1, min(256, _CELLS_AT_ONCE // len(drawn_from.member)))
+    for start in range(0, drawn_from.draws, at_once):
+        times = _drawn(drawn_from, min(at_once, drawn_from.draws - start), generator)
+        for _ in range(_REDRAWS):
+            lost = _loses(times, drawn_from.guarded)
+            if not lost.any():
+                break
+            times[lost] = _drawn(drawn_from, int(lost.sum()), generator)
+        yield times
+
+
+def _drawn(drawn_from: Clusters, size: int, generator: np.random.Generator) -> IntArray:
+    times = np.empty((size, drawn_from.count), dtype=np.int64)
+    for stratum in drawn_from.strata:
+        count = len(stratum)
+        picked = generator.integers(0, count, (size, count)) + count * np.arange(size)[:, None]
+        times[:, stratum] = np.bincount(picked.ravel(), minlength=size * count).reshape(size, count)
+    return times
+
+
+def _loses(times: IntArray, guarded: BoolArray) -> BoolArray:
+    """Return which draws have no group of some guarded outcome, shape (draw,)."""
+    lost = np.zeros(len(times), dtype=np.bool_)
+    for outcome in guarded.T:
+        lost |= ~times[:, outcome].any(axis=1)
+    return lost
