@@ -17,5 +17,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "messages": "converters.records.messages",
         "huggingface": "converters.records.huggingface",
         "synthetic_medical_qa": "converters.records.synthetic",
+        "cardio": "converters.records.cardio",
+        "uci_heart": "converters.records.uci_heart",
     }
 )

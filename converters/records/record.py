@@ -30,7 +30,9 @@ class Record(TypedDict):
 
     `group` is what belongs together (a document, a patient), the record's own `id` where the source
     says nothing. `question` is the first question, `focus` the disease or drug it is about, `split`
-    the side that the source itself puts the record on.
+    the side that the source itself puts the record on. A row of a table has three keys more: `label`,
+    its class as it is answered, `features`, its numbers by column (None: missing), from which a classical
+    model may tell the label, and `attributes`, what sub-groups are made by (sex, age band, site).
     """
 
     id: str
@@ -40,6 +42,9 @@ class Record(TypedDict):
     focus: str | None
     source: str
     split: NotRequired[str | None]
+    label: NotRequired[str]
+    features: NotRequired[dict[str, float | None]]
+    attributes: NotRequired[dict[str, str]]
 
 
 class Raw(Protocol):

@@ -7,6 +7,7 @@ in the order.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,15 @@ def key_of(record: Record, by: str) -> str | None:
         return normalise(record["focus"]) if record["focus"] else None
     if by == "group":
         return record["group"]
+    if by == "features":
+        return features_key(record)
     return record.get("split")
+
+
+def features_key(record: Record) -> str | None:
+    """Return the record's features as one text, equal for equal rows of a table; None where it has none."""
+    features = record.get("features")
+    return None if features is None else json.dumps(features, sort_keys=True)
 
 
 def divide(records: Sequence[Record], split: Split) -> Divided:
@@ -88,12 +97,16 @@ def prove(parts: Parts, split: Split) -> dict[str, Any]:
         records with equal messages, on two sides; 0 unless the source itself gives the split.
         `shared_questions`: for each two sides the number of questions that both have, compared as
         `normalise` does. `without_key`: records without the key, kept together by their group.
+        `features`, of tables alone: records whose features an earlier one has (`repeated`), rows of
+        features that stand with more than one label, the records of these, and for each two sides the
+        rows of features that both have.
     """
     by = split.by
     keys = {side: {_key_or_group(record, by) for record in rows} for side, rows in parts.items()}
     digests = {side: {fingerprint(record) for record in rows} for side, rows in parts.items()}
     questions = {side: {normalise(record["question"]) for record in rows} for side, rows in parts.items()}
     pairs = list(combinations(parts, 2))
+    rows_of_a_table = _features(parts)
     return {
         "by": by,
         "seed": split.seed,
@@ -102,6 +115,28 @@ def prove(parts: Parts, split: Split) -> dict[str, Any]:
         "crossing_duplicates": len(set().union(*(digests[a] & digests[b] for a, b in pairs))),
         "shared_questions": {f"{a}, {b}": len(questions[a] & questions[b]) for a, b in pairs},
         "without_key": sum(key_of(record, by) is None for rows in parts.values() for record in rows),
+        **({"features": rows_of_a_table} if rows_of_a_table else {}),
+    }
+
+
+def _features(parts: Parts) -> dict[str, Any] | None:
+    """Return what equal rows of a table there are, and on which sides; None where no record has features."""
+    labels: dict[str, set[str]] = defaultdict(set)
+    keys: dict[str, list[str]] = {side: [] for side in parts}
+    for side, rows in parts.items():
+        for record in rows:
+            if (key := features_key(record)) is not None:
+                keys[side].append(key)
+                labels[key].add(record.get("label") or "")
+    if not labels:
+        return None
+    both = {key for key, found in labels.items() if len(found) > 1}
+    held = {side: set(values) for side, values in keys.items()}
+    return {
+        "repeated": sum(map(len, keys.values())) - len(labels),
+        "with_several_labels": len(both),
+        "records_with_several_labels": sum(key in both for values in keys.values() for key in values),
+        "shared": {f"{a}, {b}": len(held[a] & held[b]) for a, b in combinations(parts, 2)},
     }
 
 

@@ -14,6 +14,7 @@ from runner.data_readers.huggingface import open_huggingface
 from runner.data_readers.medquad import open_medquad
 from runner.data_readers.messages import open_messages
 from runner.data_readers.synthetic import open_synthetic
+from runner.data_readers.tabular import open_cardio, open_uci_heart
 
 __all__ = ["LOCAL", "MAX_NAMED", "OPENERS", "Asked", "Input", "Progress", "Reader", "named"]
 
@@ -23,6 +24,8 @@ OPENERS: Mapping[str, Callable[[Asked, Progress], Reader]] = MappingProxyType(
         "messages": open_messages,
         "huggingface": open_huggingface,
         "synthetic_medical_qa": open_synthetic,
+        "cardio": open_cardio,
+        "uci_heart": open_uci_heart,
     }
 )
 """Word under `data.source` -> what opens it; the same words as `converters.records.SOURCES`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,10 +19,11 @@ class Split(Section):
     test: int | float | None = key(
         None, "Records for the final evaluation: a count or a ratio; 0 for none.", ge=0
     )
-    by: Literal["record", "question", "focus", "group", "given"] = key(
+    by: Literal["record", "question", "focus", "group", "features", "given"] = key(
         description="What must not be on two sides of the split: `focus` (the disease or drug), "
-        "`question` (the same wording), `group` (the record's own `group` value), or `record` "
-        "(each record alone). `given` takes each record's own `split` value, and no sizes."
+        "`question` (the same wording), `group` (the record's own `group` value), `features` (rows of "
+        "a table with equal values), or `record` (each record alone). `given` takes each record's own "
+        "`split` value, and no sizes."
     )
     seed: int = key(42, "Seed of the shuffle before the split; a generator of its own.", ge=0)
 
@@ -102,6 +103,118 @@ class SyntheticSource(SourceSection):
     seed: int = key(0, "Seed of the generator.", ge=0)
 
 
+class Answers(Section):
+    """What is answered for each value of a table's label."""
+
+    absent: str = key(description="The answer where the disease is absent (label 0).", min_length=1)
+    present: str = key(description="The answer where it is present (label 1, or above).", min_length=1)
+
+
+class TabularSource(SourceSection):
+    """A table of patients, one a row, put into words by a prompt of the spec."""
+
+    FIELDS: ClassVar[tuple[str, ...]] = ()
+    """The names that may stand in the prompt."""
+
+    root: str = key(
+        description="Folder that holds the table, or the file itself, relative to the spec.",
+        min_length=1,
+        form="path",
+        placeholder=True,
+    )
+    prompt: str = key(
+        description="What is asked about a row; each `{name}` is replaced by that column's value in "
+        "words (categories decoded, `{{` for a brace). `runner explain data.source` lists the names.",
+        min_length=1,
+    )
+    answers: Answers = key(description="What is answered for each value of the label.")
+    missing: Literal["unknown", "drop"] = key(
+        "unknown",
+        "What becomes of a row without a value that the prompt names: `unknown` puts that word in its "
+        "place, `drop` leaves the row out and counts it.",
+    )
+
+
+class Plausible(Section):
+    """Limits outside which a row is dropped, named and counted. `null` for no limit."""
+
+    ap_hi: tuple[float, ...] | None = key(
+        (60, 260), "Lowest and highest systolic pressure kept.", unit="mmHg"
+    )
+    ap_lo: tuple[float, ...] | None = key(
+        (30, 160), "Lowest and highest diastolic pressure kept.", unit="mmHg"
+    )
+    height: tuple[float, ...] | None = key((120, 220), "Lowest and highest height kept.", unit="cm")
+    weight: tuple[float, ...] | None = key((30, 200), "Lowest and highest weight kept.", unit="kg")
+    inverted: Literal["drop", "keep"] = key(
+        "drop", "What becomes of a row whose diastolic pressure is above its systolic one."
+    )
+
+
+class CardioSource(TabularSource):
+    """Cardiovascular disease data of 70,000 check-ups (Kaggle, S. Ulianova), or the table derived from it.
+
+    Both layouts are known by their header and give the same text. Names for the prompt: age_years, sex,
+    height (cm), weight (kg), ap_hi and ap_lo (mmHg), cholesterol and gluc (normal, above normal, well above
+    normal), smoke, alco and active (yes, no), bmi (kg/m2, one decimal), bp_category.
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        "age_years",
+        "sex",
+        "height",
+        "weight",
+        "ap_hi",
+        "ap_lo",
+        "cholesterol",
+        "gluc",
+        "smoke",
+        "alco",
+        "active",
+        "bmi",
+        "bp_category",
+    )
+
+    source: Literal["cardio"] = key(description="The word that selects this source.")
+    file: str | None = key(
+        None,
+        "Name of the CSV below `root`, needed where there are several; the same name with .gz will do.",
+        pattern=r"^[^/\\]+$",
+    )
+    plausible: Plausible = key(Plausible(), "Limits outside which a row is dropped.")
+
+
+class UciHeartSource(TabularSource):
+    """UCI heart disease data, the processed files of 14 columns (Janosi, Steinbrunn, Pfisterer, Detrano).
+
+    Names for the prompt: age (years), sex, cp (kind of chest pain), trestbps (resting systolic pressure,
+    mmHg), chol (mg/dl), fbs (fasting blood sugar), restecg, thalach (highest heart rate, beats/min),
+    exang (yes, no), oldpeak (ST depression, mm), slope, ca (vessels coloured), thal. Disease is present
+    where `num` is above 0. `?` and a pressure or cholesterol of 0 are missing values.
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        "age",
+        "sex",
+        "cp",
+        "trestbps",
+        "chol",
+        "fbs",
+        "restecg",
+        "thalach",
+        "exang",
+        "oldpeak",
+        "slope",
+        "ca",
+        "thal",
+    )
+
+    source: Literal["uci_heart"] = key(description="The word that selects this source.")
+    sites: tuple[Literal["cleveland", "hungarian", "switzerland", "va"], ...] = key(
+        (), "The hospitals to read, from `processed.<site>.data` below `root`; empty: all that are there."
+    )
+
+
 class MedquadComponent(MedquadSource):
     """MedQuAD as one part of a mixture."""
 
@@ -126,8 +239,25 @@ class SyntheticComponent(SyntheticSource):
     take: int | None = key(None, "How many records of this part; all without it.", gt=0)
 
 
+class CardioComponent(CardioSource):
+    """Cardiovascular check-ups as one part of a mixture."""
+
+    take: int | None = key(None, "How many records of this part; all without it.", gt=0)
+
+
+class UciHeartComponent(UciHeartSource):
+    """UCI heart disease data as one part of a mixture."""
+
+    take: int | None = key(None, "How many records of this part; all without it.", gt=0)
+
+
 Component = Annotated[
-    MedquadComponent | MessagesComponent | HuggingfaceComponent | SyntheticComponent,
+    MedquadComponent
+    | MessagesComponent
+    | HuggingfaceComponent
+    | SyntheticComponent
+    | CardioComponent
+    | UciHeartComponent,
     Field(discriminator="source"),
 ]
 
@@ -169,11 +299,19 @@ class SyntheticData(DataCommon, SyntheticSource):
     """Invented questions and how they are used."""
 
 
+class CardioData(DataCommon, CardioSource):
+    """Cardiovascular check-ups and how they are used."""
+
+
+class UciHeartData(DataCommon, UciHeartSource):
+    """UCI heart disease data and how they are used."""
+
+
 class MixtureData(DataCommon, MixtureSource):
     """A mixture of sources and how it is used."""
 
 
 Data = Annotated[
-    MedquadData | MessagesData | HuggingfaceData | SyntheticData | MixtureData,
+    MedquadData | MessagesData | HuggingfaceData | SyntheticData | CardioData | UciHeartData | MixtureData,
     Field(discriminator="source"),
 ]

@@ -200,7 +200,7 @@ def _made(
     try:
         divided = split.divide(kept, data.split)
     except split.SplitError as error:
-        raise DataError(f"{error}{_dropped_so_far(ledger)}") from error
+        raise DataError(f"{error}{_where_from(described)}{_dropped_so_far(ledger)}") from error
     for record in divided.left_out:
         ledger.drop(split.LEFT_OUT, record["id"])
     if at_most:
@@ -294,6 +294,16 @@ def _nothing_left(described: Sequence[Mapping[str, Any]], ledger: Ledger) -> str
     return f"the data set is empty: {read} records read, none kept{_dropped_so_far(ledger)}"
 
 
+def _where_from(described: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line for each part of each source: what was read there, and what was kept."""
+    lines = [
+        f"{tally['kept']} of {tally['read']} records of {item['source']}, {part}"
+        for item in described
+        for part, tally in item["parts"].items()
+    ]
+    return f"\n  these are\n{named(lines)}" if lines else ""
+
+
 def _dropped_so_far(ledger: Ledger) -> str:
     return "".join(
         f"\n  {count} dropped before the split: {reason}" for reason, count in sorted(ledger.counts.items())
@@ -320,6 +330,9 @@ def _notes(
             events.write("note", text=f"{item['name']}: {len(left)} files left out, named in data/{MANIFEST}")
     for reason, count in sorted(ledger.counts.items()):
         events.write("note", text=f"{count} records dropped: {reason}")
+    if features := proof.get("features"):
+        for text in _about_features(features, proof["by"]):
+            events.write("note", text=text)
     if proof["without_key"]:
         events.write(
             "note", text=f"{proof['without_key']} records have no {proof['by']}; kept together by group"
@@ -330,6 +343,21 @@ def _notes(
                 "note",
                 text=f"{count} questions stand in both of {pair}, with other answers or another {proof['by']}",
             )
+
+
+def _about_features(features: Mapping[str, Any], by: str) -> Iterator[str]:
+    if features["repeated"]:
+        yield f"{features['repeated']} records have the features of an earlier one" + (
+            ", and stand on its side" if by == "features" else ""
+        )
+    if features["with_several_labels"]:
+        yield (
+            f"{features['records_with_several_labels']} records share their features with one of another "
+            f"label ({features['with_several_labels']} rows of features): nobody can tell these apart"
+        )
+    for pair, count in features["shared"].items():
+        if count:
+            yield f"{count} rows of features stand in both of {pair}"
 
 
 # ----------------------------------------------------------------------------------------------- write
