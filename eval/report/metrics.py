@@ -1,0 +1,96 @@
+"""What each metric is called, its unit, and which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class MetricName:
+    """How a metric is shown."""
+
+    title: str
+    unit: str = ""
+    better: Better | None = None
+    """None: neither way is better, or nothing is known of the metric."""
+
+
+# Name in a result -> title, unit, better.
+METRICS: Mapping[str, MetricName] = MappingProxyType(
+    {
+        "loss": MetricName("Loss", "nats per label token", "lower"),
+        "perplexity": MetricName("Perplexity", "", "lower"),
+        "bits_per_byte": MetricName("Bits per byte", "bits per byte of answer", "lower"),
+        "token_accuracy": MetricName("Token accuracy", "share of label tokens", "higher"),
+        "entropy": MetricName("Entropy", "nats per label token"),
+        "train_loss": MetricName("Training loss", "nats per label token", "lower"),
+        "train_minutes": MetricName("Training time", "min"),
+        "train_records_per_s": MetricName("Training pace", "records/s"),
+        "rouge1": MetricName("ROUGE-1", "F-measure", "higher"),
+        "rouge2": MetricName("ROUGE-2", "F-measure", "higher"),
+        "rougeL": MetricName("ROUGE-L", "F-measure", "higher"),
+        "accuracy": MetricName("Accuracy", "share of records", "higher"),
+        "balanced_accuracy": MetricName("Balanced accuracy", "mean recall of the classes", "higher"),
+        "parse_rate": MetricName("Parse rate", "share of answers", "higher"),
+        "macro_precision": MetricName("Precision, macro", "", "higher"),
+        "macro_recall": MetricName("Recall, macro", "", "higher"),
+        "macro_f1": MetricName("F1, macro", "", "higher"),
+        "weighted_precision": MetricName("Precision, weighted", "", "higher"),
+        "weighted_recall": MetricName("Recall, weighted", "", "higher"),
+        "weighted_f1": MetricName("F1, weighted", "", "higher"),
+        "micro_f1": MetricName("F1, micro", "", "higher"),
+        "auc": MetricName("AUC", "from scores", "higher"),
+        "macro_auc": MetricName("AUC, macro", "from scores", "higher"),
+        "auc_hard": MetricName("AUC, hard", "from decisions", "higher"),
+        "average_precision": MetricName("Average precision", "", "higher"),
+        "brier": MetricName("Brier score", "", "lower"),
+        "calibration_error": MetricName("Calibration error", "", "lower"),
+        "log_loss": MetricName("Log loss", "nats per record", "lower"),
+        "hamming_loss": MetricName("Hamming loss", "share of labels", "lower"),
+        "exact_match": MetricName("Exact match", "share of records", "higher"),
+        "coverage": MetricName("Coverage error", "labels", "lower"),
+        "coverage_error": MetricName("Coverage error", "labels", "lower"),
+        "ranking_loss": MetricName("Ranking loss", "share of label pairs", "lower"),
+        "f_beta": MetricName("F-beta", "", "higher"),
+        "g_beta": MetricName("G-beta", "", "higher"),
+        "challenge_score": MetricName("Challenge score", "1 perfect, 0 always normal", "higher"),
+        "acc": MetricName("Accuracy", "share of records", "higher"),
+        "acc_norm": MetricName("Accuracy, length-normalised", "share of records", "higher"),
+    }
+)
+
+CLASSES: Mapping[str, str] = MappingProxyType(
+    {"precision": "Precision", "recall": "Recall", "f1": "F1", "auc": "AUC"}
+)
+"""Columns of a per-class table that are drawn."""
+
+
+def metric_name(name: str) -> MetricName:
+    """Return how a metric is shown; one that is not known by its own name, without a direction.
+
+    >>> metric_name("perplexity").better
+    'lower'
+    >>> metric_name("mean_chars").title
+    'mean chars'
+    """
+    return METRICS.get(name) or MetricName(name.replace("_", " "))
+
+
+def verdict(name: str, low: float | None, high: float | None) -> str:
+    """Return what a difference says, from its interval: better, worse, or not different.
+
+    >>> verdict("loss", -0.5, -0.1), verdict("loss", -0.5, 0.1), verdict("entropy", 1.0, 2.0)
+    ('better', 'not different', 'higher')
+    """
+    if low is None or high is None:
+        return ""
+    if low <= 0 <= high:
+        return "not different"
+    way: Better = "higher" if low > 0 else "lower"
+    better = metric_name(name).better
+    return way if better is None else "better" if way == better else "worse"

@@ -1,0 +1,161 @@
+"""The part of a report about the records: what was read, divided, proven and dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from eval.report.format import MISSING, size
+from eval.report.judged import flat
+from eval.report.view import (
+    Block,
+    Cell,
+    Check,
+    Checks,
+    Column,
+    Details,
+    Heading,
+    Section,
+    Table,
+    Text,
+    count_cell,
+    text_cell,
+)
+from runner.reporting.record import RunRecord
+
+Json = Mapping[str, Any]
+
+SHOWN_IDS = 3
+HASH_DIGITS = 12
+
+
+def data_section(record: RunRecord) -> Section:
+    """Return data manifest, split proof and dropped records."""
+    manifest = record.manifest
+    if not manifest:
+        return Section("data", "Data", (Text(("The data stage did not finish.",)),))
+    blocks: list[Block] = [_splits(manifest, record.tokens)]
+    if record.tokens.get("available", True) is False:
+        blocks.append(Text((f"Share of cut records: not known ({record.tokens['reason']}).",)))
+    blocks += [Heading("Proof of the split"), Checks(split_checks(manifest))]
+    blocks += [Heading("Dropped records"), _dropped(manifest), Heading("Manifest"), _sources(manifest)]
+    blocks.append(Details("Settings of the data stage, and hashes", (_settings(manifest),)))
+    return Section("data", "Data", tuple(blocks), _lead(manifest))
+
+
+def _lead(manifest: Json) -> str:
+    counts, inputs = manifest["records"], manifest["inputs"]
+    files = f" from {inputs['files']:,} files ({size(inputs['bytes'])})" if inputs["files"] else ""
+    return f"{counts['read']:,} records read{files}, {counts['kept']:,} fit for use."
+
+
+def _splits(manifest: Json, tokens: Json) -> Table:
+    audits = tokens.get("splits", {})
+    columns = (
+        Column("Split"),
+        Column("Records", number=True),
+        Column("Groups", number=True, hint="records that belong together: one disease, one patient"),
+        Column("Answer words, median", number=True),
+        Column("90th percentile", number=True),
+        Column("Cut at the context", number=True, hint="records longer than the model's context"),
+        Column("Tokens that carry loss", number=True),
+        Column("SHA-256 of the file", code=True),
+    )
+    rows = []
+    for name, part in manifest["splits"].items():
+        audit = audits.get(name)
+        cut = audit["longer_than_context"] if audit else None
+        words = part.get("answer_words") or {}
+        rows.append(
+            (
+                text_cell(name),
+                count_cell(part["records"]),
+                count_cell(part["groups"]),
+                count_cell(words.get("p50")),
+                count_cell(words.get("p90")),
+                Cell(f"{cut['records']:,} ({cut['share']:.1%})", sort=cut["records"])
+                if cut
+                else Cell(MISSING),
+                Cell(f"{audit['label_share']:.1%}", sort=audit["label_share"]) if audit else Cell(MISSING),
+                text_cell(part["sha256"][:HASH_DIGITS]),
+            )
+        )
+    context = f" Context: {tokens['context']:,} tokens." if audits else ""
+    return Table(f"Records of each split.{context}", columns, tuple(rows))
+
+
+def split_checks(manifest: Json) -> tuple[Check, ...]:
+    """Return what the data stage proved of the split, in words."""
+    split = manifest["split"]
+    shared = sum(split["shared_questions"].values())
+    checks = [
+        Check(
+            split["crossing"] == 0,
+            f"{_none(split['crossing'])} group stands on two sides; split by {split['by']}, seed {split['seed']}.",
+        ),
+        Check(shared == 0, f"{_none(shared)} question stands on two sides."),
+        Check(
+            split["crossing_duplicates"] == 0,
+            f"{_none(split['crossing_duplicates'])} record has a duplicate on another side.",
+        ),
+    ]
+    if split["without_key"]:
+        checks.append(
+            Check(
+                None,
+                f"{split['without_key']:,} records have no {split['by']} and were kept apart, each alone.",
+            )
+        )
+    return tuple(checks)
+
+
+def _none(count: int) -> str:
+    return "No" if count == 0 else f"Not so: {count:,} times a"
+
+
+def _dropped(manifest: Json) -> Table | Text:
+    dropped: Json = manifest["dropped"]
+    if not dropped:
+        return Text(("No record was dropped.",))
+    rows = tuple(
+        (
+            text_cell(reason),
+            count_cell(item["count"]),
+            text_cell(_some(item["ids"], item["count"])),
+        )
+        for reason, item in sorted(dropped.items(), key=lambda pair: -pair[1]["count"])
+    )
+    columns = (Column("Reason"), Column("Records", number=True), Column("Which", code=True))
+    return Table(
+        "Every record that was read and is in no split; the manifest names more of them.", columns, rows
+    )
+
+
+def _some(ids: list[str], count: int) -> str:
+    shown = ", ".join(ids[:SHOWN_IDS])
+    return shown + (", \u2026" if count > SHOWN_IDS else "")
+
+
+def _sources(manifest: Json) -> Table:
+    rows = []
+    for source in manifest["sources"]:
+        rows.append((text_cell(source["name"]), count_cell(source["read"]), count_cell(source["kept"])))
+        parts = source.get("parts") or {}
+        if len(parts) > 1:
+            rows += [
+                (
+                    text_cell(f"{source['name']} / {name}"),
+                    count_cell(part.get("read")),
+                    count_cell(part.get("kept")),
+                )
+                for name, part in parts.items()
+            ]
+    columns = (Column("Source"), Column("Read", number=True), Column("Kept", number=True))
+    return Table("Where the records come from.", columns, tuple(rows))
+
+
+def _settings(manifest: Json) -> Table:
+    leaves = [*flat(manifest["settings"]), *flat({"inputs": manifest["inputs"]})]
+    leaves += [(f"splits.{name}.sha256", part["sha256"]) for name, part in manifest["splits"].items()]
+    rows = tuple((text_cell(path), text_cell(value)) for path, value in leaves)
+    return Table("Settings and hashes", (Column("Key"), Column("Value", code=True)), rows)

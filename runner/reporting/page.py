@@ -1,0 +1,108 @@
+"""The record of a run -> the values of its page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from eval.report.format import duration
+from eval.report.judged import task_sections, top_table
+from eval.report.view import Block, Notice, Page, Section, Text
+from runner.reporting.data_part import data_section
+from runner.reporting.record import RunRecord
+from runner.reporting.run_part import curves_section, environment_section, plan_section
+from runner.results import seconds_of_steps
+
+REHEARSAL = (
+    "A tiny model with random weights and a part of the data. The numbers prove the way from spec to "
+    "report; they say nothing about the real model."
+)
+NOT_CLINICAL = "For research. Not for clinical use."
+
+
+def page_of(record: RunRecord) -> Page:
+    """Return the whole report of a run."""
+    settings = record.settings
+    summary = " ".join(text.strip() for text in (settings["summary"], settings["notes"]) if text)
+    return Page(
+        title=settings["title"],
+        kicker=f"Report of run {record.run}",
+        summary=summary,
+        notices=_notices(record),
+        facts=facts_of(record),
+        sections=(
+            _results(record),
+            curves_section(record),
+            *task_sections(record.baseline, record.tuned),
+            data_section(record),
+            plan_section(record),
+            environment_section(record),
+        ),
+        footer=f"{NOT_CLINICAL} Made by runner {record.environment.get('runner', '')} from the files of the run alone; "
+        "`runner verify` makes every number again from the stored predictions.",
+    )
+
+
+def _notices(record: RunRecord) -> tuple[Notice, ...]:
+    found = []
+    if record.settings["rehearsal"]:
+        found.append(Notice("This is a rehearsal.", REHEARSAL))
+    state = record.status.get("state")
+    if state in ("failed", "interrupted"):
+        text = f"{record.status.get('reason') or 'It did not finish.'} What follows is what was there."
+        found.append(
+            Notice(f"This run was {state}." if state == "interrupted" else "This run failed.", text, "bad")
+        )
+    chance = [
+        f"{result.get('name', result['task'])}: {note}"
+        for result in record.tuned
+        for note in result.get("notes", ())
+        if "chance" in note
+    ]
+    if chance:
+        found.append(Notice("Not told apart from chance.", " ".join(chance)))
+    return tuple(found)
+
+
+def facts_of(record: RunRecord) -> tuple[tuple[str, str], ...]:
+    """Return what a reader asks first: which model, how tuned, on how much, how long."""
+    spec, splits = record.spec, record.manifest.get("splits", {})
+    steps = [event for event in record.metrics if event["event"] == "step"]
+    seconds = seconds_of_steps(steps)
+    counts = " / ".join(f"{part['records']:,}" for part in splits.values())
+    names = " / ".join(splits)
+    method = spec["method"]
+    rank = f", rank {method['rank']}" if "rank" in method else ""
+    trained = f", {record.proof['trainable']:,} parameters" if "trainable" in record.proof else ""
+    base = spec["model"]["base"] + (
+        f" @ {spec['model']['revision'][:12]}" if spec["model"]["revision"] else ""
+    )
+    facts = [
+        ("Base model", base),
+        ("Method", f"{method['name']}{rank}{trained}"),
+        (f"Records: {names}", counts),
+        ("Learning rate", f"{spec['train']['learning_rate']:g}, {spec['train']['schedule']}"),
+        (
+            "Steps",
+            f"{steps[-1]['step']:,} of {record.plan['numbers']['effective']:,} records" if steps else "none",
+        ),
+        ("Time of the steps", duration(seconds) if seconds is not None else ""),
+        ("Device", record.plan["device"]),
+        (
+            "Started",
+            str(record.environment.get("time", "")).replace("T", " ").removesuffix("+00:00") + " UTC",
+        ),
+    ]
+    return tuple((name, value) for name, value in facts if value)
+
+
+def _results(record: RunRecord) -> Section:
+    blocks: list[Block] = [top_table(record.results())]
+    reference: Mapping[str, Any] | None = record.settings["reference"]
+    if reference and reference["notes"]:
+        blocks.append(Text(tuple(reference["notes"]), "list"))
+    missing = [name for name, found in (("before", record.baseline), ("after", record.tuned)) if not found]
+    if missing and record.spec["evaluate"]:
+        blocks.append(Text((f"The evaluation {' and '.join(missing)} training did not finish.",)))
+    lead = f"Reference: {reference['source']}." if reference else "The spec names no published result."
+    return Section("results", "Results", tuple(blocks), lead)

@@ -1,0 +1,142 @@
+"""What a run left behind, read once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eval.judges import judge
+from eval.lock import lock_differences
+from runner.events import read_events
+from runner.files import read_json
+from runner.judging.lines import read_lines
+from runner.results import results_of
+from runner.spec.problems import RunnerError
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its files tell it; what a stage that did not finish would have written is empty."""
+
+    run: str
+    plan: Json
+    settings: Json
+    """Of the report stage, out of the plan."""
+    status: Json = field(default_factory=dict)
+    environment: Json = field(default_factory=dict)
+    manifest: Json = field(default_factory=dict)
+    tokens: Json = field(default_factory=dict)
+    proof: Json = field(default_factory=dict)
+    metrics: Sequence[Json] = ()
+    """Step and evaluation events of the training."""
+    events: Sequence[Json] = ()
+    baseline: Sequence[Json] = ()
+    tuned: Sequence[Json] = ()
+    resolved: str = ""
+
+    @property
+    def spec(self) -> Json:
+        """The spec that was planned."""
+        spec: Json = self.plan["spec"]
+        return spec
+
+    def results(self) -> dict[str, Any]:
+        """Return the numbers of the run set beside the published ones."""
+        return results_of(
+            self.settings["reference"],
+            baseline=self.baseline,
+            tuned=self.tuned,
+            metrics=self.metrics,
+            rehearsal=self.settings["rehearsal"],
+            best_step=self.proof.get("best_step"),
+        )
+
+
+def read_run(path: Path) -> RunRecord:
+    """Return what the run directory at `path` holds.
+
+    Raises:
+        MachineError: there is no plan in it, or a file is damaged; names it.
+    """
+    plan = read_json(path / "plan.json")
+    baseline, tuned = _results(path, "baseline"), _results(path, "tuned")
+    return RunRecord(
+        run=path.absolute().name,
+        plan=plan,
+        settings=next(stage["settings"] for stage in plan["stages"] if stage["name"] == "report"),
+        status=_json(path / "status.json"),
+        environment=_json(path / "environment.json"),
+        manifest=_json(path / "data" / "manifest.json"),
+        tokens=_json(path / "data" / "tokens.json"),
+        proof=_json(path / "train" / "proof.json"),
+        metrics=_lines(path / "train" / "metrics.jsonl"),
+        events=tuple(read_events(path / "events.jsonl")) if (path / "events.jsonl").exists() else (),
+        baseline=baseline,
+        tuned=paired(path, baseline, tuned),
+        resolved=_text(path / "resolved.yaml"),
+    )
+
+
+def paired(path: Path, baseline: Sequence[Json], tuned: Sequence[Json]) -> list[dict[str, Any]]:
+    """Return the tuned results with `differences`: tuned minus baseline, from both's stored predictions.
+
+    Where the two cannot be paired a note says why: other locks, other records, predictions that are gone.
+
+    Args:
+        path: of the run directory; predictions are named relative to it.
+        baseline: results before training.
+        tuned: results after training, of the same tasks in the same order.
+    """
+    left = {_key(result): result for result in reversed(baseline)}
+    return [_with_differences(path, left.get(_key(result)), result) for result in tuned]
+
+
+def _key(result: Json) -> tuple[Any, ...]:
+    place = result.get("predictions")
+    return (
+        result.get("name", result["task"]),
+        result["split"],
+        Path(place).name if place else None,
+    )
+
+
+def _with_differences(path: Path, before: Json | None, after: Json) -> dict[str, Any]:
+    if before is None or "lock" not in before or "lock" not in after or "differences" in after:
+        return dict(after)
+    unequal = lock_differences(before["lock"], after["lock"])
+    if unequal:
+        why = "the evaluation locks differ: " + "; ".join(map(str, unequal))
+        return _not_paired(after, why)
+    try:
+        lines = [read_lines(path / result["predictions"]) for result in (before, after)]
+        found = judge(after["task"]).differences(after["lock"]["task"], *lines)
+    except (ValueError, RunnerError) as error:
+        return _not_paired(after, str(error))
+    return {**after, "differences": found}
+
+
+def _not_paired(after: Json, why: str) -> dict[str, Any]:
+    return {**after, "notes": [*after.get("notes", ()), f"Tuned and baseline are not paired: {why}."]}
+
+
+def _results(path: Path, name: str) -> list[dict[str, Any]]:
+    results: list[dict[str, Any]] = _json(path / "eval" / f"{name}.json").get("results", [])
+    return results
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(path) if path.exists() else {}
+    return found
+
+
+def _lines(path: Path) -> tuple[Json, ...]:
+    return tuple(json.loads(line) for line in _text(path).splitlines())
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
