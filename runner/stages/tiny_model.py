@@ -49,7 +49,7 @@ def build_model(settings: Mapping[str, Any], events: EventWriter) -> None:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     events.write(
         "note",
-        text=f"small random {settings['architecture']}: {model.config.num_hidden_layers} layers, "
+        text=f"small random {settings['architecture']}: {model.config.get_text_config().num_hidden_layers} layers, "
         f"{parameters:,} parameters, the module names of the full size; {note}",
     )
     audit(str(MODEL), settings["template"], settings["context"], Path(), end_tokens=settings["end_tokens"])
@@ -83,6 +83,8 @@ def _save(model: Any, tokenizer: Any) -> None:
     """
     from safetensors import SafetensorError
 
+    from runner.tiny.processor import processor_of
+
     partial = MODEL.with_name(f".{MODEL.name}.partial")
     for old in (partial, MODEL):
         shutil.rmtree(old, ignore_errors=True)
@@ -90,6 +92,8 @@ def _save(model: Any, tokenizer: Any) -> None:
         partial.mkdir()  # save_pretrained would only log that it cannot
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
+        if (processor := processor_of(model, tokenizer)) is not None:
+            processor.save_pretrained(partial)
         partial.rename(MODEL)
     except (OSError, SafetensorError) as error:  # which the writer of the weights raises on a full disk
         raise _cannot_write(getattr(error, "strerror", None) or error) from error

@@ -65,6 +65,8 @@ OWN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "llama": {"rope_parameters": {"rope_type": "default", "rope_theta": 500_000.0}},
         "gpt2": {},
         "gemma3_text": {"query_pre_attn_scalar": 16, "sliding_window": 32},
+        "gemma3": {"mm_tokens_per_image": 4},
+        "siglip_vision_model": {"image_size": 64},
         "qwen2": {},
         "qwen3": {},
         "mistral": {"sliding_window": None},
@@ -72,7 +74,8 @@ OWN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     }
 )
-"""Architecture -> what `SIZES` does not say. One that is not listed here is built from `SIZES` alone."""
+"""Architecture, or one of its towers -> what `SIZES` does not say. One that is not listed here is built
+from `SIZES` alone."""
 
 _UNBUILDABLE = (
     ArithmeticError,
@@ -92,29 +95,48 @@ def tiny_fields(architecture: str, tokenizer: Any, context: int, layers: int = L
     """Return the fields that make the architecture's configuration class small.
 
     Args:
-        architecture: a Hugging Face `model_type` of a causal language model.
+        architecture: a Hugging Face `model_type` of which a causal language model is made.
         tokenizer: the tokenizer whose vocabulary and special tokens the model gets.
         context: longest sequence, in tokens.
         layers: at least this many layers; more where the architecture has more kinds of layer.
 
     Raises:
-        MachineError: the installed transformers does not know the architecture, or it is no plain
+        MachineError: the installed transformers does not know the architecture, or it is no causal
             language model.
     """
-    return _shrunk(default_config(architecture), context, layers) | {
+    default = default_config(architecture)
+    words = {
         "vocab_size": len(tokenizer),
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
-        **OWN.get(architecture, {}),
     }
+    towers = {
+        name: tower for name in default.sub_configs if (tower := getattr(default, name, None)) is not None
+    }
+    if not towers:
+        return {**_shrunk(default, context, layers), **words, **OWN.get(architecture, {})}
+    fields: dict[str, Any] = {
+        name: {
+            **_shrunk(tower, context, layers),
+            **(words if name == "text_config" else {}),
+            **OWN.get(tower.model_type, {}),
+        }
+        for name, tower in towers.items()
+    }
+    if getattr(tokenizer, "image_token", None) is not None:
+        fields["image_token_index"] = tokenizer.image_token_id
+    return {**fields, **OWN.get(architecture, {})}
 
 
 def default_config(architecture: str) -> Any:
     """Return the architecture's configuration class at its own default sizes.
 
+    One with towers (vision, text) will do where a causal language model is made of it, as of `gemma3`:
+    its text tower then works on text alone.
+
     Raises:
-        MachineError: the architecture is unknown or no plain language model.
+        MachineError: the architecture is unknown or no causal language model.
     """
     import transformers
     from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
@@ -126,10 +148,10 @@ def default_config(architecture: str) -> Any:
             + (f"\n  nearest: {guess}" if guess else "")
         )
     default = CONFIG_MAPPING[architecture]()
-    text = getattr(default, "text_config", None)
-    if text is not None or type(default) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    if type(default) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        text = getattr(default, "text_config", None)
         hint = f"; its language part is {text.model_type!r}" if text is not None else ""
-        raise MachineError(f"model.architecture: {architecture!r} is not a plain causal language model{hint}")
+        raise MachineError(f"model.architecture: {architecture!r} is not a causal language model{hint}")
     return default
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -61,6 +61,8 @@ class Specials:
     word: str = WORD
     normal_form: bool = False
     """Letters are composed (Unicode NFC) first."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Job of an image token, as the processor asks for it -> the token."""
 
 
 _QWEN = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -72,6 +74,12 @@ _GEMMA = Specials(
     pad="<pad>",
     template="gemma3",
 )
+_IMAGES = {
+    "boi_token": "<start_of_image>",
+    "eoi_token": "<end_of_image>",
+    "image_token": "<image_soft_token>",
+}
+_GEMMA3 = replace(_GEMMA, tokens=(*_GEMMA.tokens, *_IMAGES.values()), images=MappingProxyType(_IMAGES))
 _MISTRAL = Specials(("<unk>", "<s>", "</s>", "[INST]", "[/INST]"), "<s>", "</s>", None, MISTRAL)
 _QWEN2 = Specials(_QWEN, None, "<|im_end|>", "<|endoftext|>", "chatml", word=WORD_QWEN, normal_form=True)
 _QWEN3 = replace(_QWEN2, tokens=(*_QWEN, "<think>", "</think>"), template="qwen3")
@@ -105,6 +113,7 @@ SPECIALS: Mapping[str, Specials] = MappingProxyType(
         "llama": _LLAMA,
         "gemma": _GEMMA,
         "gemma2": _GEMMA,
+        "gemma3": _GEMMA3,
         "gemma3_text": _GEMMA,
         "qwen2": _QWEN2,
         "qwen2_moe": _QWEN2,
@@ -173,6 +182,7 @@ def train(texts: Iterable[str], architecture: str, template: str) -> tuple[Any, 
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         clean_up_tokenization_spaces=False,
+        extra_special_tokens=dict(specials.images) or None,
         **{job: token for job, token in names.items() if token is not None},
     )
     fast.chat_template = chat_template_of(specials)

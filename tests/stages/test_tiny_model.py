@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
+import numpy as np
 import pytest
 
 from runner.events import EventWriter, read_events
@@ -20,6 +21,7 @@ from runner.stages.tiny_model import build_model
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 transformers = pytest.importorskip("transformers", reason="needs the train extra")
+Image = pytest.importorskip("PIL.Image", reason="needs the train extra")
 
 from runner.tiny import architectures, tokenizer  # noqa: E402  # after the skips above
 
@@ -28,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::Warning:(torch|transformers|peft|accelerate|huggingface_hub)"
 )
 
-TABLE = ("llama", "gpt2", "gemma3_text", "qwen2", "qwen3", "mistral")
+TABLE = ("llama", "gpt2", "gemma3_text", "gemma3", "qwen2", "qwen3", "mistral")
 OTHERS = ("gpt_neox", "phi3", "opt", "mixtral", "olmo2", "falcon")
 
 TEXTS = tuple(
@@ -114,7 +116,8 @@ def test_special_tokens_are_those_of_the_family(build: Callable[..., Path], arch
         range(len(specials.tokens))
     )
     assert (words.bos_token, words.eos_token, words.pad_token) == (specials.bos, specials.eos, specials.pad)
-    assert (model.config.bos_token_id, model.config.eos_token_id) == (words.bos_token_id, words.eos_token_id)
+    config = model.config.get_text_config()
+    assert (config.bos_token_id, config.eos_token_id) == (words.bos_token_id, words.eos_token_id)
     for text in ("  What\n\nnaïve 😀 café  ", "".join(map(chr, range(32, 1000)))):
         ids = words(text, add_special_tokens=False)["input_ids"]
         assert words.decode(ids) == (normalize("NFC", text) if specials.normal_form else text)
@@ -231,11 +234,35 @@ def test_a_bare_tokenizer_json_gets_its_end_token(build: Callable[..., Path], re
     assert model.config.eos_token_id == 0
 
 
+def test_a_model_that_sees_gets_its_processor_which_the_engine_loads_for_text_too(
+    build: Callable[..., Path],
+) -> None:
+    """A 64 px image is 16 patches of 16 px, pooled to the 4 tokens that the text makes room for."""
+    folder = build(architecture="gemma3", template="tokenizer", end_tokens=["<end_of_turn>"])
+    model, _ = load(folder)
+    processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
+    image = Image.fromarray(np.full((80, 100, 3), 200, dtype=np.uint8))
+    inputs = processor(text="<start_of_image> What is this?", images=image, return_tensors="pt")
+    assert (inputs["input_ids"] == model.config.image_token_id).sum() == 4
+    assert inputs["pixel_values"].shape == (1, 3, 64, 64)
+    assert torch.isfinite(model(**inputs).logits).all()
+
+
+def test_a_tokenizer_without_image_tokens_does_not_go_with_a_model_that_sees(
+    build: Callable[..., Path], tmp_path: Path
+) -> None:
+    words, _ = tokenizer.train(TEXTS, "gemma3_text", "tokenizer")
+    words.save_pretrained(tmp_path / "words")
+    with pytest.raises(MachineError, match="has no image tokens"):
+        build(architecture="gemma3", tokenizer=str(tmp_path / "words"))
+    assert not (tmp_path / "model").exists()
+
+
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [
         ("lama", r"knows no model_type 'lama'\n  nearest: llama"),
-        ("gemma3", "not a plain causal language model; its language part is 'gemma3_text'"),
+        ("llava", "not a causal language model; its language part is 'llama'"),
         ("gemma3n_text", r"no small gemma3n_text can be built: .*\n  fields set on .*: hidden_size=64"),
     ],
 )

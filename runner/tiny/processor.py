@@ -1,0 +1,31 @@
+"""The processor of a small model with a vision tower: what turns images into its inputs.
+
+The engine loads one beside every such model, also where it is trained on text alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runner.spec.problems import MachineError
+
+
+def processor_of(model: Any, tokenizer: Any) -> Any | None:
+    """Return the processor, with the sizes of the model; None for a model that sees nothing.
+
+    Raises:
+        MachineError: the tokenizer has no image tokens.
+    """
+    if model.config.model_type != "gemma3":
+        return None
+    from transformers import Gemma3Processor
+    from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+
+    if getattr(tokenizer, "boi_token", None) is None:
+        raise MachineError(
+            "the tokenizer has no image tokens (boi_token, eoi_token, image_token), which a gemma3 needs\n"
+            "  leave model.tokenizer out for a rehearsal, or give that of a Gemma 3 with images"
+        )
+    side = model.config.vision_config.image_size
+    images = Gemma3ImageProcessorPil(size={"height": side, "width": side})
+    return Gemma3Processor(images, tokenizer, image_seq_length=model.config.mm_tokens_per_image)
