@@ -12,11 +12,13 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from axolotl.integrations.base import BasePlugin
 from pydantic import BaseModel
 
+from runner.load_back import fault_of, trusts
 from runner.plugin_settings import RunnerSettings
 from runner.recorder import Recorder
 from runner.spec.environment import PLACEHOLDER, expand, has_placeholder
@@ -132,6 +134,16 @@ class RunnerPlugin(BasePlugin):  # type: ignore[misc]  # the engine is not typed
 
             cleanup_distributed()
             raise SystemExit(0)
+
+    def post_train_unload(self, cfg: Any) -> None:
+        """Load the saved weights back from the disk, here where all that it needs is imported already."""
+        with self._recording() as recorder:
+            if recorder.writes:
+                adapter = recorder.settings.method.name not in ("full", "partial")
+                fault = fault_of(
+                    Path(cfg.output_dir), adapter=adapter, proof=recorder.proof, trust_remote_code=trusts(cfg)
+                )
+                recorder.prove(load_back=fault)
 
     @contextmanager
     def _recording(self) -> Iterator[Recorder]:

@@ -65,6 +65,11 @@ class Recorder:
             for path in (settings.events, settings.metrics, settings.proof):
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def proof(self) -> Mapping[str, Any]:
+        """What is proven so far."""
+        return self._proof
+
     def prove(self, **facts: Any) -> None:
         """Put facts into the proof and write it whole."""
         self._proof |= facts

@@ -20,8 +20,9 @@ IGNORED = -100
 CHUNK_ELEMENTS = 1 << 24
 """Logits looked at in one go: 64 MiB in float32, whatever the vocabulary and the batch."""
 
-CPU_CHUNK_ELEMENTS = 1 << 18
-"""The same on a CPU: 1 MiB stays in a core's cache, which makes it three times as fast."""
+CPU_CHUNK_ELEMENTS = 1 << 16
+CPU_CHUNK_ROWS = 8
+"""The same on a CPU, but at least so many tokens: what stays in a core's cache takes half the time."""
 
 
 @dataclass
@@ -119,8 +120,9 @@ def token_sums(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         places = record * logits.shape[1] + token
         flat = logits.detach().reshape(-1, logits.shape[-1])
         total = torch.zeros(4, dtype=wide, device=logits.device)
-        elements = CPU_CHUNK_ELEMENTS if logits.device.type == "cpu" else CHUNK_ELEMENTS
-        size = max(1, elements // flat.shape[-1])
+        cpu = logits.device.type == "cpu"
+        elements, least = (CPU_CHUNK_ELEMENTS, CPU_CHUNK_ROWS) if cpu else (CHUNK_ELEMENTS, 1)
+        size = max(least, elements // flat.shape[-1])
         for place, target in zip(places.split(size), targets.split(size), strict=True):
             total[:3] += _chunk_sums(flat.index_select(0, place).float(), target, wide)
         total[3] = mask.sum()
@@ -130,18 +132,32 @@ def token_sums(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def _chunk_sums(logits: torch.Tensor, targets: torch.Tensor, wide: torch.dtype) -> torch.Tensor:
     """Return loss, entropy and correct predictions; `logits`, shape (token, vocabulary), is used up.
 
-    With t = logits - max, s = sum(exp(t)): -log p(y) = log s - t[y] and H = log s - sum(exp(t) t) / s.
+    With t = logits - max, p = softmax(t) and s = sum(exp(t)) = 1 / max(p): -log p(y) = log s - t[y] and
+    H = log s - sum(p t). One softmax is cheaper than the exponentials alone, and a maximum without its
+    place ten times cheaper than one with it.
     """
     import torch
 
-    highest, predicted = logits.max(dim=-1)
     # A logit of -inf has probability 0 and adds nothing; 0 * -inf would make the entropy NaN.
-    shifted = logits.sub_(highest.unsqueeze(-1)).clamp_(min=-1e30)
+    shifted = logits.sub_(logits.amax(dim=-1, keepdim=True)).clamp_(min=-1e30)
     wanted = shifted.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-    weights = shifted.exp()
-    norm = weights.sum(dim=-1)
-    weighted = weights.mul_(shifted).sum(dim=-1)
-    log_norm = norm.log()
-    loss = (log_norm - wanted).to(wide).sum()
-    entropy = (log_norm - weighted / norm).to(wide).sum()
-    return torch.stack((loss, entropy, (predicted == targets).to(wide).sum()))
+    shares = shifted.softmax(dim=-1)
+    log_norm = -shares.amax(dim=-1).log()
+    entropy = log_norm - torch.linalg.vecdot(shares, shifted)
+    correct = _predicted(shifted, targets, wanted)
+    return torch.stack(((log_norm - wanted).to(wide).sum(), entropy.to(wide).sum(), correct.to(wide).sum()))
+
+
+def _predicted(shifted: torch.Tensor, targets: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Return which targets are the first of the highest logits, shape (token,); `shifted` is used up.
+
+    On a CPU the place of the maximum is looked for only where the target shares it with another token.
+    """
+    if shifted.device.type != "cpu":
+        return shifted.argmax(dim=-1) == targets
+    correct = wanted == 0
+    others = shifted.scatter_(-1, targets.unsqueeze(-1), float("-inf")).amax(dim=-1)
+    tied = (correct & (others == 0)).nonzero().squeeze(-1)
+    if len(tied):  # equal to the highest of the others: the first of them comes first, or the target does
+        correct[tied] = targets[tied] < shifted[tied].argmax(dim=-1)
+    return correct

@@ -26,6 +26,7 @@ import yaml
 
 from runner import checkpoints
 from runner.events import EventWriter
+from runner.load_back import fault_of, trusts
 from runner.proof import FAILED, FINISHED, INTERRUPTED, verify
 from runner.spec.problems import MachineError, StageError
 from runner.stages.common import expand, read_json, stage_main, write_text
@@ -90,7 +91,7 @@ def train(settings: Mapping[str, Any], events: EventWriter) -> int:
         return INTERRUPTED_CODE
     _require(proof, ended, expect, settings["device"])
     collect_final(output, FINAL)
-    check_final(FINAL, adapter=settings["adapter"], proof=proof, config=config)
+    check_loaded_back(proof, adapter=settings["adapter"], config=config)
     _drop_caches(config)
     return 0
 
@@ -326,75 +327,17 @@ def collect_final(output: Path, final: Path) -> None:
         raise MachineError(f"cannot move the trained model to {final}: {error}") from error
 
 
-def check_final(final: Path, *, adapter: bool, proof: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Load the trained weights back.
+def check_loaded_back(proof: Mapping[str, Any], *, adapter: bool, config: Mapping[str, Any]) -> None:
+    """Require that the trained weights were loaded back from the disk; do it here where the engine has not.
 
     Raises:
-        StageError: a file is missing or cut off, a weight is missing or not a finite number.
+        StageError: they do not load.
     """
-    try:
-        shapes = checkpoints.weights_in(final)
-    except ValueError as error:
-        raise StageError(f"the trained model in {final} does not load: {error}") from error
-    fault = _adapter_fault(final, shapes, proof) if adapter else _model_fault(final, proof, config)
+    fault = proof.get("load_back")
+    if fault is None:
+        fault = fault_of(FINAL, adapter=adapter, proof=proof, trust_remote_code=trusts(config))
     if fault:
-        raise StageError(f"the trained model in {final} does not load: {fault}")
-
-
-def _adapter_fault(
-    final: Path, shapes: Mapping[str, tuple[int, ...]], proof: Mapping[str, Any]
-) -> str | None:
-    """Check an adapter without its base: settings, pairs of matrices, and every number."""
-    import torch
-    from safetensors.torch import load_file
-
-    path = final / "adapter_config.json"
-    if not path.is_file():
-        return f"{path.name} is missing"
-    rank = read_json(path)["r"]
-    downs = {
-        name: shape for name, shape in shapes.items() if ".lora_A." in name or ".lora_embedding_A" in name
-    }
-    if not downs:
-        return "it has no adapter weights"
-    for name, shape in downs.items():
-        partner = name.replace(".lora_A.", ".lora_B.").replace(".lora_embedding_A", ".lora_embedding_B")
-        if shape[0] != rank or shapes.get(partner, (0, 0))[1] != rank:
-            return f"{name} and {partner} are no pair of rank {rank}"
-    stored = 0
-    for file in checkpoints.weight_files(final):
-        for name, tensor in load_file(file).items():
-            stored += tensor.numel()
-            if not torch.isfinite(tensor).all():
-                return f"{name} has values that are not finite"
-    if stored < proof["trainable"]:
-        return f"it holds {stored:,} weights, {proof['trainable']:,} were trained"
-    return None
-
-
-def _model_fault(final: Path, proof: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    """Load a whole model the way its user will."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    trust = bool(config.get("trust_remote_code"))
-    try:
-        AutoTokenizer.from_pretrained(final, trust_remote_code=trust)
-        model, loading = AutoModelForCausalLM.from_pretrained(
-            final, dtype="auto", trust_remote_code=trust, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        return str(error)
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if loading.get(kind):
-            return f"{kind.replace('_', ' ')}: {', '.join(map(str, sorted(loading[kind])[:5]))}"
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            return f"{name} has values that are not finite"
-    total = sum(parameter.numel() for parameter in model.parameters())
-    if total != proof["total"]:
-        return f"it has {total:,} parameters, {proof['total']:,} were trained"
-    return None
+        raise StageError(f"the trained model in {FINAL} does not load: {fault}")
 
 
 if __name__ == "__main__":

@@ -77,6 +77,7 @@ def test_the_metrics_add_up(uninterrupted: Any) -> None:
         assert event["perplexity"] == pytest.approx(math.exp(event["loss"]))
     written = run.events(file="train/metrics.jsonl")
     assert written == [event for event in run.events() if event["event"] in ("step", "evaluation")]
+    assert run.proof()["load_back"] == ""
 
 
 def test_killed_damaged_stopped_and_resumed_is_the_same_to_the_last_bit(

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
+from runner.load_back import fault_of
 from runner.spec.problems import MachineError, StageError
 from runner.stages.engine import import_plugins
 from runner.stages.train import (
-    check_final,
+    check_loaded_back,
     collect_final,
     engine_command,
     engine_environment,
@@ -126,7 +127,20 @@ def adapter(folder: Path, rank: int = 2, **changed: Any) -> None:
 
 def test_an_adapter_that_is_whole(tmp_path: Path) -> None:
     adapter(tmp_path / "a")
-    check_final(tmp_path / "a", adapter=True, proof={"trainable": 14}, config={})
+    assert fault_of(tmp_path / "a", adapter=True, proof={"trainable": 14}, trust_remote_code=False) == ""
+
+
+def test_what_the_engine_loaded_back_is_believed_and_what_it_did_not_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train").mkdir()
+    adapter(tmp_path / "train/final")
+    check_loaded_back({"trainable": 14}, adapter=True, config={})
+    with pytest.raises(StageError, match="does not load: it holds 14 weights, 15 were trained"):
+        check_loaded_back({"trainable": 15}, adapter=True, config={})
+    with pytest.raises(StageError, match="train/final does not load: a weight is missing"):
+        check_loaded_back({"trainable": 14, "load_back": "a weight is missing"}, adapter=True, config={})
 
 
 def test_an_adapter_that_is_not(tmp_path: Path) -> None:
@@ -146,8 +160,8 @@ def test_an_adapter_that_is_not(tmp_path: Path) -> None:
         "cut": "adapter_model.safetensors is cut off",
         "absent": "has no weights",
     }.items():
-        with pytest.raises(StageError, match=message):
-            check_final(tmp_path / name, adapter=True, proof={"trainable": 15}, config={})
+        found = fault_of(tmp_path / name, adapter=True, proof={"trainable": 15}, trust_remote_code=False)
+        assert message in found
 
 
 # ------------------------------------------------------------------------------------ real processes

@@ -75,6 +75,15 @@ def test_a_logit_of_minus_infinity_is_a_word_that_cannot_come() -> None:
     assert float(found[1]) == pytest.approx(math.log(3))
 
 
+@pytest.mark.parametrize("target", [1, 3, 5])
+def test_of_equal_predictions_the_first_counts(target: int) -> None:
+    """As `argmax` has it: tokens 3 and 5 share the highest logit, in bfloat16 more often than one thinks."""
+    logits = torch.zeros(1, 2, 8)
+    logits[0, 0, [3, 5]] = 2.0
+    labels = torch.tensor([[IGNORED, target]])
+    assert token_sums(logits, labels)[2] == (target == 3)
+
+
 def test_large_logits_do_not_overflow() -> None:
     logits = torch.tensor([[[1e4, 0.0, -1e4], [0.0, 0.0, 0.0]]])
     found = token_sums(logits, torch.tensor([[0, 1]]))
