@@ -205,10 +205,10 @@ def fit_temperature(logits: FloatArray, y_true: IntArray, *, split: str) -> Temp
         likelihood = log_softmax(logits * np.exp(-log_value), axis=1)
         return -float(likelihood[np.arange(count), y_true].mean())
 
-    bounds = tuple(np.log(_TEMPERATURES))
-    best = float(minimize_scalar(nll, bounds=bounds, method="bounded", options={"xatol": 1e-9}).x)
-    at_limit = min(abs(best - bound) for bound in bounds) < 1e-3
-    return Temperature(float(np.exp(best)), nll(0.0), nll(best), count, at_limit)
+    bounds = [float(np.log(limit)) for limit in _TEMPERATURES]
+    inside = float(minimize_scalar(nll, bounds=bounds, method="bounded", options={"xatol": 1e-9}).x)
+    best = min([*bounds, inside], key=nll)  # a limit wins where nothing inside is better
+    return Temperature(float(np.exp(best)), nll(0.0), nll(best), count, at_limit=best in bounds)
 
 
 def two_logits(y_score: FloatArray) -> FloatArray:
