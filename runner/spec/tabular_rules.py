@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from runner.spec.model import Spec
 from runner.spec.nearest import nearest
@@ -12,8 +13,26 @@ from runner.spec.yaml_text import Path
 
 Broken = Iterator[tuple[Path, str]]
 
-OTHER_NAMES = {"gender": "sex", "cardio": None, "num": None, "id": None}
-"""Columns that a prompt does not name: one is decoded under another name, the others are the answer or no fact."""
+OTHER_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "gender": "sex",
+        "age": "age_years",
+        "age_years": "age",
+        "systolic": "ap_hi",
+        "sbp": "ap_hi",
+        "ap_high": "ap_hi",
+        "diastolic": "ap_lo",
+        "dbp": "ap_lo",
+        "ap_low": "ap_lo",
+        "glucose": "gluc",
+        "smoker": "smoke",
+        "smoking": "smoke",
+        "alcohol": "alco",
+        "max_hr": "thalach",
+        "chest_pain": "cp",
+    }
+)
+"""What others call a column -> ours, where the table has it."""
 
 LIMITED = ("ap_hi", "ap_lo", "height", "weight")
 
@@ -51,8 +70,9 @@ def prompt_fields(spec: Spec) -> Broken:
 
 def _instead(name: str, table: TabularSource) -> str:
     fields = f"fields: {', '.join(table.FIELDS)}"
-    near = nearest(name, table.FIELDS) or OTHER_NAMES.get(name)
-    return f"nearest: {near}; {fields}" if near in table.FIELDS else fields
+    other = OTHER_NAMES.get(name.lower())
+    near = other if other in table.FIELDS else nearest(name, table.FIELDS)
+    return f"nearest: {near}; {fields}" if near else fields
 
 
 def answers_differ(spec: Spec) -> Broken:

@@ -214,7 +214,7 @@ def test_the_place_is_the_same(
         "schedule-misspelt": "['train', 'schedule']: 'cosin' is not one of ['constant', 'cosine', 'linear']",
         "deep-misspelt": "['train', 'batch']: Additional properties are not allowed ('mirco' was unexpected)",
         "source-misspelt": "['data', 'source']: 'mesages' is not one of "
-        "['huggingface', 'medquad', 'messages', 'mixture', 'synthetic_medical_qa']",
+        "['cardio', 'huggingface', 'medquad', 'messages', 'mixture', 'synthetic_medical_qa', 'uci_heart']",
         "zero-micro": "['train', 'batch', 'micro']: 0 is less than the minimum of 1",
         "rank-of-full": "['method']: Additional properties are not allowed ('rank' was unexpected)",
     }
