@@ -147,7 +147,7 @@ def rows_of(
             f"{type(tokenizer).__name__} does not say where its tokens stand in the text, so the answer's "
             "tokens cannot be told from the question's\n  use a tokenizer with a tokenizer.json"
         )
-    ends = _end_ids(tokenizer, end_tokens)
+    ends = end_ids(tokenizer, end_tokens)
     remaining = iter(records)
     while chunk := list(islice(remaining, _CHUNK)):
         texts = [_render(tokenizer, record, record["messages"], template) for record in chunk]
@@ -159,7 +159,23 @@ def rows_of(
             yield _row(text, ids, offsets, spans, context, ends)
 
 
-def _end_ids(tokenizer: Any, end_tokens: Sequence[str]) -> tuple[frozenset[int], ...]:
+def prompt_text(tokenizer: Any, record: Mapping[str, Any], template: str) -> str:
+    """Return what the template writes before the record's last answer, which it does not depend on.
+
+    Spaces at the end are left out: tokenizers join them to the answer's first word, and a prompt that
+    ends with one would ask for a word that does not begin a word.
+
+    Raises:
+        DataError: the template refuses the record or does not show its last answer; names the record.
+    """
+    text = _render(tokenizer, record, record["messages"], template)
+    spans = _answer_spans(tokenizer, record, text, template)
+    if len(spans) < sum(message["role"] == "assistant" for message in record["messages"]):
+        raise DataError(f"the chat template does not show every answer of record {record.get('id')!r}")
+    return text[: spans[-1][0]].rstrip(" ")
+
+
+def end_ids(tokenizer: Any, end_tokens: Sequence[str]) -> tuple[frozenset[int], ...]:
     """Return sets of ids; of each set the first that follows an answer carries loss."""
     named = [tokenizer.encode(token, add_special_tokens=False) for token in end_tokens]
     turn = frozenset(ids[0] for ids in named if len(ids) == 1)

@@ -1,0 +1,160 @@
+"""ROUGE of written answers and of the floors, how many answers ended, and how long they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from eval.bootstrap import DRAWS, LEVEL, FloatArray, clustered_intervals, paired_differences
+from eval.checks import check_ids
+from eval.floors_text import METHOD as FLOORS
+from eval.judges import Line, paired
+from eval.numbers import interval_json
+from eval.text import METRICS, Rouge, rouge, rouge_differences, rouge_scores
+
+LENGTHS = ("ended", "answer_tokens")
+"""Share of answers that the model ended itself; mean tokens of an answer, its end token not counted."""
+EXAMPLES = 8
+
+Numbers = dict[str, dict[str, float | None]]
+
+
+def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
+    """Return the result of one model; a line holds a record's answer, its reference and the floors' answers.
+
+    Raises:
+        ValueError: there are no lines, an id stands twice, or a line lacks a floor of the task.
+    """
+    ids = [line["id"] for line in lines]
+    check_ids(ids, ids)
+    found = _rouge(task, lines, [line["answer"] for line in lines])
+    lengths = clustered_intervals(_lengths(lines), _groups(lines), _means)
+    metrics = _numbers(found) | {
+        name: interval_json(value) for name, value in zip(LENGTHS, lengths, strict=True)
+    }
+    floors = {
+        name: _numbers(_rouge(task, lines, [_floor(line, name) for line in lines])) for name in task["floors"]
+    }
+    return {
+        "task": task["task"],
+        "name": task["task"],
+        "split": task["split"],
+        "n_records": found.n_records,
+        "n_groups": found.n_groups,
+        "n_empty": found.empty,
+        "n_ended": sum(bool(line["ended"]) for line in lines),
+        "n_prompt_cut": sum(line["prompt_cut"] > 0 for line in lines),
+        "metrics": metrics,
+        "headline": list(METRICS),
+        "method": f"mean F1 a record; {found.method}; {writing(task)}",
+        "notes": [*_notes(task, lines, found), *_below_floors(metrics, floors)],
+        "floors": floors,
+        "floors_method": FLOORS if floors else None,
+        "tables": {},
+        "examples": examples(lines),
+    }
+
+
+def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence[Line]) -> Numbers:
+    """Return each metric's difference, after minus before, with its interval over the same drawn groups.
+
+    Raises:
+        ValueError: the two are not of the same records.
+    """
+    paired(before, after)
+    first, second = (_scores(task, lines) for lines in (before, after))
+    groups = _groups(after)
+    changes = rouge_differences(first, second, groups)
+    lengths = paired_differences(_lengths(before), _lengths(after), groups, _means)
+    changes |= dict(zip(LENGTHS, lengths, strict=True))
+    return {name: interval_json(interval) for name, interval in changes.items()}
+
+
+def writing(task: Mapping[str, Any]) -> str:
+    """Say in words how answers were written.
+
+    >>> writing({"temperature": 0.0, "max_new_tokens": 64})
+    'greedy answers of at most 64 tokens'
+    """
+    limit = f"of at most {task['max_new_tokens']} tokens"
+    if task["temperature"] == 0:
+        return f"greedy answers {limit}"
+    return (
+        f"answers {limit} drawn at temperature {task['temperature']:g}, top_p {task['top_p']:g}, "
+        f"seed {task['seed']}, a generator for each record"
+    )
+
+
+def examples(lines: Sequence[Line]) -> list[dict[str, str]]:
+    """Return some lines for the reader, evenly spaced: chosen by place, not by how good they are."""
+    step = max(1, len(lines) // EXAMPLES)
+    shown = ("id", "prompt", "answer", "reference")
+    return [{name: line[name] for name in shown} for line in lines[::step][:EXAMPLES]]
+
+
+def _scores(task: Mapping[str, Any], lines: Sequence[Line]) -> FloatArray:
+    """Return the model's F1 a record, shape (record, 3)."""
+    references, answers = ([line[key] for line in lines] for key in ("reference", "answer"))
+    return rouge_scores(references, answers, stemmer=task["stemmer"])
+
+
+def _rouge(task: Mapping[str, Any], lines: Sequence[Line], answers: Sequence[str]) -> Rouge:
+    references = [line["reference"] for line in lines]
+    return rouge(references, answers, _groups(lines), stemmer=task["stemmer"], draws=DRAWS, level=LEVEL)
+
+
+def _numbers(found: Rouge) -> Numbers:
+    return {name: interval_json(getattr(found, name)) for name in METRICS}
+
+
+def _floor(line: Line, name: str) -> str:
+    if name not in line["floors"]:
+        raise ValueError(f"record {line['id']!r} has no answer of the floor {name!r}")
+    return str(line["floors"][name])
+
+
+def _groups(lines: Sequence[Line]) -> list[str]:
+    return [line["group"] for line in lines]
+
+
+def _lengths(lines: Sequence[Line]) -> FloatArray:
+    return np.array([[bool(line["ended"]), line["n_tokens"], 1] for line in lines], np.float64)
+
+
+def _means(totals: FloatArray) -> FloatArray:
+    means: FloatArray = totals[:, :-1] / totals[:, -1:]
+    return means
+
+
+def _notes(task: Mapping[str, Any], lines: Sequence[Line], found: Rouge) -> list[str]:
+    notes = []
+    cut = sum(not line["ended"] for line in lines)
+    if cut:
+        notes.append(f"{cut} of {len(lines)} answers were not ended within {task['max_new_tokens']} tokens")
+    if found.empty:
+        notes.append(f"{found.empty} of {len(lines)} answers hold no letter or digit; they score 0")
+    shortened = sum(line["prompt_cut"] > 0 for line in lines)
+    if shortened:
+        notes.append(
+            f"{shortened} of {len(lines)} prompts lost their beginning: the model has too few positions"
+        )
+    return notes
+
+
+def _below_floors(metrics: Numbers, floors: Mapping[str, Numbers]) -> list[str]:
+    """Say of each floor which metrics of the model are not above it."""
+    notes = []
+    for floor, values in floors.items():
+        below = [name for name in METRICS if not _above(metrics[name]["value"], values[name]["value"])]
+        if below:
+            numbers = ", ".join(
+                f"{name} {metrics[name]['value']:.4f} to {values[name]['value']:.4f}" for name in below
+            )
+            notes.append(f"not above the floor {floor}: {numbers}")
+    return notes
+
+
+def _above(one: float | None, other: float | None) -> bool:
+    return one is not None and other is not None and one > other
