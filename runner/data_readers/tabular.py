@@ -259,5 +259,5 @@ def _cells(
             wrong.append(f"{name}:{number}: {len(cells)} cells, expected {columns}")
     if wrong:
         raise DataError(
-            f"{len(wrong)} bad lines in {path}\n{named(wrong)}\n  mend or remove them; nothing was written"
+            f"{len(wrong)} bad line{'' if len(wrong) == 1 else 's'} in {path}\n{named(wrong)}\n  mend or remove them; nothing was written"
         )
