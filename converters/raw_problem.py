@@ -13,7 +13,7 @@ class RawProblem:
     """One fault, without file and line.
 
     `path` is the place in the spec (`("axolotl", "datasets", 0, "type")`), `code` the kind of fault
-    (`engine-key`, `engine-type`, `engine-reserved`, `module-group`).
+    (`engine-key`, `engine-type`, `engine-reserved`, `module-group`, `harness-task`).
     """
 
     path: tuple[str | int, ...]

@@ -16,8 +16,11 @@ IDENTITY = ("model", "adapter")
 
 LOCK = {
     "task": "options of the task in the spec: few-shot, batch, seeds, how answers are read",
-    "task_version": "of the harness task, where there is one",
-    "records": "SHA-256 of the records judged",
+    "task_version": "of each task of lm-eval",
+    "task_file": "SHA-256 of each task of lm-eval: its prompt, its examples, its scoring",
+    "few_shot": "answered examples before each question of lm-eval's tasks, given or the task's own",
+    "harness": "versions of lm-eval and of what it reads questions with",
+    "records": "SHA-256 of the records judged; of lm-eval's tasks, of each one's questions",
     "template": "chat template: its word in the spec and the SHA-256 of its text",
     "tokenizer": "SHA-256 of its vocabulary",
     "context": "tokens after which a record is cut",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from converters.foreign import FOREIGN, VALUES, WHY
+from converters.harness_names import unknown_tasks
 from converters.modules import group_problems
 from runner.spec.load import Examined, Fault, Loaded, examine, load, whole
 from runner.spec.messages import Vocabulary
@@ -170,6 +171,10 @@ def _groups(spec: Spec) -> Iterable[Fault]:
     return [Fault(item.path, item.code, item.message, item.hint) for item in group_problems(spec)]
 
 
+def _harness_tasks(spec: Spec) -> Iterable[Fault]:
+    return [Fault(item.path, item.code, item.message, item.hint) for item in unknown_tasks(spec)]
+
+
 def _raw_keys(spec: Spec) -> Iterable[Fault]:
     if not spec.axolotl and not spec.deepspeed:
         return []
@@ -180,5 +185,5 @@ def _raw_keys(spec: Spec) -> Iterable[Fault]:
     return [Fault(item.path, item.code, item.message, item.hint) for item in check_raw(spec)]
 
 
-CHECKS = (_groups, _raw_keys)
+CHECKS = (_groups, _harness_tasks, _raw_keys)
 """What the engines would say."""

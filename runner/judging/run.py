@@ -35,6 +35,8 @@ class Judging:
         self._told = time.monotonic()
         self._base: dict[str, Any] = {}
         self._adapter: dict[str, Any] | None = None
+        self.kept: dict[Any, Any] = {}
+        """What a task makes for its lock and needs again for its predictions."""
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -126,6 +126,12 @@ FAULTS: tuple[Code, ...] = (
         "use the spec's own key, which the message names",
     ),
     Code(
+        "harness-task",
+        "a task of lm-eval must be one that the harness has",
+        "A name that is not known ends the run when it is first evaluated.",
+        "take the nearest name, or give the folder of your own task files under `include`",
+    ),
+    Code(
         "module-group",
         "a module group must exist in the architecture",
         "A group that matches nothing trains nothing.",

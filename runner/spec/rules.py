@@ -13,10 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
+from runner.spec.judge_rules import key_is_encrypted, text_may_leave
+from runner.spec.lm_eval_rules import each_once
 from runner.spec.model import TINY_RANDOM, Cadence, LoraCommon, Partial, Spec
 from runner.spec.section import UnsoundError
 from runner.spec.sources import HuggingfaceSource, MixtureData
 from runner.spec.tabular_rules import answers_differ, features_of_tables, limits_in_order, prompt_fields
+from runner.spec.tasks import JudgeTask, LmEvalTask
 from runner.spec.yaml_text import Path
 
 Broken = Iterator[tuple[Path, str]]
@@ -386,11 +389,14 @@ def _warmup_of_one(spec: Spec) -> Broken:
 def _tasks_have_records(spec: Spec) -> Broken:
     seen: set[tuple[str, str]] = set()
     for number, task in enumerate(spec.evaluate):
+        if isinstance(task, LmEvalTask):
+            continue  # its records are its own
         if getattr(spec.data.split, task.split) == 0:
             yield ("evaluate", number, "split"), f"data.split.{task.split} is 0"
-        if (task.task, task.split) in seen:
-            yield ("evaluate", number), f"{task.task} on {task.split} stands twice"
-        seen.add((task.task, task.split))
+        name = f"{task.task} by {task.rubric}" if isinstance(task, JudgeTask) else task.task
+        if (name, task.split) in seen:
+            yield ("evaluate", number), f"{name} on {task.split} stands twice"
+        seen.add((name, task.split))
 
 
 RULES: tuple[Rule, ...] = (
@@ -639,6 +645,28 @@ RULES: tuple[Rule, ...] = (
         "Only the rows of a table have values to compare; other records would each stand alone.",
         "split by question, focus, group or record",
         features_of_tables,
+    ),
+    Rule(
+        "R040",
+        "a judge on another machine needs allow_text_to_leave: true",
+        "Answers and references are about patients, or written by people who may not have agreed to it; what has "
+        "left cannot be called back. An endpoint on this machine (localhost, 127.0.0.1, ::1) needs no leave.",
+        "ask the records' owners and set allow_text_to_leave: true, or name an endpoint on this machine",
+        text_may_leave,
+    ),
+    Rule(
+        "R041",
+        "a judge's key goes to this machine or by https, and to nothing that takes none",
+        "Whoever can see the network could read the key, and use it.",
+        "write https://, or take key_variable out",
+        key_is_encrypted,
+    ),
+    Rule(
+        "R060",
+        "each task of lm-eval stands once, and at most one `lm_eval` has several of them",
+        "The report tells results apart by their names: that of the one task, or `lm_eval` for several together.",
+        "put the tasks into one list, or name one task or group in each",
+        each_once,
     ),
 )
 """Codes are never reused: a rule that goes leaves a gap."""

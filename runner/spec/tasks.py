@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from runner.spec.section import Section, key
 
@@ -16,7 +18,180 @@ class PerplexityTask(Section):
     batch: int = key(8, "Records per forward pass.", unit="records", ge=1)
 
 
-Task = PerplexityTask
+class RougeTask(Section):
+    """Written answers, compared with the reference by ROUGE-1, ROUGE-2 and ROUGE-L."""
+
+    task: Literal["rouge"] = key(description="The word that selects this task.")
+    split: Literal["validation", "test"] = key("test", "Which records are judged.")
+    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0)
+    batch: int = key(8, "Answers written at a time.", unit="records", ge=1)
+    max_new_tokens: int = key(256, "Longest answer; a longer one is cut, and counted.", unit="tokens", ge=1)
+    temperature: float = key(
+        0.0,
+        "0 takes the likeliest token each time; above, tokens are drawn from the sharpened chances.",
+        ge=0,
+    )
+    top_p: float = key(
+        1.0, "Tokens are drawn among the likeliest, so many as hold this probability.", gt=0, le=1
+    )
+    seed: int = key(0, "Seed of the drawing; each record has its own generator, made of it and its id.", ge=0)
+    stemmer: bool = key(
+        description="Whether words are stemmed (Porter) before they are compared. It raises the scores, so "
+        "two numbers made differently do not compare."
+    )
+    floors: tuple[Literal["repeat_question", "nearest_question"], ...] = key(
+        ("repeat_question", "nearest_question"),
+        "Answers that need no model, judged in the same way: the question itself, and the answer of the "
+        "training question that is nearest by TF-IDF.",
+    )
+
+
+class ClassificationTask(Section):
+    """One of a few answers: scored by its likelihood, or written and read."""
+
+    task: Literal["classification"] = key(description="The word that selects this task.")
+    split: Literal["validation", "test"] = key("test", "Which records are judged.")
+    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0)
+    batch: int = key(8, "Records per forward pass.", unit="records", ge=1)
+    labels: dict[str, tuple[str, ...]] = key(
+        description="Label -> the words that stand for it in a written answer. The first word is the answer "
+        "that training uses, and whose likelihood is the label's score.",
+        min_length=2,
+    )
+    positive: str = key(
+        description="The label whose precision, recall, F1, AUC and calibration are reported.", min_length=1
+    )
+    scoring: tuple[Literal["likelihood", "generation"], ...] = key(
+        ("likelihood",),
+        "How a label is found: `likelihood` compares the labels' chances at the place of the answer; "
+        "`generation` lets the model write, and looks for the words. Both may be asked for.",
+        min_length=1,
+    )
+    max_new_tokens: int = key(8, "Longest written answer.", unit="tokens", ge=1)
+    subgroups: tuple[str, ...] = key(
+        (), "Attributes of the records (sex, age_band) by whose values the results are also shown."
+    )
+    floors: tuple[Literal["majority", "one_rule", "logistic_regression", "gradient_boosting"], ...] = key(
+        ("majority",),
+        "Classifiers without a language model, fitted on the training records' features and judged in the "
+        "same way.",
+    )
+    calibration_bins: int = key(10, "Bins of the calibration error and its table.", ge=2, le=100)
+    temperature_scaling: bool = key(
+        False,
+        "Fit one temperature for the likelihoods on the validation records, and also report the "
+        "calibration with it.",
+    )
+
+
+class LmEvalTask(Section):
+    """Tasks of lm-eval, run in our process on the model that is loaded anyway."""
+
+    task: Literal["lm_eval"] = key(description="The word that selects this task.")
+    tasks: tuple[str, ...] = key(
+        description="Names of lm-eval's tasks, groups or tags (mmlu_anatomy, mmlu_medical, multimedqa), or of "
+        "those below `include`. Several are averaged, over questions and over tasks.",
+        min_length=1,
+    )
+    few_shot: int | None = key(
+        None, "Answered examples before each question; without it as many as the task itself says.", ge=0
+    )
+    limit: int | None = key(None, "Only the first so many questions of each task.", unit="questions", gt=0)
+    batch: int = key(8, "Requests per forward pass.", unit="requests", ge=1)
+    chat_template: bool = key(
+        False, "Put questions into the chat template of `data.template`, examples as turns of their own."
+    )
+    seed: int = key(1234, "Seed of the choice of examples, and of what is drawn while generating.", ge=0)
+    data: str | None = key(
+        None,
+        "Folder in which the questions lie, so that no network is needed: for MMLU the published CSV files "
+        "(`dev/`, `test/`); for a task with files of its own the folder that they are relative to; for any "
+        "other a clone of its hub repository, under its id. Null or empty: from the hub.",
+        form="path",
+        placeholder=True,
+    )
+    include: str | None = key(
+        None,
+        "Folder of your own task files. A file that would run Python (`!function`) is refused.",
+        form="path",
+        placeholder=True,
+    )
+    questions: Literal["real", "invented"] = key(
+        "real",
+        "`invented`: a few made-up questions in a task's own form where `data` names none, as a rehearsal "
+        "takes them; the result then says nothing.",
+    )
+
+
+class WrittenTask(Section):
+    """What a task says about the answers that it lets the model write."""
+
+    split: Literal["validation", "test"] = key("test", "Which records are judged.")
+    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0)
+    batch: int = key(8, "Answers written at a time.", unit="records", ge=1)
+    max_new_tokens: int = key(256, "Longest answer; a longer one is cut, and counted.", unit="tokens", ge=1)
+    temperature: float = key(
+        0.0,
+        "0 takes the likeliest token each time; above, tokens are drawn from the sharpened chances.",
+        ge=0,
+    )
+    top_p: float = key(
+        1.0, "Tokens are drawn among the likeliest, so many as hold this probability.", gt=0, le=1
+    )
+    seed: int = key(0, "Seed of the drawing; each record has its own generator, made of it and its id.", ge=0)
+
+
+class EntitiesTask(WrittenTask):
+    """Written answers, compared with the reference by the clinical findings that they affirm and deny."""
+
+    task: Literal["entities"] = key(description="The word that selects this task.")
+
+
+class JudgeTask(WrittenTask):
+    """Written answers, graded by a language model behind an endpoint; it is given text only, no image."""
+
+    task: Literal["judge"] = key(description="The word that selects this task.")
+    rubric: Literal["ecg_report_100", "pulse_report_10"] = key(
+        description="What is graded: four criteria from 0 to 100, or PULSE's three aspects from 0 to 10. Their "
+        "scores do not compare."
+    )
+    endpoint: str = key(
+        description="Base address of an OpenAI-compatible chat API (`http://127.0.0.1:8000/v1`), or `rehearsal` "
+        "for a stand-in on this machine whose grades mean nothing.",
+        pattern=r"^(rehearsal|https?://[^\s/?#@]+(/[^\s?#@]*)?)$",
+    )
+    model: str = key(description="Name of the judging model, as the endpoint knows it.", min_length=1)
+    allow_text_to_leave: bool = key(
+        False,
+        "Agree that answers and references are sent to another machine. Without it only an endpoint on this "
+        "machine is asked.",
+    )
+    key_variable: str | None = key(
+        None,
+        "Name of the environment variable that holds the endpoint's key. Never the key itself.",
+        pattern=r"^[A-Z_][A-Z0-9_]{0,63}$",
+    )
+    judge_temperature: float = key(0.0, "Temperature of the judge; 0 for grades that can be repeated.", ge=0)
+    max_reply_tokens: int = key(512, "Longest answer of the judge.", unit="tokens", ge=16)
+    reply_format: Literal["json_schema", "json_object", "text"] = key(
+        "json_schema",
+        "How the endpoint is asked for JSON. Every answer is checked in the same way, whatever is asked.",
+    )
+    timeout_s: float = key(60.0, "Time for one attempt.", unit="s", gt=0)
+    retries: int = key(4, "Attempts after the first, with growing waits between them.", ge=0, le=20)
+    concurrency: int = key(4, "Questions on their way at a time.", ge=1, le=64)
+    cache: str | None = key(
+        None,
+        "Folder of the judge's answers, to be shared between runs; without it the run's own. It holds what "
+        "the judge said, not the records.",
+        form="path",
+    )
+
+
+Task = Annotated[
+    PerplexityTask | RougeTask | ClassificationTask | LmEvalTask | EntitiesTask | JudgeTask,
+    Field(discriminator="task"),
+]
 
 
 class Published(Section):

@@ -48,10 +48,11 @@ def evaluate(settings: Mapping[str, Any], events: EventWriter) -> None:
     out = Path(settings["out"])
     results, places = [], []
     for number, task in enumerate(settings["tasks"], start=1):
-        lock = _lock(run, task)
+        predictor = importlib.import_module(PREDICTORS[task["task"]])
+        lock = _lock(run, task) | (predictor.lock(run, task) if hasattr(predictor, "lock") else {})
         path = out.with_suffix("") / f"{number}_{task['task']}.jsonl"
         with Lines(path, canonical_sha256(lock)) as place:
-            importlib.import_module(PREDICTORS[task["task"]]).predict(run, task, place)
+            predictor.predict(run, task, place)
         results.append({**_judged(task, place.path), "lock": lock, "predictions": str(place.path)})
         places.append(place)
         metrics = {name: value["value"] for name, value in results[-1]["metrics"].items()}
