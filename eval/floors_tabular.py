@@ -192,9 +192,7 @@ def one_rule(table: Table) -> Floor:
     Each side of the threshold gets its commonest training label, and a missing value the commonest of
     all. Thresholds are values that occur; of equals the first column by name and the lowest value wins.
     """
-    rules = [rule for column in range(len(table.columns)) if (rule := best_rule(table, column)) is not None]
-    if not rules:
-        raise FloorError("no column has two values, so there is no threshold between any")
+    rules = [best_rule(table, column) for column in _varying(table)]
     rule = max(rules, key=lambda rule: rule.right)  # the first of equals
     sides = _sides(table.known[:, rule.column], rule.threshold)
     shares = np.stack([_shares(table.labels[sides == side], len(table.classes)) for side in (0, 1)])
@@ -210,13 +208,11 @@ def one_rule(table: Table) -> Floor:
     )
 
 
-def best_rule(table: Table, column: int) -> Rule | None:
-    """Return the best threshold of a column, None where it has fewer than two values."""
+def best_rule(table: Table, column: int) -> Rule:
+    """Return the best threshold of a column that has two values or more."""
     values = table.known[:, column]
     present = ~np.isnan(values)
     distinct, places = np.unique(values[present], return_inverse=True)
-    if len(distinct) < 2:
-        return None
     counts = np.zeros((len(distinct), len(table.classes)), dtype=np.int64)
     np.add.at(counts, (places, table.labels[present]), 1)
     below = np.cumsum(counts, axis=0)[:-1]  # of the records under each threshold but the lowest value
@@ -245,46 +241,57 @@ def logistic_regression(table: Table) -> Floor:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    used = _with_values(table)
-    codes = [column for column in used if is_category(table.known[:, column])]
-    numbers = [column for column in used if column not in codes]
+    used = _varying(table)
+    known = table.known[:, used]
+    codes = [place for place in range(len(used)) if is_category(known[:, place])]
+    numbers = [place for place in range(len(used)) if place not in codes]
     filled = SimpleImputer(strategy="median", add_indicator=True)
     columns = ColumnTransformer(
         [
             ("numbers", make_pipeline(filled, StandardScaler()), numbers),
-            ("codes", OneHotEncoder(drop="first", handle_unknown="ignore"), codes),
+            ("codes", OneHotEncoder(handle_unknown="ignore"), codes),
         ]
     )
     model = make_pipeline(columns, LogisticRegression(max_iter=1000))
-    model.fit(table.known, table.labels)
+    model.fit(known, table.labels)
     parts = f"{len(numbers)} numbers and {len(codes)} categories"
-    return _fitted("logistic_regression", f"logistic regression on {parts}", model, table)
+    return _fitted("logistic_regression", f"logistic regression on {parts}", model, table, used)
 
 
 def gradient_boosting(table: Table) -> Floor:
     """Return histogram gradient boosting; it stops by the validation records where there are any."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
+    used = _varying(table)
+    known, labels = table.known[:, used], table.labels
     if len(table.held):
         model = HistGradientBoostingClassifier(early_stopping=True, random_state=SEED)
-        model.fit(table.known, table.labels, X_val=table.held, y_val=table.held_labels)
+        model.fit(known, labels, X_val=table.held[:, used], y_val=table.held_labels)
     else:
-        stops = min(Counter(table.labels.tolist()).values()) >= 20  # a tenth must hold each class twice
+        stops = min(Counter(labels.tolist()).values()) >= 20  # a tenth must hold each class twice
         model = HistGradientBoostingClassifier(early_stopping=stops, random_state=SEED)
-        model.fit(table.known, table.labels)
-    return _fitted("gradient_boosting", f"gradient boosting, {model.n_iter_} rounds of trees", model, table)
+        model.fit(known, labels)
+    words = f"gradient boosting, {model.n_iter_} rounds of trees"
+    return _fitted("gradient_boosting", words, model, table, used)
 
 
-def _fitted(name: str, words: str, model: Any, table: Table) -> Floor:
+def _fitted(name: str, words: str, model: Any, table: Table, used: Sequence[int]) -> Floor:
     scores = np.zeros((len(table.asked), len(table.classes)))
     if len(table.asked):
-        scores[:, model.classes_] = model.predict_proba(table.asked)
+        scores[:, model.classes_] = model.predict_proba(table.asked[:, used])
     return Floor(name, words, np.argmax(scores, axis=1).astype(np.int64), scores)
 
 
-def _with_values(table: Table) -> list[int]:
-    """Return the columns that have a value in training; of the others nothing can be learned."""
-    return [column for column in range(len(table.columns)) if not np.isnan(table.known[:, column]).all()]
+def _varying(table: Table) -> list[int]:
+    """Return the columns that have two values or more in training; from the others nothing can be learned."""
+    found = [
+        column
+        for column in range(len(table.columns))
+        if len(np.unique(table.known[~np.isnan(table.known[:, column]), column])) > 1
+    ]
+    if not found:
+        raise FloorError("no column has two values, so nothing tells the labels apart")
+    return found
 
 
 def is_category(values: FloatArray) -> bool:
