@@ -15,9 +15,10 @@ from types import MappingProxyType
 from typing import Any
 
 from converters.numbers import world_size
+from eval.judge.address import STAND_IN
 from runner.spec.model import TINY_RANDOM, Cadence, Compute, Lora, Method, Model, Qlora, Spec, Tracking, Train
 from runner.spec.sources import Data, Split
-from runner.spec.tasks import Task
+from runner.spec.tasks import ClassificationTask, JudgeTask, LmEvalTask, RougeTask, Task, WrittenTask
 
 AT_MOST: Mapping[str, int] = MappingProxyType({"train": 240, "validation": 40, "test": 40})
 """Records of each split; ratios are applied to all records first, then cut to these."""
@@ -34,6 +35,10 @@ ACCUMULATION = 2
 """Forward passes per step at most; a run that accumulates does so in its rehearsal too."""
 WORKERS = 1
 """Loader processes at most."""
+ANSWER = 24
+"""Tokens that are written per answer at most."""
+QUESTIONS = 8
+"""Questions of each task of lm-eval at most."""
 
 ON_CPU: Mapping[str, str] = MappingProxyType(
     {"adamw_torch_fused": "adamw_torch", "adamw_bnb_8bit": "adamw_torch"}
@@ -154,13 +159,25 @@ def _batch(spec: Spec) -> Any:
 
 
 def _task(task: Task) -> Task:
+    if isinstance(task, LmEvalTask):
+        return _harness_task(task)
     most = AT_MOST[task.split]
-    return task.model_copy(
-        update={
-            "records": most if task.records is None else min(task.records, most),
-            "batch": min(task.batch, 8),
-        }
-    )
+    cut = {
+        "records": most if task.records is None else min(task.records, most),
+        "batch": min(task.batch, 8),
+    }
+    if isinstance(task, (RougeTask, ClassificationTask, WrittenTask)):
+        cut["max_new_tokens"] = min(task.max_new_tokens, ANSWER)
+    if isinstance(task, JudgeTask):  # no text leaves, and no key is needed
+        nobody = {"endpoint": STAND_IN, "reply_format": "json_schema", "key_variable": None, "cache": None}
+        return task.model_copy(update={**cut, **nobody, "allow_text_to_leave": False})
+    return task.model_copy(update=cut)
+
+
+def _harness_task(task: LmEvalTask) -> LmEvalTask:
+    """Return the task with a few questions each; without a local folder they are invented: there is no hub."""
+    limit = QUESTIONS if task.limit is None else min(task.limit, QUESTIONS)
+    return task.model_copy(update={"limit": limit, "batch": min(task.batch, 8), "questions": "invented"})
 
 
 def _needs_gpu(key: str) -> bool:

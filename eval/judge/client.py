@@ -9,19 +9,18 @@ machine is never reached through a proxy.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import httpx
 
+from eval.judge.address import is_this_machine
 from eval.judge.outcomes import JUDGED
 
 FIRST_WAIT_S = 1.0
@@ -53,6 +52,32 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float, /) -> None:
         """Wait."""
+
+    def wake(self) -> None:
+        """End every wait, now and later."""
+
+
+class SystemClock:
+    """The machine's time, with waits that can be ended."""
+
+    def __init__(self) -> None:
+        self._awake = Event()
+
+    def monotonic(self) -> float:
+        """Return seconds that only go forward."""
+        return time.monotonic()
+
+    def time(self) -> float:
+        """Return seconds since 1970."""
+        return time.time()
+
+    def sleep(self, seconds: float, /) -> None:
+        """Wait."""
+        self._awake.wait(seconds)
+
+    def wake(self) -> None:
+        """End every wait, now and later."""
+        self._awake.set()
 
 
 @dataclass(frozen=True)
@@ -100,49 +125,43 @@ class _Fault:
     model: str | None = None
 
 
-def is_this_machine(url: str) -> bool:
-    """Return whether an address is the loopback, so that nothing sent there leaves the machine.
-
-    >>> is_this_machine("http://127.0.0.1:8000/v1"), is_this_machine("http://localhost@example.org/v1")
-    (True, False)
-    """
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 class JudgeClient:
     """Asks one endpoint. May be used from several threads; close it, or use it in a `with` block.
 
     Raises:
-        EndpointError: the key cannot be one.
+        EndpointError: the key or the address cannot be one.
     """
 
-    def __init__(self, endpoint: Endpoint, clock: Clock = time) -> None:
-        self.endpoint, self._clock = endpoint, clock
-        self._lock, self._not_before = Lock(), clock.monotonic()
+    def __init__(self, endpoint: Endpoint, clock: Clock | None = None) -> None:
+        self.endpoint, self._clock = endpoint, clock or SystemClock()
+        self._lock, self._not_before, self._closed = Lock(), self._clock.monotonic(), False
         key = endpoint.key
         if key is not None and not (key.isascii() and key.isprintable() and key and " " not in key):
             raise EndpointError(
                 "the key is empty, or holds a space, a line break or a letter that no key has"
             )
         headers = {} if endpoint.key is None else {"Authorization": f"Bearer {endpoint.key}"}
-        self._http = httpx.Client(
-            base_url=endpoint.url.rstrip("/") + "/",
-            headers=headers,
-            timeout=endpoint.timeout_s,
-            follow_redirects=False,
-            trust_env=not is_this_machine(endpoint.url),
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=endpoint.url.rstrip("/") + "/",
+                headers=headers,
+                timeout=endpoint.timeout_s,
+                follow_redirects=False,
+                trust_env=not is_this_machine(endpoint.url),
+            )
+        except httpx.InvalidURL as error:
+            raise EndpointError(f"{endpoint.url!r} is no address: {error}") from error
 
     def __enter__(self) -> JudgeClient:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up; who waits in another thread stops waiting and gets an `EndpointError`."""
+        self._closed = True
+        self._clock.wake()
         self._http.close()
 
     def knock(self) -> None:
@@ -293,6 +312,8 @@ class JudgeClient:
         while True:
             with self._lock:
                 left = self._not_before - self._clock.monotonic()
+            if self._closed:
+                raise EndpointError("the judging was ended")
             if left <= 0:
                 return
             self._clock.sleep(left)

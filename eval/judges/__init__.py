@@ -16,6 +16,11 @@ from typing import Any, Protocol, cast
 JUDGES: Mapping[str, str] = MappingProxyType(
     {
         "perplexity": "eval.judges.perplexity",
+        "lm_eval": "eval.judges.lm_eval",
+        "classification": "eval.judges.classification",
+        "rouge": "eval.judges.rouge",
+        "entities": "eval.judges.entities",
+        "judge": "eval.judges.by_rubric",
     }
 )
 

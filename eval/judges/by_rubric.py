@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 
 from eval.bootstrap import DRAWS, LEVEL, FloatArray, clustered_intervals
+from eval.judge.address import STAND_IN
 from eval.judge.outcomes import JUDGED, MEANING
 from eval.judge.rubrics import BadReplyError, Rubric, rubric
 from eval.judges import Line, entities, paired
 from eval.numbers import interval_json
-
-STAND_IN = "rehearsal"
-"""The word under `endpoint` for the stand-in that a rehearsal asks."""
 
 METHOD = (
     "{level:.0%} percentile interval, bootstrap over whole groups, {draws} draws, seed {seed}; it says how sure the "

@@ -13,5 +13,10 @@ from types import MappingProxyType
 PREDICTORS: Mapping[str, str] = MappingProxyType(
     {
         "perplexity": "runner.judging.perplexity",
+        "lm_eval": "runner.judging.lm_eval",
+        "classification": "runner.judging.classification",
+        "rouge": "runner.judging.rouge",
+        "entities": "runner.judging.entities",
+        "judge": "runner.judging.judge",
     }
 )

@@ -10,7 +10,8 @@ from misbehaving import Act, FakeClock, half, hang, reply, reset, respond, servi
 from misbehaving import Endpoint as Server
 
 from eval.judge import client as module
-from eval.judge.client import Endpoint, EndpointError, JudgeClient, Verdict, is_this_machine
+from eval.judge.address import is_this_machine
+from eval.judge.client import Endpoint, EndpointError, JudgeClient, Verdict
 from eval.judge.rubrics import rubric
 
 PULSE = rubric("pulse_report_10")

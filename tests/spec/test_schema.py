@@ -119,7 +119,7 @@ def test_no_word_is_unknown_to_json_schema() -> None:
     """A constraint that validators do not know is none: pydantic writes `gt` for a union of numbers."""
     known = {
         "$schema", "title", "description", "type", "properties", "additionalProperties", "if", "then", "else", "$defs",
-        "$ref", "required", "items", "enum", "const", "pattern", "minLength", "minItems", "minimum", "exclusiveMinimum",
+        "$ref", "required", "items", "enum", "const", "pattern", "minLength", "minItems", "minimum", "maximum", "exclusiveMinimum",
         "exclusiveMaximum", "anyOf", "allOf", "not", "default", "x-unit", "x-form", "x-placeholder",
     }  # fmt: skip
     assert keywords(SCHEMA) <= known

@@ -33,6 +33,9 @@ class FakeClock:
         self.slept.append(seconds)
         self.now += seconds
 
+    def wake(self) -> None:
+        """Nobody waits."""
+
 
 @dataclass
 class Endpoint:
