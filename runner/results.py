@@ -55,7 +55,7 @@ def results_of(
         if found is not None:
             taken.add(id(found))
         rows.append(_row(published, found, before, rehearsal=rehearsal))
-    rest = sorted((m for m in after if id(m) not in taken), key=lambda m: not m.headline)
+    rest = sorted((m for m in after if id(m) not in taken), key=lambda m: (not m.headline, m.task is None))
     rows += [_row(None, m, before, rehearsal=rehearsal) for m in rest]
     return {"format": 1, "rehearsal": rehearsal, "source": (reference or {}).get("source"), "table": rows}
 

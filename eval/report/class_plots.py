@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from eval.report.plots import BLUE, INK, MUTED, PAPER, SERIES, picture
+from eval.report.plots import BLUE, INK, MUTED, PAPER, SERIES, picture, shortened
 from eval.report.view import Picture
 
 RawTable = Mapping[str, Any]
@@ -98,7 +98,7 @@ def confusion(name: str, tables: Mapping[str, RawTable]) -> Picture | None:
     if not counted or len(next(iter(counted.values()))["rows"]) > MOST_CONFUSED:
         return None
     classes = max(len(table["rows"]) for table in counted.values())
-    longest = max(len(str(row[0])) for table in counted.values() for row in table["rows"])
+    longest = max(len(shortened(row[0])) for table in counted.values() for row in table["rows"])
     width = 0.62 * (classes + 1) + 0.075 * longest + 1.3
     height = 0.5 * classes + 0.06 * longest + 1.3
     return picture(
@@ -108,7 +108,7 @@ def confusion(name: str, tables: Mapping[str, RawTable]) -> Picture | None:
         f"\u201c{UNPARSED}\u201d: no class could be read from the answer.",
         lambda figure: _confusions(figure, counted),
         (max(width, 3.2) * len(counted), max(height, 2.8)),
-        wide=len(counted) > 1,
+        wide=max(width, 3.2) * len(counted) > 7,
     )
 
 
@@ -120,15 +120,15 @@ def _confusions(figure: Figure, tables: Mapping[str, RawTable]) -> None:
 
 
 def _confusion(ax: Axes, who: str, table: RawTable) -> None:
-    given = [str(column) for column in table["columns"][1:]]
-    true = [str(row[0]) for row in table["rows"]]
+    given = [shortened(column) for column in table["columns"][1:]]
+    true = [shortened(row[0]) for row in table["rows"]]
     counts = np.array([row[1:] for row in table["rows"]], np.float64)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
     ax.grid(visible=False)
     for (i, j), share in np.ndenumerate(shares):
         ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=BLUE, alpha=SHADE * share, linewidth=0))
-        if i < len(true) and j < len(given) and true[i] == given[j]:
+        if i < len(true) and j < len(given) and table["rows"][i][0] == table["columns"][j + 1]:
             ax.add_patch(
                 Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, fill=False, edgecolor=MUTED, linewidth=1)
             )
@@ -157,7 +157,7 @@ def per_class(name: str, tables: Mapping[str, RawTable], metric: str, title: str
         title: its name in words.
     """
     kept = {who: rows_of(table) for who, table in tables.items() if metric in table["columns"]}
-    labels = [f"{row['class']} ({row['positives']:,})" for row in next(iter(kept.values()), [])]
+    labels = [f"{shortened(row['class'])} ({row['positives']:,})" for row in next(iter(kept.values()), [])]
     if not 0 < len(labels) <= MOST_CLASSES:
         return None
     return picture(
@@ -216,7 +216,10 @@ def subgroups(name: str, tables: Mapping[str, RawTable], metric: str, title: str
     labels: dict[tuple[Any, Any], str] = {}
     for rows in kept.values():
         labels |= {
-            (row["attribute"], row["value"]): f"{row['attribute']} {row['value']} ({row['records']:,})"
+            (
+                row["attribute"],
+                row["value"],
+            ): f"{shortened(row['attribute'])} {shortened(row['value'])} ({row['records']:,})"
             for row in rows
         }
     if not 0 < len(labels) <= MOST_CLASSES:

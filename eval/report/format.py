@@ -6,6 +6,8 @@ import math
 
 MISSING = "\u2013"
 MINUS = "\u2212"
+UNBROKEN = "\u00a0"
+"""A space that a line does not break at."""
 MOST_DECIMALS = 6
 
 
@@ -59,13 +61,13 @@ def published(value: float | None) -> str:
 def span(low: float | None, high: float | None, decimals: int | None = None, *, sign: bool = False) -> str:
     """Return an interval as `low to high`, a dash where there is none.
 
-    >>> span(3.0384, 3.5899, 2)
+    >>> span(3.0384, 3.5899, 2).replace(UNBROKEN, " ")
     '3.04 to 3.59'
     """
     if low is None or high is None:
         return MISSING
     places = decimals_of(low, low, high) if decimals is None else decimals
-    return f"{number(low, places, sign=sign)} to {number(high, places, sign=sign)}"
+    return f"{number(low, places, sign=sign)}{UNBROKEN}to{UNBROKEN}{number(high, places, sign=sign)}"
 
 
 def duration(seconds: float) -> str:

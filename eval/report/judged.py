@@ -31,6 +31,7 @@ Result = Mapping[str, Any]
 
 TONES: Mapping[str, Tone] = {"better": "good", "worse": "bad", "not different": "unsure"}
 COMPARABLE: Mapping[str, Tone] = {"yes": "good", "partly": "unsure", "no": "muted"}
+LEVEL = "95 % interval"
 SHOWN_EXAMPLES = 3
 """Examples that are not folded away."""
 SPECIAL = ("reliability", "confusion", "per_class", "subgroups")
@@ -42,23 +43,28 @@ SPECIAL = ("reliability", "confusion", "per_class", "subgroups")
 def top_table(results: Mapping[str, Any]) -> Table:
     """Return reference, baseline, tuned, difference, interval and comparability, one row a metric.
 
-    A column that no row fills (published before tuning, best floor) is left out.
+    What was published before tuning stands below what was published after it. The column of floors is
+    left out where there are none.
     """
     rows = [row for row in results["table"] if row.get("headline", True)]
-    before = any(row["published_baseline"] is not None for row in rows)
     floors = any(row.get("floor") for row in rows)
     columns = [
         (Column("Metric"), _metric_cell),
-        *([(Column("Reference before", number=True, hint="as published, before tuning"), _before)] * before),
         (Column("Reference", number=True, hint="as published, after tuning"), _reference),
         *([(Column("Best floor", number=True, hint="the strongest simple answer"), _floor)] * floors),
-        (Column("Baseline", number=True, hint="the base model, measured before training"), _baseline),
-        (Column("Tuned", number=True, hint="measured after training"), _tuned),
-        (Column("Difference", number=True, hint="tuned minus baseline, on the same records"), _difference),
-        (Column("Comparable with the reference?"), _comparable),
+        (
+            Column("Baseline", number=True, hint="the base model, measured before training", note=LEVEL),
+            _baseline,
+        ),
+        (Column("Tuned", number=True, hint="measured after training", note=LEVEL), _tuned),
+        (
+            Column("Difference", number=True, hint="tuned minus baseline, on the same records", note=LEVEL),
+            _difference,
+        ),
+        (Column("Comparable?", hint="with the reference"), _comparable),
     ]
     return Table(
-        "Small numbers below a value: its 95 % interval. Difference: tuned minus baseline on the same records.",
+        "Difference: tuned minus baseline, its interval paired over the same records.",
         tuple(column for column, _ in columns),
         tuple(tuple(cell(row) for _, cell in columns) for row in rows),
     )
@@ -80,11 +86,9 @@ def _places(row: Mapping[str, Any]) -> int | None:
 
 
 def _reference(row: Mapping[str, Any]) -> Cell:
-    return Cell(published(row["published"]), sort=row["published"])
-
-
-def _before(row: Mapping[str, Any]) -> Cell:
-    return Cell(published(row["published_baseline"]), sort=row["published_baseline"])
+    before = row["published_baseline"]
+    note = "" if before is None else f"before tuning {published(before)}"
+    return Cell(published(row["published"]), sort=row["published"], note=note)
 
 
 def _floor(row: Mapping[str, Any]) -> Cell:
@@ -113,9 +117,7 @@ def _difference(row: Mapping[str, Any]) -> Cell:
     places = decimals_of(row["difference"], low, high)
     notes = [span(low, high, places, sign=True), word] if interval else []
     shown = number(row["difference"], places, sign=True)
-    return Cell(
-        shown, sort=row["difference"], note=" \u00b7 ".join(filter(None, notes)), tone=TONES.get(word, "")
-    )
+    return Cell(shown, sort=row["difference"], note=", ".join(filter(None, notes)), tone=TONES.get(word, ""))
 
 
 def _comparable(row: Mapping[str, Any]) -> Cell:
@@ -208,12 +210,17 @@ def _metrics_table(sides: Mapping[str, Result]) -> Table:
     columns = [
         Column("Metric"),
         *(
-            Column(_title(floor), number=True, hint="a floor: what a simple answer reaches")
+            Column(_title(floor), number=True, hint="a floor: what a simple answer reaches", note=LEVEL)
             for floor in floors
         ),
-        *(Column(who.capitalize(), number=True) for who in sides),
-        *([Column("Difference", number=True, hint="tuned minus baseline, paired")] if paired else []),
+        *(Column(who.capitalize(), number=True, note=LEVEL) for who in sides),
+        *(
+            [Column("Difference", number=True, hint="tuned minus baseline, paired", note=LEVEL)]
+            if paired
+            else []
+        ),
     ]
+    said = " The first columns are floors: what simple answers reach." if floors else ""
     rows = []
     for name in names:
         cells = [_metric_name_cell(name)]
@@ -222,7 +229,7 @@ def _metrics_table(sides: Mapping[str, Result]) -> Table:
         if paired:
             cells.append(_difference(_change(name, sides)))
         rows.append(tuple(cells))
-    return Table("Small numbers below a value: its 95 % interval.", tuple(columns), tuple(rows))
+    return Table(f"Every metric of this task.{said}", tuple(columns), tuple(rows))
 
 
 def _metric_name_cell(name: str) -> Cell:

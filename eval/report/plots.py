@@ -45,6 +45,7 @@ SERIES = (
     (ORANGE, (0, (5, 1, 1, 1, 1, 1)), "v"),
     (SKY, (0, (3, 1)), "P"),
 )
+"""More series than these cannot be told apart, and are not drawn in one picture."""
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so a picture is the same on every machine
@@ -124,17 +125,28 @@ def picture(
 def inline_svg(text: str, name: str) -> str:
     """Return an SVG file's text as an element for a page.
 
-    Without prologue and fixed size; colours are the page's variables; ids begin with `name`, for two
-    pictures of one page must not share one.
+    Without prologue, never larger than it was drawn; colours are the page's variables; ids begin with
+    `name`, for two pictures of one page must not share one.
     """
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'^<svg[^>]*?viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1">', text)
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
+    box = re.search(r'viewBox="([^"]+)"', text)
+    if box is None:
+        raise ValueError(f"the drawing {name!r} has no viewBox")
+    width_px = float(box[1].split()[2]) * 96 / 72
+    opening = f'<svg viewBox="{box[1]}" style="max-width: {width_px:.0f}px">'
+    text = opening + text[text.index(">") + 1 :]
     for colour, variable in VARIABLES.items():
         text = re.sub(re.escape(colour), f"var({variable})", text, flags=re.IGNORECASE)
     text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", text)
     return re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', text).strip()
+
+
+def shortened(text: object, most: int = 28) -> str:
+    """Return a word as a picture has room for it; the page's tables hold it whole."""
+    whole = " ".join(str(text).split())
+    return whole if len(whole) <= most else whole[: most - 1] + "\u2026"
 
 
 def end_labels(ax: Axes, labels: Sequence[Label]) -> None:
@@ -151,6 +163,6 @@ def end_labels(ax: Axes, labels: Sequence[Label]) -> None:
     over = max(0.0, places[-1] - 0.97) if places else 0.0
     for label, place in zip(order, places, strict=True):
         ax.annotate(
-            label.text, (1.01, place - over), xycoords="axes fraction",
+            shortened(label.text), (1.01, place - over), xycoords="axes fraction",
             va="center", ha="left", color=label.colour, fontsize=8.5, annotation_clip=False,
         )  # fmt: skip

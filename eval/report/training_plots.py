@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter, StrMethodFormatter
 
-from eval.report.plots import BLUE, INK, MUTED, VERMILION, Label, end_labels, picture
+from eval.report.plots import BLUE, INK, MUTED, SERIES, VERMILION, Label, end_labels, picture
 from eval.report.series import SMOOTHING, Curve, curve, smoothed, thinned
 from eval.report.view import Picture
 
@@ -156,5 +156,50 @@ def _finish(ax: Axes, training: Training, title: str, unit: str, labels: Sequenc
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     if training.final_step is not None:
         ax.axvline(training.final_step, color=MUTED, linestyle=":", linewidth=1.2, zorder=1)
+    ax.margins(x=0.01)
+    end_labels(ax, labels)
+
+
+# -------------------------------------------------------------------------------- several runs
+
+# Events they are taken from, value, title, unit.
+_COMPARED = (
+    ("evaluations", "loss", "Validation loss", "nats per label token"),
+    ("evaluations", "token_accuracy", "Validation token accuracy", "share of label tokens"),
+    ("steps", "loss", "Training loss, smoothed", "nats per label token"),
+    ("steps", "grad_norm", "Gradient norm, smoothed", "L2 norm"),
+)
+
+
+def compared_pictures(trainings: Mapping[str, Training]) -> tuple[Picture, ...]:
+    """Return one picture a value with a line for each run; none where there are too many runs to tell apart.
+
+    Args:
+        trainings: the run's name on the page -> its curves.
+    """
+    if len(trainings) > len(SERIES):
+        return ()
+    found = []
+    for events, value, title, unit in _COMPARED:
+        lines = {name: curve(getattr(training, events), value) for name, training in trainings.items()}
+        lines = {name: line for name, line in lines.items() if len(line)}
+        if events == "steps":
+            lines = {name: Curve(line.x, smoothed(line.y)) for name, line in lines.items()}
+        if lines:
+            draw = partial(_compared, lines=lines, title=title, unit=unit, marked=events == "evaluations")
+            found.append(picture(f"compared-{events}-{value}", title, f"{title}, {unit}.", draw, SIZE))
+    return tuple(found)
+
+
+def _compared(figure: Figure, lines: Mapping[str, Curve], title: str, unit: str, *, marked: bool) -> None:
+    ax = figure.subplots()
+    labels = []
+    for (name, line), (colour, style, marker) in zip(lines.items(), SERIES, strict=False):
+        shown = thinned(line)
+        ax.plot(shown.x, shown.y, color=colour, linestyle=style, marker=marker if marked else None)
+        labels.append(Label(name, float(line.y[-1]), colour))
+    ax.set(title=title, xlabel="optimiser step", ylabel=unit)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     ax.margins(x=0.01)
     end_labels(ax, labels)

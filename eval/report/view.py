@@ -32,6 +32,8 @@ class Column:
     number: bool = False
     """Numbers stand on the right, in digits of equal width."""
     hint: str = ""
+    note: str = ""
+    """A smaller line below the name."""
     code: bool = False
 
 
@@ -42,7 +44,6 @@ class Table:
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    wide_text: bool = False
     kind: Literal["table"] = "table"
 
     def __post_init__(self) -> None:

@@ -49,7 +49,9 @@ def front_matter(record: RunRecord, results: Json) -> dict[str, Any]:
     adapter = method in ADAPTERS
     local = base == TINY_RANDOM or base.startswith(("/", "./", "../", "~")) or "${" in base
     metrics = dict.fromkeys(
-        row["metric"] for row in results["table"] if row["tuned"] is not None and row["headline"]
+        row["metric"]
+        for row in results["table"]
+        if row["tuned"] is not None and row["headline"] and row["task"]
     )
     found = {
         "base_model": None if local else base,

@@ -88,16 +88,11 @@ def split_checks(manifest: Json) -> tuple[Check, ...]:
     """Return what the data stage proved of the split, in words."""
     split = manifest["split"]
     shared = sum(split["shared_questions"].values())
+    by = f"split by {split['by']}, seed {split['seed']}"
     checks = [
-        Check(
-            split["crossing"] == 0,
-            f"{_none(split['crossing'])} group stands on two sides; split by {split['by']}, seed {split['seed']}.",
-        ),
-        Check(shared == 0, f"{_none(shared)} question stands on two sides."),
-        Check(
-            split["crossing_duplicates"] == 0,
-            f"{_none(split['crossing_duplicates'])} record has a duplicate on another side.",
-        ),
+        _crossing(split["crossing"], "group stands", "groups stand", f"on two sides; {by}."),
+        _crossing(shared, "question stands", "questions stand", "on two sides."),
+        _crossing(split["crossing_duplicates"], "record has", "records have", "a duplicate on another side."),
     ]
     if split["without_key"]:
         checks.append(
@@ -109,8 +104,10 @@ def split_checks(manifest: Json) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def _none(count: int) -> str:
-    return "No" if count == 0 else f"Not so: {count:,} times a"
+def _crossing(count: int, one: str, several: str, where: str) -> Check:
+    """Return that nothing crosses the sides, or how much does."""
+    who = f"No {one}" if count == 0 else f"1 {one}" if count == 1 else f"{count:,} {several}"
+    return Check(count == 0, f"{who} {where}")
 
 
 def _dropped(manifest: Json) -> Table | Text:

@@ -90,7 +90,7 @@ def facts_of(record: RunRecord) -> tuple[tuple[str, str], ...]:
         ("Device", record.plan["device"]),
         (
             "Started",
-            str(record.environment.get("time", "")).replace("T", " ").removesuffix("+00:00") + " UTC",
+            str(record.environment.get("time", "")).replace("T", " ")[:16] + " UTC",
         ),
     ]
     return tuple((name, value) for name, value in facts if value)

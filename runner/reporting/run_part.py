@@ -184,7 +184,8 @@ def _changes(changes: list[Json]) -> Table:
 
 
 def _stages(record: RunRecord) -> Table:
-    done: Json = record.status.get("stages", {})
+    # The page does not know how long it takes itself, and says the same when it is drawn again.
+    done = {name: stage for name, stage in record.status.get("stages", {}).items() if name != "report"}
     rows = tuple(
         (
             text_cell(stage["name"]),
@@ -207,7 +208,7 @@ def _learned_from(record: RunRecord) -> list[Block]:
     modules, data = last.get(("modules", None)), last.get(("dataset", "train"))
     if modules is None or data is None:
         return []
-    names = ", ".join(modules["names"][:6]) + (", \u2026" if len(modules["names"]) > 6 else "")
+    names = ", ".join(modules["names"][:6]) + (" and so on" if len(modules["names"]) > 6 else "")
     return [
         Heading("What is learned, and from what"),
         Text(
@@ -244,12 +245,12 @@ def environment_section(record: RunRecord) -> Section:
         ("started", str(found.get("time", "not recorded"))),
     ]
     shown = tuple((text_cell(name), text_cell(packages[name])) for name in KEY_PACKAGES if name in packages)
-    every = tuple((text_cell(name), text_cell(version)) for name, version in packages.items())
+    every = tuple(f"{name} {version}" for name, version in packages.items())
     columns = (Column("Package"), Column("Version", code=True))
     blocks: list[Block] = [
         Pairs(tuple(pairs)),
         Table("The packages that matter most.", columns, shown),
-        Details(f"All {len(every):,} packages", (Table("Installed packages", columns, every),)),
+        Details(f"All {len(every):,} packages", (Text((", ".join(every),), "code"),)),
     ]
     if record.resolved:
         summary = "The spec in full: every value, and the place it came from"

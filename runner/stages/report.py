@@ -53,6 +53,7 @@ def write_report(run: Path) -> Written:
     page = page_of(record)
     write_json(run / RESULTS, record.results())
     plots = tuple(PLOTS / f"{picture.name}.png" for picture in page.pictures())
+    (run / PLOTS).mkdir(parents=True, exist_ok=True)
     for place, picture in zip(plots, page.pictures(), strict=True):
         write_bytes(run / place, picture.png)
     for old in set((run / PLOTS).glob("*.png")) - {run / place for place in plots}:

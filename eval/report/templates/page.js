@@ -40,8 +40,8 @@ for (const header of document.querySelectorAll("thead th")) {
   }
   const button = document.createElement("button");
   button.type = "button";
-  button.append(...header.childNodes);
-  header.append(button);
+  button.append(header.firstChild); // its name; a smaller line below stays outside
+  header.prepend(button);
   button.addEventListener("click", () => sort(header));
 }
 for (const body of document.querySelectorAll("tbody")) {

@@ -1,0 +1,38 @@
+"""The verb that draws a report again."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from runner.spec.problems import MachineError
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def report(run: Path, as_json: bool) -> int:
+    """Draw the report of a run again, from its files alone: page, model card, pictures, numbers.
+
+    Works on a run that failed or was interrupted too; the page then says what is not there.
+    """
+    from runner.run_dir import find
+
+    found = find(run)
+    if find_spec("matplotlib") is None:
+        raise MachineError(
+            "pictures need the package matplotlib: pip install 'runner[eval]'; nothing was written"
+        )
+    from runner.stages.report import write_report
+
+    with found.lock():
+        written = write_report(found.path)
+    files = [written.page, written.card, written.results, *written.plots]
+    if as_json:
+        click.echo(json.dumps({"run": str(found.path), "files": [str(f) for f in files]}, indent=2))
+    else:
+        click.echo(str(run / written.page))
+    return 0

@@ -1,0 +1,151 @@
+"""Stored results become tables: what is said of each number is worked out here by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from eval.report.format import MINUS, UNBROKEN
+from eval.report.judged import flat, task_sections, top_table
+from eval.report.metrics import metric_name, verdict
+from eval.report.view import Cell, Details, Examples, Pictures, Table
+
+ROW: dict[str, Any] = {
+    "metric": "loss", "split": "test", "task": "perplexity", "unit": None, "published": 2.0423,
+    "published_baseline": None, "floor": None, "baseline": 3.25, "baseline_interval": [3.0, 3.5],
+    "tuned": 2.25, "interval": [2.0, 2.5], "difference": -1.0, "difference_interval": [-1.2, -0.8],
+    "comparable": "partly", "note": "another split", "why_missing": None, "headline": True,
+}  # fmt: skip
+
+
+def cells(row: dict[str, Any]) -> dict[str, Cell]:
+    table = top_table({"table": [row]})
+    return {column.name: cell for column, cell in zip(table.columns, table.rows[0], strict=True)}
+
+
+def plain(text: str) -> str:
+    return text.replace(UNBROKEN, " ").replace(MINUS, "-")
+
+
+def test_the_top_table_has_all_that_the_reader_needs_in_one_row() -> None:
+    found = {name: (plain(cell.text), plain(cell.note)) for name, cell in cells(ROW).items()}
+    assert found == {
+        "Metric": ("Loss", "test, perplexity, nats per label token"),
+        "Reference": ("2.0423", ""),
+        "Baseline": ("3.25", "3.00 to 3.50"),
+        "Tuned": ("2.25", "2.00 to 2.50"),
+        "Difference": ("-1.00", "-1.20 to -0.80, better"),
+        "Comparable?": ("partly", "another split"),
+    }
+
+
+def test_what_is_not_there_is_a_dash_and_says_why() -> None:
+    lacking = dict.fromkeys(
+        ("tuned", "interval", "baseline", "baseline_interval", "difference", "difference_interval")
+    )
+    found = cells({**ROW, **lacking, "why_missing": "not measured: no task in the spec gives it"})
+    assert (found["Tuned"].text, found["Tuned"].note) == (
+        "\u2013",
+        "not measured: no task in the spec gives it",
+    )
+    assert found["Tuned"].sort is None
+    assert (found["Difference"].text, found["Difference"].note) == ("\u2013", "")
+
+
+def test_the_column_of_floors_is_there_only_with_a_floor() -> None:
+    assert "Best floor" not in cells(ROW)
+    floor = cells({**ROW, "floor": {"name": "one_rule", "value": 2.4}})["Best floor"]
+    assert (floor.text, floor.note) == ("2.40", "one rule")
+
+
+def test_a_row_that_is_no_headline_is_not_at_the_top() -> None:
+    assert top_table({"table": [ROW, {**ROW, "headline": False}]}).rows == top_table({"table": [ROW]}).rows
+
+
+@pytest.mark.parametrize(
+    ("metric", "low", "high", "word"),
+    [
+        ("loss", -0.2, -0.1, "better"), ("loss", 0.1, 0.2, "worse"), ("accuracy", 0.1, 0.2, "better"),
+        ("accuracy", -0.2, -0.1, "worse"), ("accuracy", -0.1, 0.2, "not different"),
+        ("accuracy", 0.0, 0.2, "not different"), ("entropy", 0.1, 0.2, "higher"),
+        ("unheard_of", -0.2, -0.1, "lower"), ("loss", None, 0.1, ""),
+    ],
+)  # fmt: skip
+def test_a_difference_is_judged_by_its_interval_and_the_metric_s_direction(
+    metric: str, low: float | None, high: float | None, word: str
+) -> None:
+    assert verdict(metric, low, high) == word
+
+
+def test_a_metric_without_a_name_of_its_own_keeps_its_word() -> None:
+    assert metric_name("f1_of_rbbb").title == "f1 of rbbb"
+
+
+def result(who: float, **more: Any) -> dict[str, Any]:
+    return {
+        "task": "classification", "name": "classification", "split": "test", "n_records": 4, "n_groups": 4,
+        "metrics": {"accuracy": {"value": who, "low": who - 0.1, "high": who + 0.1}}, "method": "m", "notes": [],
+        **more,
+    }  # fmt: skip
+
+
+def test_floors_baseline_and_tuned_stand_in_one_table() -> None:
+    floors = {"majority": {"accuracy": {"value": 0.5, "low": None, "high": None}}}
+    (section,) = task_sections([result(0.25)], [result(0.75, floors=floors)])
+    table = section.blocks[0]
+    assert isinstance(table, Table)
+    assert [column.name for column in table.columns] == [
+        "Metric",
+        "Majority",
+        "Baseline",
+        "Tuned",
+        "Difference",
+    ]
+    assert [cell.text for cell in table.rows[0]] == ["Accuracy", "0.5000", "0.25", "0.75", "+0.5000"]
+
+
+def test_the_same_task_twice_stays_two_sections() -> None:
+    sections = task_sections([result(0.2), result(0.3)], [result(0.4), result(0.5)])
+    texts = [[c.text for c in s.blocks[0].rows[0]] for s in sections if isinstance(s.blocks[0], Table)]
+    assert [row[1:3] for row in texts] == [["0.20", "0.40"], ["0.30", "0.50"]]
+    assert len({section.id for section in sections}) == 2
+
+
+def test_an_answer_stands_with_that_of_the_other_model_and_the_rest_is_folded_away() -> None:
+    def examples(who: str) -> list[dict[str, str]]:
+        return [{"id": f"r{n}", "prompt": "p", "answer": f"{who}{n}", "reference": ""} for n in range(5)]
+
+    (section,) = task_sections([result(0.2, examples=examples("b"))], [result(0.3, examples=examples("t"))])
+    shown = next(block for block in section.blocks if isinstance(block, Examples))
+    assert shown.items[0].answers == (("baseline", "b0"), ("tuned", "t0"))
+    assert shown.items[0].reference == "(empty)"
+    folded = next(block for block in section.blocks if isinstance(block, Details))
+    assert folded.summary == "2 more examples"
+    assert isinstance(folded.blocks[0], Examples)
+    assert [item.id for item in folded.blocks[0].items] == ["r3", "r4"]
+
+
+def test_an_unknown_table_is_shown_as_it_is() -> None:
+    raw = {"columns": ["class", "threshold", "fitted"], "rows": [["AF", 0.25, True], ["I|AVB", None, False]]}
+    (section,) = task_sections([], [result(0.2, tables={"thresholds": raw})])
+    table = section.blocks[1]
+    assert isinstance(table, Table)
+    assert table.caption == "Thresholds, tuned"
+    assert [column.number for column in table.columns] == [False, True, False]
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["AF", "0.2500", "True"], ["I|AVB", "\u2013", "False"],
+    ]  # fmt: skip
+
+
+def test_an_empty_table_is_no_picture() -> None:
+    empty = {
+        name: {"columns": ["a"], "rows": []}
+        for name in ("reliability", "confusion", "per_class", "subgroups")
+    }
+    (section,) = task_sections([], [result(0.2, tables=empty)])
+    assert not [block for block in section.blocks if isinstance(block, Pictures | Details)]
+
+
+def test_nested_values_are_named_by_their_path() -> None:
+    assert flat({"a": {"b": [], "c": None}, "d": True}) == [("a.b", None), ("a.c", None), ("d", True)]

@@ -1,0 +1,266 @@
+"""A run directory becomes its report: from files alone, whatever of them is there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from made_run import BITING, write_run
+
+from eval.report.card import render_card
+from eval.report.format import MINUS
+from eval.report.page import render
+from eval.report.view import Page, Table
+from runner.reporting.card import card_of, front_matter
+from runner.reporting.compare import compare_page
+from runner.reporting.data_part import split_checks
+from runner.reporting.page import page_of
+from runner.reporting.record import RunRecord, paired, read_run
+from runner.reporting.run_part import plan_against_actual
+from runner.spec.problems import MachineError
+from runner.stages.report import write_report
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Return a finished run directory, written by hand."""
+    return write_run(tmp_path / "run")
+
+
+def cells(table: Table) -> dict[str, dict[str, str]]:
+    """Return row title -> column -> text."""
+    return {
+        row[0].text: {column.name: cell.text for column, cell in zip(table.columns, row, strict=True)}
+        for row in table.rows
+    }
+
+
+def top(page: Page) -> Table:
+    table = page.sections[0].blocks[0]
+    assert isinstance(table, Table)
+    return table
+
+
+def changed(run: Path, name: str, change: dict[str, Any]) -> RunRecord:
+    path = run / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    return read_run(run)
+
+
+def test_every_file_of_the_report_is_written_and_nothing_else_is_touched(run: Path) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    (run / "report" / "plots").mkdir(parents=True)
+    (run / "report" / "plots" / "of_an_earlier_report.png").write_bytes(b"old")
+    written = write_report(run)
+    after = {path.relative_to(run) for path in run.rglob("*") if path.is_file()}
+    assert after - {path.relative_to(run) for path in before} == {
+        written.page, written.card, written.results, *written.plots,
+    }  # fmt: skip
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert {path.stem for path in written.plots} == {
+        "dashboard", "loss", "token_accuracy", "learning_rate", "gradient_norm", "entropy",
+        "task-1-reliability", "task-1-confusion", "task-1-f1", "task-1-subgroups-accuracy",
+    }  # fmt: skip
+
+
+def test_the_report_drawn_twice_is_the_same_to_the_byte(run: Path) -> None:
+    written = write_report(run)
+    files = [written.page, written.card, written.results, *written.plots]
+    first = {path: (run / path).read_bytes() for path in files}
+    write_report(run)
+    assert {path: (run / path).read_bytes() for path in files} == first
+
+
+def test_the_page_has_the_parts_that_a_reviewer_asks_for(run: Path) -> None:
+    page = page_of(read_run(run))
+    assert [section.title for section in page.sections] == [
+        "Results", "Training curves", "Classification on the test records", "Perplexity on the test records",
+        "Data", "Plan against actual", "Environment",
+    ]  # fmt: skip
+    assert cells(top(page))["Accuracy"] == {
+        "Metric": "Accuracy", "Reference": "0.6643", "Best floor": "0.729", "Baseline": "0.500",
+        "Tuned": "0.900", "Difference": "+0.40", "Comparable?": "partly",
+    }  # fmt: skip
+    assert cells(top(page))["AUC"]["Tuned"] == "\u2013"
+    html = render(page)
+    for text in ("diastolic above systolic", "row/9", "0123456789ab, unchanged", "zzz-last 1.0"):
+        assert text in html
+
+
+def test_text_of_the_records_never_becomes_part_of_the_page(run: Path) -> None:
+    html = render(page_of(read_run(run)))
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert" in html
+    card = render_card(card_of(read_run(run)))
+    shown = [line for line in card.splitlines() if "<script" in line]
+    assert shown == [f"    {BITING} \u27e6answer\u27e7"], "as code it may stand; anywhere else it may not"
+
+
+def test_a_split_that_leaks_is_said_in_words(run: Path) -> None:
+    manifest = read_run(run).manifest
+    told = [(check.passed, check.text) for check in split_checks(manifest)]
+    assert told == [
+        (True, "No group stands on two sides; split by patient, seed 42."),
+        (True, "No question stands on two sides."),
+        (False, "2 records have a duplicate on another side."),
+    ]
+    assert "**FAILED**: 2 records have a duplicate" in render_card(card_of(read_run(run)))
+
+
+def test_what_was_planned_and_did_not_happen_is_seen(run: Path) -> None:
+    rows = cells(plan_against_actual(read_run(run)))
+    assert rows["Optimiser steps"] == {
+        "Quantity": "Optimiser steps",
+        "Planned": "60",
+        "Actual": "60",
+        "Agrees": "yes",
+    }
+    assert rows["Effective batch"]["Actual"] == "8"
+    rows = cells(plan_against_actual(changed(run, "train/proof.json", {"steps": 59, "rows_seen": 472})))
+    assert (rows["Optimiser steps"]["Actual"], rows["Optimiser steps"]["Agrees"]) == ("59", "no")
+    assert (rows["Rows seen"]["Actual"], rows["Rows seen"]["Agrees"]) == ("472", "no")
+
+
+@pytest.mark.parametrize("name", ["data", "train", "eval", "events.jsonl", "environment.json", "resolved.yaml", "status.json"])  # fmt: skip
+def test_a_run_that_lacks_a_part_still_has_a_report(run: Path, name: str) -> None:
+    path = run / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    written = write_report(run)
+    assert (run / written.page).read_text().startswith("<!doctype html>")
+
+
+def test_a_run_that_failed_says_so_first(run: Path) -> None:
+    shutil.rmtree(run / "train")
+    shutil.rmtree(run / "eval")
+    page = page_of(changed(run, "status.json", {"state": "failed", "reason": "train: out of memory"}))
+    assert [(notice.title, notice.text) for notice in page.notices] == [
+        ("This run failed.", "train: out of memory What follows is what was there.")
+    ]
+    assert "The evaluation before and after training did not finish." in render(page)
+    assert "No step of the training was logged." in render(page)
+
+
+def test_a_damaged_file_is_named(run: Path) -> None:
+    (run / "data" / "manifest.json").write_text("{")
+    with pytest.raises(MachineError, match=r"manifest\.json is damaged"):
+        write_report(run)
+
+
+# ----------------------------------------------------------------------------------------- pairing
+
+
+def perplexity(name: str, nll: float, folder: Path, **lock: Any) -> dict[str, Any]:
+    """Write the predictions of two records in two groups, and return their result."""
+    lines = [
+        {"id": f"r{n}", "group": f"g{n}", "nll": nll * (n + 1), "label_tokens": 2, "answer_bytes": 4, "correct": 1,
+         "entropy": 1.0, "cut": False}
+        for n in range(2)
+    ]  # fmt: skip
+    path = folder / "eval" / name / "1_perplexity.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return {
+        "task": "perplexity", "name": "perplexity", "split": "test", "notes": [],
+        "predictions": str(path.relative_to(folder)), "lock": {"task": {"task": "perplexity"}, **lock},
+    }  # fmt: skip
+
+
+def test_differences_are_paired_from_the_stored_predictions(tmp_path: Path) -> None:
+    """Loss (4 + 8) / 4 = 3 before and (2 + 4) / 4 = 1.5 after."""
+    before, after = perplexity("baseline", 4.0, tmp_path), perplexity("tuned", 2.0, tmp_path)
+    (found,) = paired(tmp_path, [before], [after])
+    assert found["differences"]["loss"]["value"] == pytest.approx(-1.5)
+    assert found["differences"]["loss"]["low"] <= -1.5 <= found["differences"]["loss"]["high"] < 0
+
+
+def test_results_with_unequal_locks_are_not_paired_and_say_which_part(tmp_path: Path) -> None:
+    before = perplexity("baseline", 4.0, tmp_path, context=64)
+    (found,) = paired(tmp_path, [before], [perplexity("tuned", 2.0, tmp_path, context=128)])
+    assert "differences" not in found
+    assert found["notes"] == [
+        "Tuned and baseline are not paired: the evaluation locks differ: context: 64 and 128."
+    ]
+
+
+def test_predictions_that_are_gone_are_named(tmp_path: Path) -> None:
+    before, after = perplexity("baseline", 4.0, tmp_path), perplexity("tuned", 2.0, tmp_path)
+    (tmp_path / before["predictions"]).unlink()
+    (found,) = paired(tmp_path, [before], [after])
+    assert "baseline/1_perplexity.jsonl" in found["notes"][0]
+
+
+# -------------------------------------------------------------------------------------------- card
+
+
+def test_the_front_matter_is_what_a_hub_reads(run: Path) -> None:
+    card = render_card(card_of(read_run(run)))
+    _, front, body = card.split("---\n", 2)
+    assert yaml.safe_load(front) == {
+        "base_model": "some/model", "base_model_relation": "adapter", "library_name": "peft",
+        "pipeline_tag": "text-generation", "license": "unknown",
+        "tags": ["medical", "method:lora", "data:cardio", "not-for-clinical-use"],
+        "metrics": ["accuracy", "perplexity"],
+    }  # fmt: skip
+    assert "**Not for clinical use.**" in body
+    assert "| Accuracy (test, classification, share of records) | 0.6643 (before tuning 0.2741) |" in body
+    assert "Published but not measured here: rouge1." in body
+
+
+@pytest.mark.parametrize("base", ["tiny-random", "./models/x", "/srv/models/x", "${env:MODEL}"])
+def test_a_base_model_that_is_on_no_hub_is_not_named_as_if_it_were(run: Path, base: str) -> None:
+    record = read_run(run)
+    spec = {**record.spec, "model": {**record.spec["model"], "base": base}, "method": {"name": "full"}}
+    found = front_matter(dataclasses.replace(record, plan={**record.plan, "spec": spec}), record.results())
+    assert "base_model" not in found
+    assert found["library_name"] == "transformers"
+
+
+def test_no_template_promises_clinical_quality() -> None:
+    folder = Path(__file__).parents[2] / "eval" / "report" / "templates"
+    texts = [path.read_text().lower() for path in folder.iterdir()]
+    assert len(texts) > 3
+    assert not [text for text in texts if "clinical-grade" in text or "clinically" in text]
+
+
+# ----------------------------------------------------------------------------------------- compare
+
+
+def test_runs_stand_side_by_side(run: Path, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other", title="second")
+    key = ("accuracy", "test", "classification")
+    page = compare_page(
+        [read_run(run), read_run(other)],
+        {"other": {key: {"value": 0.0, "low": -0.02, "high": 0.03}}},
+        ["a lock"],
+    )
+    table = top(page)
+    assert [column.name for column in table.columns] == [
+        "Metric", "Reference", "hand-made run", "second", f"second {MINUS} first",
+    ]  # fmt: skip
+    row = table.rows[0]
+    assert [cell.text for cell in row] == ["Accuracy", "0.6643", "0.900", "0.900", "+0.000"]
+    assert row[-1].note.endswith("not different")
+    assert next(r for r in table.rows if r[0].text == "Perplexity")[-1].note == "not paired"
+    assert page.notices[0].text == "a lock"
+    assert len(page.pictures()) == 4
+    assert render(page)
+
+
+def test_runs_of_one_title_are_told_apart_and_what_differs_is_named(run: Path, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "20260102T030405Z-89abcdef")
+    plan = json.loads((other / "plan.json").read_text())
+    plan["spec"]["method"]["rank"] = 64
+    (other / "plan.json").write_text(json.dumps(plan))
+    page = compare_page([read_run(run), read_run(other)], {})
+    (table,) = next(section for section in page.sections if section.id == "specs").blocks
+    assert isinstance(table, Table)
+    assert [column.name for column in table.columns] == ["Key", "hand-made run run", "hand-made run 89abcdef"]
+    assert [[cell.text for cell in row] for row in table.rows] == [["method.rank", "16", "64"]]

@@ -1,0 +1,113 @@
+"""Every number of a report is made again; whatever was changed by hand is found and named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judged_run import write_judged_run
+
+from runner.cli import main
+from runner.spec.problems import UsageError
+from runner.stages.report import write_report
+from runner.verify import verify
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Return a run whose report is written."""
+    made = write_judged_run(tmp_path / "run")
+    write_report(made)
+    return made
+
+
+def test_an_untouched_report_is_equal(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = verify(run)
+    assert found.equal, found.parts
+    assert [part.file for part in found.parts] == [
+        "eval/baseline.json", "eval/tuned.json", "report/results.json", "report/report.html",
+    ]  # fmt: skip
+    assert found.parts[0].numbers == 21  # five metrics with their ends, and six counts
+    with pytest.raises(SystemExit, match="0"):
+        main(["verify", str(run)])
+    assert "all equal" in capsys.readouterr().out
+
+
+def json_file(path: str, change: Callable[[Any], None]) -> Callable[[Path], None]:
+    def edit(run: Path) -> None:
+        value = json.loads((run / path).read_text())
+        change(value)
+        (run / path).write_text(json.dumps(value))
+
+    return edit
+
+
+def text_file(path: str, old: str, new: str) -> Callable[[Path], None]:
+    def edit(run: Path) -> None:
+        text = (run / path).read_text()
+        assert old in text
+        (run / path).write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+def flatter(value: Any) -> None:
+    value["results"][0]["metrics"]["loss"]["value"] -= 1e-6
+
+
+def leave_out(value: Any) -> None:
+    del value["results"][0]["metrics"]["entropy"]
+
+
+def round_it(value: Any) -> None:
+    row = next(row for row in value["table"] if row["metric"] == "perplexity")
+    row["interval"][0] += 0.001
+
+
+def claim(value: Any) -> None:
+    value["table"][0]["comparable"] = "yes"
+
+
+@pytest.mark.parametrize(
+    ("edit", "place"),
+    [
+        (json_file("eval/tuned.json", flatter), "eval/tuned.json: perplexity (test): metrics: loss: value"),
+        (
+            json_file("eval/baseline.json", leave_out),
+            "eval/baseline.json: perplexity (test): metrics: entropy",
+        ),
+        (json_file("report/results.json", round_it), "report/results.json: table"),
+        (json_file("report/results.json", claim), "report/results.json: table[0]: comparable"),
+        (text_file("eval/tuned/1_perplexity.jsonl", '"correct": ', '"correct": 1'), "token_accuracy"),
+        (text_file("report/report.html", "judged", "better"), "report/report.html:"),
+        (lambda run: (run / "report/report.html").unlink(), "report/report.html"),
+        (lambda run: (run / "eval/tuned/1_perplexity.jsonl").unlink(), "eval/tuned.json: perplexity (test)"),
+    ],
+    ids=["metric", "left-out", "interval", "word", "prediction", "page", "no-page", "no-predictions"],
+)
+def test_what_was_changed_is_found(
+    edit: Callable[[Path], None], place: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(run)
+    found = verify(run)
+    assert not found.equal
+    assert any(place in str(item) for part in found.parts for item in part.unequal), found.parts
+    with pytest.raises(SystemExit, match="1"):
+        main(["verify", str(run)])
+    assert "not equal" in capsys.readouterr().out
+
+
+def test_records_that_are_not_those_judged_are_found(tmp_path: Path) -> None:
+    run = write_judged_run(tmp_path / "run", records="0" * 64)
+    (run / "data" / "test.jsonl").write_text("{}\n")
+    write_report(run)
+    (part,) = [part for part in verify(run).parts if part.file == "eval/tuned.json"]
+    assert "SHA-256 of data/test.jsonl" in str(part.unequal[0])
+
+
+def test_a_run_without_a_report_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="runner report"):
+        verify(write_judged_run(tmp_path / "run"))
