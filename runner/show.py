@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -95,26 +96,63 @@ def _short(value: Any, width: int = 38) -> str:
 def results_text(results: Mapping[str, Any]) -> str:
     """Return the results table: published, baseline, tuned with its interval, difference, comparable.
 
-    A unit stands behind the metric's name; what was published before tuning has a column only where
-    a row has such a number.
+    A unit stands behind the metric's name, and its task before it where several tasks give that metric.
+    What was published before tuning and the best floor have a column only where a row has such a number.
+    What is no headline of its task stands on the page of the report alone.
     """
-    found = results["table"]
+    found = [row for row in results["table"] if row.get("headline", True)]
+    several = Counter((row["metric"], row["split"]) for row in found)
     columns = {
-        "metric": [_metric(row) for row in found],
+        "metric": [_metric(row, several[row["metric"], row["split"]] > 1) for row in found],
         "published before": [_value(row["published_baseline"]) for row in found],
         "published": [_value(row["published"]) for row in found],
+        "best floor": [_floor(row.get("floor")) for row in found],
         "baseline": [_value(row["baseline"]) for row in found],
         "tuned (95 % interval)": [_with_interval(row) for row in found],
-        "tuned - baseline": [_value(row["difference"], sign=True) for row in found],
+        "tuned - baseline": [_difference(row) for row in found],
         "comparable": [row["comparable"] or "" for row in found],
     }
     if all(row["published_baseline"] is None for row in found):
         del columns["published before"]
+    if not any(row.get("floor") for row in found):
+        del columns["best floor"]
     return table(list(zip(*columns.values(), strict=True)), list(columns))
 
 
-def _metric(row: Mapping[str, Any]) -> str:
+def compared_text(
+    names: Sequence[str],
+    tables: Sequence[Sequence[Mapping[str, Any]]],
+    changes: Sequence[Mapping[tuple[str, str, str | None], Mapping[str, float | None]]],
+) -> str:
+    """Return the headline metrics of several runs, and each one's paired difference from the first.
+
+    Args:
+        names: of the runs.
+        tables: the rows of each run's results.
+        changes: (metric, split, task) -> difference from the first run, one mapping a run but the first.
+    """
+    rows = [{(r["metric"], r["split"], r["task"]): r for r in found if r["headline"]} for found in tables]
+    keys = list(dict.fromkeys(key for found in rows for key in found))
+    columns = {"metric": [f"{metric} ({split})" for metric, split, _ in keys]}
+    for name, found in zip(names, rows, strict=True):
+        columns[name] = [_with_interval(found[key]) if key in found else "-" for key in keys]
+    for name, change in zip(names[1:], changes, strict=True):
+        columns[f"{name} - first"] = [_change(change.get(key)) for key in keys]
+    return table(list(zip(*columns.values(), strict=True)), list(columns))
+
+
+def _change(change: Mapping[str, float | None] | None) -> str:
+    if change is None or change["value"] is None:
+        return "-"
+    low, high = change["low"], change["high"]
+    interval = "" if low is None or high is None else f" ({low:+.4g} to {high:+.4g})"
+    return f"{change['value']:+.4g}{interval}"
+
+
+def _metric(row: Mapping[str, Any], several: bool) -> str:
     name = f"{row['metric']} ({row['split']})"
+    if several and row.get("task"):
+        name = f"{row['task']}: {name}"
     unit = row.get("unit")  # results of earlier versions have none
     return f"{name}, {unit}" if unit else name
 
@@ -123,6 +161,16 @@ def _value(value: float | None, *, sign: bool = False) -> str:
     if value is None:
         return "-"
     return f"{value:+.4g}" if sign else f"{value:.4g}"
+
+
+def _floor(floor: Mapping[str, Any] | None) -> str:
+    return f"{_value(floor['value'])} ({floor['name']})" if floor else "-"
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    interval = row.get("difference_interval")
+    ends = f" ({interval[0]:+.4g} to {interval[1]:+.4g})" if interval else ""
+    return _value(row["difference"], sign=True) + ends
 
 
 def _with_interval(row: Mapping[str, Any]) -> str:

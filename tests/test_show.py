@@ -75,3 +75,28 @@ def test_a_number_published_as_zero_before_tuning_is_shown(shown: Any) -> None:
 
 def test_a_measured_metric_that_nobody_published_has_no_unit(shown: Any) -> None:
     assert shown()[2].startswith("loss (test)  -          3.5 ")
+
+
+def test_floors_and_paired_intervals_are_shown_and_tasks_of_one_metric_are_told_apart() -> None:
+    def result(name: str, value: float) -> dict[str, Any]:
+        return {
+            "name": name, "split": "test", "headline": ["acc"],
+            "metrics": {"acc": {"value": value, "low": 0.25, "high": 0.75}, "other": {"value": 1.0}},
+            "differences": {"acc": {"value": 0.25, "low": -0.125, "high": 0.5}},
+            "floors": {"majority": {"acc": {"value": 0.375}}, "one_rule": {"acc": {"value": 0.25}}},
+        }  # fmt: skip
+
+    results = results_of(
+        None,
+        baseline=[result("anatomy", 0.25), result("virology", 0.5)],
+        tuned=[result("anatomy", 0.5), result("virology", 0.75)],
+        metrics=[],
+        rehearsal=False,
+        best_step=None,
+    )
+    header, _, anatomy, virology = [cells(line) for line in results_text(results).splitlines()]
+    assert header[2:4] == ["best floor", "baseline"]
+    assert anatomy == [
+        "anatomy: acc (test)", "-", "0.375 (majority)", "0.25", "0.5 (0.25 to 0.75)", "+0.25 (-0.125 to +0.5)",
+    ]  # fmt: skip
+    assert virology[0] == "virology: acc (test)"
