@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from runner import __version__
+from runner.cli_report import report
 from runner.spec.problems import Problem, RunnerError, SpecError, UsageError
 
 SETS = click.option("--set", "sets", multiple=True, metavar="A.B=VALUE", help="Change a value of the spec.")
@@ -192,6 +193,9 @@ def schema(kind: str) -> int:
         raise UsageError(f"unknown kind {kind!r}; {choices(KINDS)}" + (f"; nearest: {near}" if near else ""))
     click.echo(schema_text(kind), nl=False)
     return 0
+
+
+cli.add_command(report)
 
 
 def _say(text: str) -> None:

@@ -33,7 +33,7 @@ from runner.spec.yaml_text import dotted
 from runner.sweep import arms
 from runner.validate import load_arm
 
-NEEDED = {"axolotl": "train", "torch": "train", "transformers": "train"}
+NEEDED = {"axolotl": "train", "matplotlib": "train", "torch": "train", "transformers": "train"}
 """Package -> the extra that brings it."""
 
 
@@ -148,7 +148,7 @@ def _finished(run: RunDir, outcome: Outcome, *, rehearsal: bool) -> Finished:
     if results is not None and rehearsal:
         lines += [learned_from(list(read_events(run.events))), ""]
     if results is not None:
-        lines += [results_text(results), "", f"report: {_shown(run.path / 'report' / 'README.md')}"]
+        lines += [results_text(results), "", f"report: {_shown(run.path / 'report' / 'report.html')}"]
     return Finished(outcome.exit_code, "\n".join([*lines, _shown(run.path)]), summary)
 
 

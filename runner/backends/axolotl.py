@@ -197,7 +197,7 @@ def _report(spec: Spec, *, rehearsal: bool) -> Stage:
         "report",
         "runner.stages.report",
         reads=("data/manifest.json", "train/proof.json", "train/metrics.jsonl", *evaluated),
-        writes=("report/README.md", "report/results.json"),
+        writes=("report/report.html", "report/README.md", "report/results.json", "report/plots"),
         settings={
             "title": spec.report.title or spec.name,
             "summary": spec.summary,
