@@ -29,7 +29,7 @@ from eval.bootstrap import (
     summed,
 )
 from eval.checks import check_classes, check_lengths, check_scores
-from eval.ranks import auc, average_precision
+from eval.ranks import auc, average_precision, coverage, ranking_loss
 
 FROM_SCORES = ("auc", "auc_present", "average_precision", "coverage", "ranking_loss")
 FROM_DECISIONS = (
@@ -46,8 +46,6 @@ METRICS = FROM_SCORES + FROM_DECISIONS
 PER_CLASS = ("auc", "average_precision", "auc_hard", "f1", "sensitivity", "specificity")
 BETA = 2.0
 """Of F-beta and G-beta in the CinC challenges: a missed label weighs more than a false one."""
-_AT_ONCE = 8192
-"""Records whose scores are sorted together."""
 
 
 @dataclass(frozen=True)
@@ -212,39 +210,6 @@ def label_differences(
     drawn_from = clusters(groups, np.hstack([y_true, ~y_true]), draws=draws, level=level, seed=seed)
     first, second = (_statistic(y_true, *side, drawn_from, per_class=False) for side in (before, after))
     return dict(zip(METRICS, differences(drawn_from, first, second), strict=True))
-
-
-def coverage(y_true: BoolArray, y_score: FloatArray) -> FloatArray:
-    """Return how many of the best-scored classes hold all true ones of each record, shape (record,).
-
-    Equal scores count as reached together; 0 where a record has no label.
-    """
-    lowest = np.where(y_true, y_score, np.inf).min(axis=1, keepdims=True)
-    reached: FloatArray = (y_score >= lowest).sum(axis=1).astype(np.float64)
-    return reached
-
-
-def ranking_loss(y_true: BoolArray, y_score: FloatArray) -> FloatArray:
-    """Return the share of (true, false) pairs in which the true class does not score higher.
-
-    Returns:
-        Shape (record,); 0 where a record has no such pair.
-    """
-    losses = [
-        _ranking_loss(y_true[start : start + _AT_ONCE], y_score[start : start + _AT_ONCE])
-        for start in range(0, len(y_true), _AT_ONCE)
-    ]
-    return np.concatenate(losses)
-
-
-def _ranking_loss(y_true: BoolArray, y_score: FloatArray) -> FloatArray:
-    order = np.lexsort((y_true, -y_score), axis=1)  # best first; of equal scores the false ones
-    truth = np.take_along_axis(y_true, order, axis=1)
-    false_above = np.cumsum(~truth, axis=1)
-    wrong = (false_above * truth).sum(axis=1)
-    pairs = truth.sum(axis=1) * (~truth).sum(axis=1)
-    loss: FloatArray = wrong / np.maximum(pairs, 1)
-    return loss
 
 
 def _check(

@@ -1,9 +1,10 @@
-"""Areas under curves of ranked scores, for many draws of groups at once.
+"""What follows from the order of scores: areas under curves over records, losses within a record.
 
-They do not add up over records, so a bootstrap would sort the records again in every draw. Here they
+Areas do not add up over records, so a bootstrap would sort the records again in every draw. Here they
 are sorted once; a draw only changes the records' weights, and running sums of the weights in the
 order of the scores give each draw's area. Unweighted, both equal those of scikit-learn
-(`roc_auc_score`, `average_precision_score`), which the tests compare to 1e-12.
+(`roc_auc_score`, `average_precision_score`), which the tests compare to 1e-12. Coverage and ranking
+loss are one number a record; their means are scikit-learn's `coverage_error`, `label_ranking_loss`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from collections.abc import Callable
 import numpy as np
 
 from eval.bootstrap import BoolArray, FloatArray, IntArray
+
+_AT_ONCE = 8192
+"""Records whose scores of classes are sorted together."""
 
 Area = Callable[[IntArray], FloatArray]
 """Takes how often each group is drawn, shape (draw, group); returns shape (draw,)."""
@@ -80,6 +84,39 @@ def average_precision(positive: BoolArray, score: FloatArray, member: IntArray) 
         return _ratio((hit_weight * precision).sum(axis=1), found[:, -1])
 
     return area
+
+
+def coverage(y_true: BoolArray, y_score: FloatArray) -> FloatArray:
+    """Return how many of the best-scored classes hold all true ones of each record, shape (record,).
+
+    Equal scores count as reached together; 0 where a record has no label.
+    """
+    lowest = np.where(y_true, y_score, np.inf).min(axis=1, keepdims=True)
+    reached: FloatArray = (y_score >= lowest).sum(axis=1).astype(np.float64)
+    return reached
+
+
+def ranking_loss(y_true: BoolArray, y_score: FloatArray) -> FloatArray:
+    """Return the share of (true, false) pairs in which the true class does not score higher.
+
+    Returns:
+        Shape (record,); 0 where a record has no such pair.
+    """
+    losses = [
+        _ranking_loss(y_true[start : start + _AT_ONCE], y_score[start : start + _AT_ONCE])
+        for start in range(0, len(y_true), _AT_ONCE)
+    ]
+    return np.concatenate(losses)
+
+
+def _ranking_loss(y_true: BoolArray, y_score: FloatArray) -> FloatArray:
+    order = np.lexsort((y_true, -y_score), axis=1)  # best first; of equal scores the false ones
+    truth = np.take_along_axis(y_true, order, axis=1)
+    false_above = np.cumsum(~truth, axis=1)
+    wrong = (false_above * truth).sum(axis=1)
+    pairs = truth.sum(axis=1) * (~truth).sum(axis=1)
+    loss: FloatArray = wrong / np.maximum(pairs, 1)
+    return loss
 
 
 def _nothing(times: IntArray) -> FloatArray:

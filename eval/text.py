@@ -2,8 +2,8 @@
 
 Tokens, stemming and the counts of ROUGE-1 and ROUGE-2 are those of the rouge-score package. For
 ROUGE-L it fills a table of n times m cells in Python, seconds for answers of thousands of words; here
-the longest common subsequence is that of Hyyro's bit vectors, the same number some hundred times
-faster (the tests compare both; `benchmarks/eval/scoring.py` measures).
+the longest common subsequence is that of Hyyro's bit vectors, the same number many times faster
+(the tests compare both; `benchmarks/eval/scoring.py` measures).
 
 ROUGE sees no negation: "no st elevation" and "st elevation" are nearly the same to it.
 """

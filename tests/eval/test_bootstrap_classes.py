@@ -99,6 +99,16 @@ def test_a_class_that_is_not_there_is_no_reason_to_draw_anew() -> None:
     assert "no class can be lost" in clusters([str(n) for n in range(50)], nothing).method
 
 
+@pytest.mark.parametrize(
+    ("groups", "positives", "warning"),
+    [(40, 20, None), (40, 19, "only 19 group(s) hold"), (19, 9, "only 19 groups"), (40, 0, None)],
+)
+def test_few_groups_are_warned_of(groups: int, positives: int, warning: str | None) -> None:
+    positive = np.arange(groups) < positives
+    method = clusters([str(n) for n in range(groups)], np.column_stack([positive, ~positive])).method
+    assert warning in method if warning else "too narrow" not in method
+
+
 def test_statistics_of_equal_clusters_see_the_same_draws() -> None:
     drawn = clusters([str(n) for n in range(30)], draws=1000, seed=4)
     assert all(d.low == d.high == 0 for d in differences(drawn, each_draw, each_draw))

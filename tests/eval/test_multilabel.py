@@ -22,11 +22,10 @@ from eval.multilabel import (
     METRICS,
     Bound,
     MultiLabel,
-    coverage,
     label_differences,
-    ranking_loss,
     score_labels,
 )
+from eval.ranks import coverage, ranking_loss
 
 BY_HAND_TRUE = np.array([[1, 0], [1, 1], [0, 0], [0, 1]], dtype=bool)
 BY_HAND_PRED = np.array([[1, 0], [0, 1], [1, 0], [0, 0]], dtype=bool)
