@@ -14,6 +14,7 @@ import click
 
 from runner import __version__
 from runner.cli_report import report
+from runner.cli_results import compare, verify
 from runner.spec.problems import Problem, RunnerError, SpecError, UsageError
 
 SETS = click.option("--set", "sets", multiple=True, metavar="A.B=VALUE", help="Change a value of the spec.")
@@ -195,7 +196,8 @@ def schema(kind: str) -> int:
     return 0
 
 
-cli.add_command(report)
+for command in (report, verify, compare):
+    cli.add_command(command)
 
 
 def _say(text: str) -> None:

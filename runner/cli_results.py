@@ -1,0 +1,112 @@
+"""The verbs that look at results again: `verify` and `compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from runner.comparing import Comparison
+    from runner.verify import Verification
+
+MOST_SHOWN = 20
+"""Unequal values that are named one by one; the others are counted."""
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def verify(run: Path, as_json: bool) -> int:
+    """Make every number of a run's report again from its stored predictions, and say equal or not.
+
+    Needs no model and no network. Exit code 1 where something is not equal.
+    """
+    from runner.run_dir import find
+    from runner.verify import verify as verified
+
+    found = verified(find(run).path)
+    click.echo(json.dumps(_as_json(found), indent=2, ensure_ascii=False) if as_json else _as_text(found))
+    return 0 if found.equal else 1
+
+
+def _as_json(found: Verification) -> dict[str, Any]:
+    return {
+        "run": found.run,
+        "equal": found.equal,
+        "numbers": found.numbers,
+        "parts": [
+            {"file": part.file, "numbers": part.numbers, "unequal": [vars(item) for item in part.unequal]}
+            for part in found.parts
+        ],
+    }
+
+
+def _as_text(found: Verification) -> str:
+    lines = []
+    for part in found.parts:
+        what = f"{part.numbers:,} numbers" if part.numbers else "its text"
+        lines.append(f"{'not equal' if part.unequal else 'equal':10}{part.file:24}{what}")
+        lines += [f"  {item}" for item in part.unequal[:MOST_SHOWN]]
+        if len(part.unequal) > MOST_SHOWN:
+            lines.append(f"  and {len(part.unequal) - MOST_SHOWN} more")
+    if found.equal:
+        lines.append(f"{found.numbers:,} numbers made again from the stored predictions: all equal")
+    else:
+        count = sum(len(part.unequal) for part in found.parts)
+        lines.append(f"{count} {'place is' if count == 1 else 'places are'} not what the predictions give")
+    return "\n".join(lines)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--different-locks", is_flag=True, help="Compare results that were not judged alike, unpaired.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("comparison.html"), help="Where the page goes."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def compare(runs: tuple[Path, ...], different_locks: bool, out: Path, as_json: bool) -> int:
+    """Set runs side by side on one page; differences are from the first run, paired by record.
+
+    Results that were judged in different ways (other records, precision, batch, versions) are refused.
+    """
+    from eval.report.page import render
+    from runner.comparing import compare as compared
+    from runner.files import write_text
+    from runner.reporting.compare import compare_page
+    from runner.run_dir import find
+
+    found = compared([find(run).path for run in runs], different_locks=different_locks)
+    write_text(out, render(compare_page(found.runs, found.changes, found.warnings)))
+    click.echo(
+        json.dumps(_comparison(found, out), indent=2, ensure_ascii=False) if as_json else _table(found)
+    )
+    if not as_json:
+        click.echo(str(out))
+    return 0
+
+
+def _comparison(found: Comparison, out: Path) -> dict[str, Any]:
+    return {
+        "runs": [{"run": run.run, "table": run.results()["table"]} for run in found.runs],
+        "differences": {
+            run: [
+                {"metric": metric, "split": split, "task": task, **change}
+                for (metric, split, task), change in changes.items()
+            ]
+            for run, changes in found.changes.items()
+        },
+        "warnings": list(found.warnings),
+        "page": str(out),
+    }
+
+
+def _table(found: Comparison) -> str:
+    from runner.reporting.compare import labels
+    from runner.show import compared_text
+
+    tables = [run.results()["table"] for run in found.runs]
+    changes = [found.changes[run.run] for run in found.runs[1:]]
+    return compared_text(list(labels(found.runs).values()), tables, changes)

@@ -1,0 +1,93 @@
+"""Several runs set side by side: refused where they were not judged alike, paired where they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.judges import judge
+from eval.lock import lock_differences
+from runner.judging.lines import read_lines
+from runner.reporting.compare import Changes, Key
+from runner.reporting.record import RunRecord, read_run
+from runner.spec.problems import UsageError
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs, the paired differences of each from the first, and why the rest could not be paired."""
+
+    runs: tuple[RunRecord, ...]
+    changes: Changes
+    warnings: tuple[str, ...]
+
+
+def compare(paths: Sequence[Path], *, different_locks: bool = False) -> Comparison:
+    """Return the runs side by side; differences are from the first.
+
+    Args:
+        paths: run directories, at least two.
+        different_locks: compare results that were not judged alike, without pairing them.
+
+    Raises:
+        UsageError: a run has no results, no task is in all of them, or two results have different
+            evaluation locks and `different_locks` is not set; names every difference.
+        MachineError: a file is damaged.
+    """
+    if len(paths) < 2:
+        raise UsageError("give at least two runs to compare")
+    runs = tuple(read_run(path) for path in paths)
+    for path, run in zip(paths, runs, strict=True):
+        if not run.tuned:
+            raise UsageError(f"{path} has no results to compare: eval/tuned.json is not there")
+    unequal = [text for run in runs[1:] for text in _unequal(runs[0], run)]
+    if unequal and not different_locks:
+        listed = "\n  ".join(unequal)
+        raise UsageError(
+            f"these results were not made alike, so their difference would say nothing:\n  {listed}\n"
+            "  judge the runs alike, or compare them all the same with --different-locks"
+        )
+    changes: dict[str, dict[Key, Mapping[str, float | None]]] = {}
+    for path, run in zip(paths[1:], runs[1:], strict=True):
+        changes[run.run] = dict(_changes(paths[0], runs[0], path, run))
+    if not any(changes.values()) and not unequal:
+        raise UsageError("no task was judged in all of these runs: there is nothing to compare")
+    return Comparison(runs, changes, tuple(unequal))
+
+
+def _tasks(run: RunRecord) -> dict[tuple[str, str], Json]:
+    return {(result["name"], result["split"]): result for result in run.tuned}
+
+
+def _both(one: RunRecord, other: RunRecord) -> Iterator[tuple[Json, Json]]:
+    found = _tasks(other)
+    for key, result in _tasks(one).items():
+        if key in found:
+            yield result, found[key]
+
+
+def _unequal(one: RunRecord, other: RunRecord) -> Iterator[str]:
+    """Yield a line for every place where the locks of a common task differ."""
+    for first, second in _both(one, other):
+        for difference in lock_differences(first["lock"], second["lock"]):
+            yield f"{first['name']} ({first['split']}), {one.run} and {other.run}: {difference}"
+
+
+def _changes(
+    first_path: Path, first: RunRecord, path: Path, run: RunRecord
+) -> Iterator[tuple[Key, Mapping[str, float | None]]]:
+    """Yield the paired difference of every metric of the tasks that were judged alike."""
+    for before, after in _both(first, run):
+        if lock_differences(before["lock"], after["lock"]):
+            continue
+        lines = [read_lines(first_path / before["predictions"]), read_lines(path / after["predictions"])]
+        try:
+            found = judge(after["task"]).differences(after["lock"]["task"], *lines)
+        except ValueError as error:
+            raise UsageError(f"{after['name']} cannot be paired: {error}") from error
+        for metric, change in found.items():
+            yield (metric, after["split"], after["name"]), change
