@@ -7,6 +7,7 @@ length and style do not. It sees neither numbers, nor places, nor anything outsi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
@@ -54,6 +55,15 @@ def vocabulary() -> Vocabulary:
     findings = [(FINDING, name, form) for name, entry in entities.items() for form in entry["forms"]]
     cues = [(kind, kind, form) for kind in CUES for form in rules()[kind]]
     return Vocabulary(data["version"], Phrases([*findings, *cues]), parents)
+
+
+def vocabulary_sha256() -> str:
+    """Return the hash of everything that decides what is found: the entities and the cues."""
+    folder = Path(__file__).parent / "data"
+    total = hashlib.sha256()
+    for name in ("clinical_entities.yaml", "negation.yaml"):
+        total.update((folder / name).read_bytes())
+    return total.hexdigest()
 
 
 def findings(text: str) -> frozenset[Finding]:

@@ -15,6 +15,7 @@ from converters.numbers import Counts, Numbers, numbers_of, stated_counts
 from runner.backends import backend
 from runner.machine import Machine
 from runner.rehearse import Difference, differences, rehearsed
+from runner.spec.judge_rules import judges_away
 from runner.spec.model import KINDS, Spec
 from runner.spec.problems import CountedError
 from runner.spec.rules import broken_rules, needs_cuda
@@ -154,6 +155,10 @@ def _notes(spec: Spec, numbers: Numbers) -> tuple[str, ...]:
         notes.append("data.split has ratios: steps are known once the data stage has counted the records")
     elif numbers.warmup_steps is not None and numbers.warmup_steps >= numbers.steps:
         notes.append(f"the warm-up of {numbers.warmup_steps} steps does not end within {numbers.steps} steps")
+    notes.extend(
+        f"text leaves this machine: the answers and references of {task.split} are sent to the judge at {place}"
+        for task, place in judges_away(spec)
+    )
     return tuple(notes)
 
 

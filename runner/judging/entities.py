@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from eval.entities import vocabulary_sha256
 from runner.judging.generation import Options, answers
 from runner.judging.lines import Lines
 from runner.judging.run import Judging
+
+
+def lock(run: Judging, task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must also be equal for two results to be comparable."""
+    return {"vocabulary": vocabulary_sha256()}
 
 
 def predict(run: Judging, task: Mapping[str, Any], place: Lines) -> None:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from eval.entities import vocabulary_sha256
 from eval.judge.address import STAND_IN, is_this_machine
 from eval.judge.cache import ReplyCache, request_key
 from eval.judge.client import Endpoint, EndpointError, JudgeClient, Verdict
@@ -38,6 +39,15 @@ KEPT_REPLY = 2000
 
 Line = dict[str, Any]
 Asking = Callable[[str, str], Line]
+
+
+def lock(run: Judging, task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must also be equal for two results to be comparable."""
+    asked = rubric(task["rubric"])
+    return {
+        "rubric": {"name": asked.name, "version": asked.version, "sha256": asked.prompt_sha256},
+        "vocabulary": vocabulary_sha256(),
+    }
 
 
 def predict(run: Judging, task: Mapping[str, Any], place: Lines) -> None:

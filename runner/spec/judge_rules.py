@@ -18,11 +18,21 @@ def _judges(spec: Spec) -> Iterator[tuple[Path, JudgeTask]]:
             yield ("evaluate", number), task
 
 
+def judges_away(spec: Spec) -> Iterator[tuple[JudgeTask, str]]:
+    """Yield the judges on other machines, with their addresses."""
+    for _, task in _judges(spec):
+        if _away(task):
+            yield task, task.endpoint
+
+
+def _away(task: JudgeTask) -> bool:
+    return task.endpoint != STAND_IN and not is_this_machine(task.endpoint)
+
+
 def text_may_leave(spec: Spec) -> Broken:
     """Yield endpoints on another machine that nobody agreed to send text to."""
     for path, task in _judges(spec):
-        away = task.endpoint != STAND_IN and not is_this_machine(task.endpoint)
-        if away and not task.allow_text_to_leave:
+        if _away(task) and not task.allow_text_to_leave:
             yield (*path, "endpoint"), f"answers and references would be sent to {task.endpoint}"
 
 

@@ -17,10 +17,15 @@ from misbehaving import reply, respond, serving
 
 from eval.judge.rubrics import rubric
 from eval.judges import judge as judge_of
+from eval.lock import LOCK
 from runner.events import read_events
 from runner.judging import judge as module
 from runner.judging.stand_in import grades
+from runner.machine import Machine
+from runner.plan import make_plan
+from runner.rehearse import rehearsed
 from runner.spec.problems import DataError, MachineError
+from runner.spec.rules import broken_rules
 from runner.spec.tasks import EntitiesTask, JudgeTask
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
@@ -264,3 +269,42 @@ def test_findings_of_written_answers(make_model: Make, judge: Make, lines: Make)
     assert result["tables"]["entities"]["rows"][0][:3] == ["fever", "affirmed", 19]
     again = judge_of("entities").judged(told, lines())
     assert {key: result[key] for key in again} == json.loads(json.dumps(again))
+
+
+# ------------------------------------------------------------------------------------ spec and plan
+
+AWAY = {
+    "task": "judge",
+    "rubric": NAME,
+    "endpoint": "https://judge.example.org/v1",
+    "model": "m",
+    "allow_text_to_leave": True,
+    "key_variable": "JUDGE_KEY",
+    "cache": "/somewhere",
+    "reply_format": "text",
+}
+
+
+def test_a_rehearsal_sends_nothing_anywhere(make_spec: Make) -> None:
+    (small,) = rehearsed(make_spec({"evaluate": (AWAY,)})).evaluate
+    assert isinstance(small, JudgeTask)
+    assert small.endpoint == "rehearsal"
+    assert (small.key_variable, small.cache, small.allow_text_to_leave) == (None, None, False)
+    assert small.max_new_tokens <= 24
+    assert list(broken_rules(rehearsed(make_spec({"evaluate": (AWAY,)})))) == []
+
+
+def test_the_plan_says_that_text_leaves(make_spec: Make) -> None:
+    here = {**AWAY, "endpoint": "http://[::1]:8000/v1"}
+    machine = Machine("Linux", 2, 8.0, 0, None, None, False, False)
+    said = make_plan(make_spec({"evaluate": (AWAY,)}), machine).notes
+    assert any(note.startswith("text leaves this machine: ") and AWAY["endpoint"] in note for note in said)
+    assert not any("leaves" in note for note in make_plan(make_spec({"evaluate": (here,)}), machine).notes)
+
+
+def test_the_lock_holds_the_prompt_and_the_vocabulary(make_model: Make, judge: Make) -> None:
+    make_model()
+    told = judge(task())["lock"]
+    assert told["rubric"] == {"name": NAME, "version": 1, "sha256": rubric(NAME).prompt_sha256}
+    assert len(told["vocabulary"]) == 64
+    assert {"rubric", "vocabulary"} <= LOCK.keys()
