@@ -55,11 +55,11 @@ def _splits(manifest: Json, tokens: Json) -> Table:
         Column("Split"),
         Column("Records", number=True),
         Column("Groups", number=True, hint="records that belong together: one disease, one patient"),
-        Column("Answer words, median", number=True),
-        Column("90th percentile", number=True),
-        Column("Cut at the context", number=True, hint="records longer than the model's context"),
-        Column("Tokens that carry loss", number=True),
-        Column("SHA-256 of the file", code=True),
+        Column("Answer words", number=True, note="median"),
+        Column("Answer words", number=True, note="90th percentile"),
+        Column("Cut", number=True, hint="records longer than the model's context", note="at the context"),
+        Column("Learned from", number=True, note="share of tokens"),
+        Column("SHA-256", code=True, note="of the file"),
     )
     rows = []
     for name, part in manifest["splits"].items():

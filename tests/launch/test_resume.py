@@ -77,7 +77,7 @@ def uninterrupted(launcher: Launcher) -> Path:
 def test_a_run_leaves_all_that_the_design_names(uninterrupted: Path, launcher: Launcher) -> None:
     for name in ("spec.yaml", "resolved.yaml", "plan.json", "status.json", "events.jsonl", "environment.json",
                  "config/axolotl.yaml", "data/manifest.json", "data/tokens.json", "train/final/model.safetensors",
-                 "train/metrics.jsonl", "train/proof.json", "report/README.md", "report/results.json",
+                 "train/metrics.jsonl", "train/proof.json", "report/README.md", "report/results.json", "report/report.html",
                  "logs/train.log"):  # fmt: skip
         assert (uninterrupted / name).exists(), name
     assert json.loads((uninterrupted / "status.json").read_text())["state"] == "done"
