@@ -58,32 +58,53 @@ def answers(
 ) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
     """Yield each record and its answer's part of a line, longest prompts first.
 
-    The part: `prompt` and `answer` as text, `reference`, `n_tokens`, `ended`, `prompt_cut` (tokens).
-
     Raises:
         DataError: the template does not show the answer of a record.
         StageError: the model has too few positions, or predicts what is no number.
     """
     prompts = prompts_of(run, records, room_of(run.model, options.max_new_tokens))
-    ends = frozenset().union(*end_ids(run.tokenizer, run.settings["end_tokens"]))
-    order = sorted(range(len(records)), key=lambda index: -len(prompts[index].ids))
+    for part in by_length(prompts, batch):
+        asked = [prompts[index] for index in part]
+        written = written_parts(run, asked, [records[index] for index in part], options)
+        yield from zip([records[index] for index in part], written, strict=True)
+
+
+def by_length(prompts: Sequence[Prompt], batch: int) -> Iterator[list[int]]:
+    """Yield the places of the prompts, `batch` at a time, longest first: what does not fit fails at once."""
+    order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place].ids))
     for start in range(0, len(order), batch):
-        part = order[start : start + batch]
-        names = [records[index]["id"] for index in part]
-        written = write_answers(run.model, [prompts[index].ids for index in part], names, ends, options)
-        for index, answer in zip(part, written, strict=True):
-            yield records[index], _line_part(run.tokenizer, records[index], prompts[index], answer)
+        yield order[start : start + batch]
 
 
-def _line_part(tokenizer: Any, record: Mapping[str, Any], prompt: Prompt, answer: Written) -> dict[str, Any]:
+def written_parts(
+    run: Judging, prompts: Sequence[Prompt], records: Sequence[Mapping[str, Any]], options: Options
+) -> list[dict[str, Any]]:
+    """Return what a line says of each written answer, for one batch.
+
+    That is `prompt` and `answer` as text, `reference`, `n_tokens` of the answer, `ended`, and
+    `prompt_cut` in tokens.
+    """
+    ends = frozenset().union(*end_ids(run.tokenizer, run.settings["end_tokens"]))
+    ids, names = [prompt.ids for prompt in prompts], [record["id"] for record in records]
+    written = write_answers(run.model, ids, names, ends, options)
+    return [
+        asked_part(run, prompt, record)
+        | {
+            "answer": run.tokenizer.decode(
+                answer.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ).strip(),
+            "n_tokens": len(answer.ids),
+            "ended": answer.ended,
+        }
+        for prompt, record, answer in zip(prompts, records, written, strict=True)
+    ]
+
+
+def asked_part(run: Judging, prompt: Prompt, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a line says of what was asked: `prompt`, `reference`, `prompt_cut`."""
     return {
-        "prompt": tokenizer.decode(prompt.ids, clean_up_tokenization_spaces=False),
-        "answer": tokenizer.decode(
-            answer.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        ).strip(),
+        "prompt": run.tokenizer.decode(prompt.ids, clean_up_tokenization_spaces=False),
         "reference": record["messages"][-1]["content"],
-        "n_tokens": len(answer.ids),
-        "ended": answer.ended,
         "prompt_cut": prompt.cut,
     }
 

@@ -19,6 +19,14 @@ from runner.spec.model import TINY_RANDOM, Cadence, LoraCommon, Partial, Spec
 from runner.spec.section import UnsoundError
 from runner.spec.sources import HuggingfaceSource, MixtureData
 from runner.spec.tabular_rules import answers_differ, features_of_tables, limits_in_order, prompt_fields
+from runner.spec.task_rules import (
+    floors_have_features,
+    labels_are_answers,
+    nothing_is_ignored,
+    positive_is_a_label,
+    temperature_is_fitted_elsewhere,
+    words_tell_labels_apart,
+)
 from runner.spec.tasks import JudgeTask, LmEvalTask
 from runner.spec.yaml_text import Path
 
@@ -660,6 +668,48 @@ RULES: tuple[Rule, ...] = (
         "Whoever can see the network could read the key, and use it.",
         "write https://, or take key_variable out",
         key_is_encrypted,
+    ),
+    Rule(
+        "R050",
+        "the positive label must be one of the labels",
+        "Precision, recall, F1, AUC and calibration are those of one label.",
+        "name a label of the task",
+        positive_is_a_label,
+    ),
+    Rule(
+        "R051",
+        "there are two labels or more, each with words of its own that hold a letter or digit",
+        "An answer that could mean two labels could not be read.",
+        "give each label at least one word that no other has",
+        words_tell_labels_apart,
+    ),
+    Rule(
+        "R052",
+        "the labels of a table are its two answers",
+        "A model that was taught to answer in other words than it is judged by would be judged wrongly.",
+        "write each answer of data.answers as the first word of a label",
+        labels_are_answers,
+    ),
+    Rule(
+        "R053",
+        "a temperature is fitted to likelihoods of validation records, and judged on others",
+        "Fitted on the records that it is judged on, it would make the calibration look better than it is.",
+        "give the split validation records and judge the test records, or take temperature_scaling out",
+        temperature_is_fitted_elsewhere,
+    ),
+    Rule(
+        "R054",
+        "a floor that is fitted needs the features of a table",
+        "A threshold, a regression or trees need numbers; text has none.",
+        "take the floor out, or read the records from a table",
+        floors_have_features,
+    ),
+    Rule(
+        "R055",
+        "top_p and seed belong to drawing, max_new_tokens to writing",
+        "They would be ignored.",
+        "take the key out, or set a temperature above 0, or scoring: [generation]",
+        nothing_is_ignored,
     ),
     Rule(
         "R060",

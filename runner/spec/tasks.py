@@ -55,8 +55,7 @@ class ClassificationTask(Section):
     batch: int = key(8, "Records per forward pass.", unit="records", ge=1)
     labels: dict[str, tuple[str, ...]] = key(
         description="Label -> the words that stand for it in a written answer. The first word is the answer "
-        "that training uses, and whose likelihood is the label's score.",
-        min_length=2,
+        "that training uses, and whose likelihood is the label's score. Two labels or more.",
     )
     positive: str = key(
         description="The label whose precision, recall, F1, AUC and calibration are reported.", min_length=1

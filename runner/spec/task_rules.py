@@ -1,0 +1,112 @@
+"""The rules about tasks that classify or write: labels and their words, what a temperature needs, ignored keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from runner.spec.model import Spec
+from runner.spec.nearest import nearest
+from runner.spec.sources import TabularSource
+from runner.spec.tabular_rules import sources_of
+from runner.spec.tasks import ClassificationTask, RougeTask
+from runner.spec.yaml_text import Path
+
+Broken = Iterator[tuple[Path, str]]
+
+UNPARSED = "unparsed"
+"""What a written answer without a label is called; no label may be."""
+NO_FEATURES = "majority"
+"""The floor that needs no features."""
+
+
+def _classifications(spec: Spec) -> Iterator[tuple[Path, ClassificationTask]]:
+    for number, task in enumerate(spec.evaluate):
+        if isinstance(task, ClassificationTask):
+            yield ("evaluate", number), task
+
+
+def positive_is_a_label(spec: Spec) -> Broken:
+    """Yield a positive label that is none."""
+    for path, task in _classifications(spec):
+        if task.positive not in task.labels:
+            near = nearest(task.positive, list(task.labels))
+            hint = f"; nearest: {near}" if near else ""
+            labels = ", ".join(task.labels)
+            yield (*path, "positive"), f"{task.positive!r} is no label; labels: {labels}{hint}"
+
+
+def words_tell_labels_apart(spec: Spec) -> Broken:
+    """Yield labels without a word, words that cannot be found, and words of two labels."""
+    for path, task in _classifications(spec):
+        label_of: dict[str, str] = {}
+        if len(task.labels) < 2:
+            yield (*path, "labels"), "one label alone, so there is nothing to tell apart"
+        for label, words in task.labels.items():
+            place = (*path, "labels", label)
+            if label == UNPARSED:
+                yield place, f"{label!r} is what an answer without a label is called"
+            if not words:
+                yield place, f"no word for {label!r}"
+            for word in words:
+                plain = " ".join(word.lower().split())
+                if not re.search(r"[^\W_]", plain):
+                    yield place, f"{word!r} has no letter or digit"
+                elif label_of.setdefault(plain, label) != label:
+                    yield place, f"{word!r} also stands for {label_of[plain]!r}"
+
+
+def labels_are_answers(spec: Spec) -> Broken:
+    """Yield labels whose first words are not what the table's records answer."""
+    tables = [source for _, source in sources_of(spec) if isinstance(source, TabularSource)]
+    for path, task in _classifications(spec):
+        given = {words[0] for words in task.labels.values() if words} | set(task.labels)
+        for table in tables:
+            answers = {table.answers.absent, table.answers.present}
+            for answer in sorted(answers - given):
+                yield (*path, "labels"), f"no label begins with {answer!r}, which data.answers gives"
+            if len(task.labels) > len(answers):
+                yield (*path, "labels"), f"{len(task.labels)} labels, and data.answers gives {len(answers)}"
+
+
+def temperature_is_fitted_elsewhere(spec: Spec) -> Broken:
+    """Yield temperatures without likelihoods, and those that would be fitted on the judged records or on none."""
+    for path, task in _classifications(spec):
+        if not task.temperature_scaling:
+            continue
+        place = (*path, "temperature_scaling")
+        if "likelihood" not in task.scoring:
+            yield place, "without scoring: [likelihood] there is nothing to scale"
+        if task.split == "validation":
+            yield place, "the validation records are those that are judged"
+        elif spec.data.split.validation == 0:
+            yield place, "data.split.validation is 0"
+
+
+def floors_have_features(spec: Spec) -> Broken:
+    """Yield floors that need the features of a table where the records come from none."""
+    if all(isinstance(source, TabularSource) for _, source in sources_of(spec)):
+        return
+    for path, task in _classifications(spec):
+        for number, floor in enumerate(task.floors):
+            if floor != NO_FEATURES:
+                yield (
+                    (*path, "floors", number),
+                    f"{floor!r}, but the source {spec.data.source!r} has no features",
+                )
+
+
+def nothing_is_ignored(spec: Spec) -> Broken:
+    """Yield keys that another key's value makes meaningless."""
+    for number, task in enumerate(spec.evaluate):
+        path = ("evaluate", number)
+        if isinstance(task, RougeTask) and task.temperature == 0:
+            for name in ("top_p", "seed"):
+                if name in task.model_fields_set:
+                    yield (*path, name), f"given with temperature {task.temperature:g}, which draws nothing"
+        if (
+            isinstance(task, ClassificationTask)
+            and "generation" not in task.scoring
+            and "max_new_tokens" in task.model_fields_set
+        ):
+            yield (*path, "max_new_tokens"), "given without scoring: [generation], so nothing is written"
