@@ -112,7 +112,11 @@ def counts(answer: str, reference: str) -> EntityCounts:
     >>> counts("sinus rhythm st elevation", "sinus rhythm no st elevation")
     EntityCounts(shared=1, answered=2, referenced=2, contradicted=1)
     """
-    one, other = findings(answer), findings(reference)
+    return compared(findings(answer), findings(reference))
+
+
+def compared(one: frozenset[Finding], other: frozenset[Finding]) -> EntityCounts:
+    """Compare the findings of an answer with those of its reference, already read."""
     turned = {
         finding.entity
         for finding in one - other

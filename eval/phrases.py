@@ -65,11 +65,11 @@ class Phrases:
             key = _key(form)
             if found.setdefault(key, (kind, name)) != (kind, name):
                 raise ValueError(f"{form!r} stands for {found[key][1]!r} and for {name!r}")
-        self._by_first: dict[str, list[tuple[str, ...]]] = {}
-        for key in found:
-            self._by_first.setdefault(key[0], []).append(key)
-        for keys in self._by_first.values():
-            keys.sort(key=len, reverse=True)
+        self._exact: dict[str, list[tuple[str, ...]]] = {}
+        self._folded: dict[str, list[tuple[str, ...]]] = {}
+        for key in sorted(found, key=len, reverse=True):
+            by_first = self._exact if key[0].startswith("=") else self._folded
+            by_first.setdefault(key[0].removeprefix("="), []).append(key)
         self._found: Mapping[tuple[str, ...], tuple[str, str]] = found
 
     def spans(self, words: Sequence[Word]) -> list[Span]:
@@ -84,8 +84,12 @@ class Phrases:
 
     def _at(self, words: Sequence[Word], place: int) -> Span | None:
         first = words[place]
-        keys = [*self._by_first.get(f"={first.raw}", ()), *self._by_first.get(first.folded, ())]
-        for key in sorted(keys, key=len, reverse=True):
+        exact, folded = self._exact.get(first.raw), self._folded.get(first.folded)
+        if exact is None:
+            keys = folded or ()
+        else:
+            keys = exact if folded is None else sorted([*exact, *folded], key=len, reverse=True)
+        for key in keys:
             part = words[place : place + len(key)]
             if len(part) == len(key) and all(
                 _is(word, wanted) for word, wanted in zip(part, key, strict=True)

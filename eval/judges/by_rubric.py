@@ -38,6 +38,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     asked = rubric(task["rubric"])
     grades = [graded(asked, line) for line in lines]
     outcomes = Counter(line["outcome"] for line in lines)
+    said = entities.read(lines)
     return {
         "task": task["task"],
         "name": f"{task['task']}_{asked.name}",
@@ -47,16 +48,16 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         "n_judged": outcomes[JUDGED],
         "n_bad": len(lines) - outcomes[JUDGED],
         "judge": asked_of(task, lines),
-        "metrics": {**_metrics(asked, grades, lines), **entities.metrics(lines)},
+        "metrics": {**_metrics(asked, grades, lines), **entities.metrics(lines, said)},
         "headline": [asked.name, f"{asked.name}_judged", *entities.HEADLINE],
         "method": METHOD.format(level=LEVEL, draws=DRAWS, seed=0),
-        "notes": [*_notes(task, asked, grades, outcomes), *entities.notes(lines)],
+        "notes": [*_notes(task, asked, grades, outcomes), *entities.notes(said)],
         "tables": {
             "outcomes": {
                 "columns": ["outcome", "records", "meaning"],
                 "rows": [[word, outcomes[word], said] for word, said in MEANING.items()],
             },
-            "entities": entities.table(lines),
+            "entities": entities.table(said),
         },
         "examples": [
             {**example, "outcome": line["outcome"], "score": None if found is None else asked.score(found)}

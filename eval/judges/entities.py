@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +12,9 @@ from eval.bootstrap import DRAWS, LEVEL, FloatArray, clustered_intervals
 from eval.entities import (
     METRICS,
     EntityCounts,
+    Finding,
     column_sums,
-    counts,
+    compared,
     entity_score,
     findings,
     ratios,
@@ -30,19 +30,24 @@ SHOWN = 30
 """Entities in the table, those that the references name most often."""
 
 
+Pair = tuple[frozenset[Finding], frozenset[Finding]]
+"""Findings of an answer, and of its reference."""
+
+
 def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     """Return the result of one model; a line holds `answer` and `reference`."""
+    found = read(lines)
     return {
         "task": task["task"],
         "name": task["task"],
         "split": task["split"],
         "n_records": len(lines),
         "n_groups": len({line["group"] for line in lines}),
-        "metrics": metrics(lines),
+        "metrics": metrics(lines, found),
         "headline": list(HEADLINE),
         "method": METHOD.format(level=LEVEL, draws=DRAWS, seed=0),
-        "notes": notes(lines),
-        "tables": {"entities": table(lines)},
+        "notes": notes(found),
+        "tables": {"entities": table(found)},
         "examples": examples(lines),
     }
 
@@ -52,7 +57,7 @@ def differences(
 ) -> dict[str, dict[str, float | None]]:
     """Return each metric's difference, after minus before, with its interval over the same drawn groups."""
     paired(before, after)
-    sums = np.hstack([column_sums(_counts(before)), column_sums(_counts(after))])
+    sums = np.hstack([column_sums(_counts(read(before))), column_sums(_counts(read(after)))])
     width = sums.shape[1] // 2
 
     def change(totals: FloatArray) -> FloatArray:
@@ -62,15 +67,20 @@ def differences(
     return {name: interval_json(interval) for name, interval in zip(METRICS, found, strict=True)}
 
 
-def metrics(lines: Sequence[Line]) -> dict[str, dict[str, float | None]]:
+def read(lines: Sequence[Line]) -> list[Pair]:
+    """Return the findings of each answer and of its reference."""
+    return [(findings(line["answer"]), findings(line["reference"])) for line in lines]
+
+
+def metrics(lines: Sequence[Line], found: Sequence[Pair]) -> dict[str, dict[str, float | None]]:
     """Return metric -> value and interval."""
-    score = entity_score(_counts(lines), [line["group"] for line in lines])
+    score = entity_score(_counts(found), [line["group"] for line in lines])
     return {name: interval_json(value) for name, value in _fields(score)}
 
 
-def notes(lines: Sequence[Line]) -> list[str]:
+def notes(found: Sequence[Pair]) -> list[str]:
     """Return what has to be known beside the numbers."""
-    all_counts = _counts(lines)
+    all_counts = _counts(found)
     silent = sum(c.referenced == 0 for c in all_counts)
     empty = sum(c.answered + c.referenced == 0 for c in all_counts)
     said = [
@@ -79,20 +89,19 @@ def notes(lines: Sequence[Line]) -> list[str]:
     ]
     if silent:
         said.append(
-            f"{silent} of {len(lines)} references hold no finding of the vocabulary; {empty} of these records have "
+            f"{silent} of {len(found)} references hold no finding of the vocabulary; {empty} of these records have "
             "none in the answer either and are left out of the means over records."
         )
     return said
 
 
-def table(lines: Sequence[Line]) -> dict[str, Any]:
+def table(found: Sequence[Pair]) -> dict[str, Any]:
     """Return how often each finding is in the references, in the answers, and in both."""
     referenced: Counter[tuple[str, bool]] = Counter()
     answered: Counter[tuple[str, bool]] = Counter()
     shared: Counter[tuple[str, bool]] = Counter()
-    for line in lines:
-        one = {dataclasses.astuple(finding) for finding in findings(line["answer"])}
-        other = {dataclasses.astuple(finding) for finding in findings(line["reference"])}
+    for pair in found:
+        one, other = ({(finding.entity, finding.negated) for finding in side} for side in pair)
         answered.update(one)
         referenced.update(other)
         shared.update(one & other)
@@ -121,8 +130,8 @@ def examples(lines: Sequence[Line]) -> list[dict[str, Any]]:
     ]
 
 
-def _counts(lines: Sequence[Line]) -> list[EntityCounts]:
-    return [counts(line["answer"], line["reference"]) for line in lines]
+def _counts(found: Sequence[Pair]) -> list[EntityCounts]:
+    return [compared(*pair) for pair in found]
 
 
 def _fields(score: Any) -> list[tuple[str, Any]]:

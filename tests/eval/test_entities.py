@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import string
 from itertools import pairwise
 from pathlib import Path
@@ -213,6 +214,39 @@ def test_every_form_of_the_vocabulary_is_found_as_its_entity() -> None:
     ]
     assert len(forms) > 900
     assert [(name, form) for name, form in forms if name not in {f.entity for f in findings(form)}] == []
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        (
+            "Sinus rhythm. ST segments are depressed in V5. T waves are inverted in leads II and III. A-V block I.",
+            {"sinus_rhythm", "st_depression", "t_wave_inversion", "av_block_1", "av_block"},
+        ),
+        ("Sinus rhythm. Otherwise normal ECG.", {"sinus_rhythm", "normal_ecg"}),
+        ("ECG normal", {"normal_ecg"}),
+        (
+            "Ventricular extrasystole(s), incomplete right bundle branch block",
+            {"premature_ventricular_complex", "incomplete_rbbb"},
+        ),
+    ],
+)
+def test_reports_as_cardiologists_word_them(report: str, expected: set[str]) -> None:
+    assert found(report) == dict.fromkeys(expected, False)
+
+
+@pytest.mark.realdata
+def test_every_real_report_has_a_finding_and_agrees_with_itself(real_data: Path) -> None:
+    file = real_data / "ecgbench_report_sample" / "ptb_report_generation_test.json"
+    reports = [item["conversation"][1]["value"] for item in json.loads(file.read_text(encoding="utf-8"))]
+    assert len(reports) > 300
+    assert [report for report in reports if not findings(report)] == []
+    score = entity_score(
+        [counts(report, report) for report in reports], [str(n) for n in range(len(reports))]
+    )
+    assert (score.entity_f1.value, score.entity_f1.low, score.entity_contradicted.value) == (1.0, 1.0, 0.0)
+    shifted = [counts(one, other) for one, other in zip(reports, reports[1:] + reports[:1], strict=True)]
+    assert entity_score(shifted, [str(n) for n in range(len(reports))]).entity_f1.high < 0.7
 
 
 def test_the_difference_is_paired() -> None:
