@@ -297,11 +297,11 @@ def _nothing_left(described: Sequence[Mapping[str, Any]], ledger: Ledger) -> str
 def _where_from(described: Sequence[Mapping[str, Any]]) -> str:
     """Return a line for each part of each source: what was read there, and what was kept."""
     lines = [
-        f"{tally['kept']} of {tally['read']} records of {item['source']}, {part}"
+        f"{tally['kept']} kept of {tally['read']} read from {item['source']}, {part}"
         for item in described
         for part, tally in item["parts"].items()
     ]
-    return f"\n  these are\n{named(lines)}" if lines else ""
+    return f"\n{named(lines)}" if lines else ""
 
 
 def _dropped_so_far(ledger: Ledger) -> str:

@@ -341,6 +341,7 @@ def test_too_few_records_give_the_numbers_and_what_was_dropped(make: Build, tmp_
     assert str(error.value).splitlines() == [
         "data.split wants 2 + 1 + 0 = 3 records (train, validation, test); there are 2 in 2 groups by record",
         "  lower the counts, or write ratios (0.8, 0.1, 0.1)",
+        "  2 kept of 3 read from messages, in.jsonl",
         "  1 dropped before the split: duplicate of an earlier record",
     ]
 

@@ -220,7 +220,7 @@ def test_the_published_sizes_are_more_than_there_are(make: Build, published: dic
         "data.split wants 30692 + 3410 + 34103 = 68205 records (train, validation, test); there are 54575"
         in text
     )
-    assert "54575 of 54575 records of cardio, cardio_data_processed.csv.gz" in text
+    assert "54575 kept of 54575 read from cardio, cardio_data_processed.csv.gz" in text
     sizes = {"train": 34102, "validation": 13641, "test": 34103}
     with pytest.raises(DataError, match=r"34102 [+] 13641 [+] 34103 = 81846 records"):
         make({**published, "split": {**published["split"], **sizes}})
