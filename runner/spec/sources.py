@@ -124,7 +124,7 @@ class TabularSource(SourceSection):
     )
     prompt: str = key(
         description="What is asked about a row; each `{name}` is replaced by that column's value in "
-        "words (categories decoded, `{{` for a brace). `runner explain data.source` lists the names.",
+        "words (categories decoded, `{{` for a brace). The names stand beside the source's word in docs/spec.md.",
         min_length=1,
     )
     answers: Answers = key(description="What is answered for each value of the label.")
