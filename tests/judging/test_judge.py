@@ -118,7 +118,7 @@ def test_a_key_refused_on_the_way_ends_it_and_what_was_judged_stays(make_model: 
 def test_the_same_question_is_not_asked_twice(
     make_model: Make, judge: Make, lines: Make, tmp_path: Path
 ) -> None:
-    """Another run directory's cache, another seed of nothing: the same texts, so not one request."""
+    """The same texts, model, temperature and endpoint: not one request."""
     make_model()
     with serving(GOOD) as server:
         told = task(server.url, cache=str(tmp_path / "shared"))
@@ -130,6 +130,9 @@ def test_the_same_question_is_not_asked_twice(
         assert {**one, "examples": 0} == {**two, "examples": 0}
         judge({**told, "judge_temperature": 0.5})
         assert len(server.requests) == 2 * asked
+    with serving(GOOD) as other:  # the same name of a model, elsewhere
+        judge({**told, "endpoint": other.url})
+        assert len(other.requests) == asked
 
 
 def test_a_killed_stage_goes_on_where_it_ended(make_model: Make, run_dir: Path, judge: Make) -> None:
