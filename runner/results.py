@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from eval.report.metrics import metric_name
+from eval.report.metrics import metric_name, same_decision
 
 
 @dataclass(frozen=True)
@@ -147,9 +147,9 @@ def _measured(results: Sequence[Mapping[str, Any]]) -> list[_Measured]:
             headline=name in result.get("headline", result["metrics"]),
             difference=result.get("differences", {}).get(name, {}),
             floors={
-                floor: numbers[name]["value"]
+                floor: numbers[same_decision(name)]["value"]
                 for floor, numbers in result.get("floors", {}).items()
-                if numbers.get(name, {}).get("value") is not None
+                if numbers.get(same_decision(name), {}).get("value") is not None
             },
         )
         for result in results

@@ -14,14 +14,18 @@ MOST_DECIMALS = 6
 def decimals_of(value: float, low: float | None = None, high: float | None = None) -> int:
     """Return how many decimals a value is shown with.
 
-    With an interval: so many that half its width has two digits. Without: four digits in all.
+    With an interval: so many that half its width has two digits, three at least for a share. Without:
+    four digits in all.
 
-    >>> decimals_of(3.3074, 3.0384, 3.5899), decimals_of(0.66431, 0.6593, 0.6692), decimals_of(2.29251)
-    (2, 4, 3)
+    >>> decimals_of(3.3074, 3.0384, 3.5899), decimals_of(0.475, 0.325, 0.625), decimals_of(2.29251)
+    (2, 3, 3)
     """
     half = (high - low) / 2 if low is not None and high is not None else 0.0
+    share = 3 if all(abs(end) <= 1 for end in (value, low or 0.0, high or 0.0)) else 0
     if half > 0:
-        wanted = 1 - math.floor(math.log10(half))
+        wanted = max(1 - math.floor(math.log10(half)), share)
+    elif low is not None:
+        wanted = share
     else:
         wanted = 3 - math.floor(math.log10(abs(value))) if value else 3
     return min(max(wanted, 0), MOST_DECIMALS)
@@ -30,18 +34,21 @@ def decimals_of(value: float, low: float | None = None, high: float | None = Non
 def number(value: float | None, decimals: int | None = None, *, sign: bool = False) -> str:
     """Return a number as text; None is a dash.
 
-    From 1,000 on there are no decimals, from 100 on one at most; below 0.0001 the form is 1.5e-05.
+    From 1,000 on there are no decimals, from 100 on one at most; below 0.0001 the form is 1.5e-05, if
+    the number of decimals is not given.
 
     >>> number(1096.4644, 2), number(0.02514, 3, sign=True), number(None) == MISSING
     ('1,096', '+0.025', True)
     """
     if value is None:
         return MISSING
-    if value != 0 and abs(value) < 1e-4:
+    if decimals is None and value != 0 and abs(value) < 1e-4:
         text = f"{value:+.3g}" if sign else f"{value:.3g}"
         return text.replace("-", MINUS)
     places = decimals_of(value) if decimals is None else decimals
     places = min(places, 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else places)
+    if round(value, places) == 0:
+        return f"{0:.{places}f}"
     text = f"{value:+,.{places}f}" if sign else f"{value:,.{places}f}"
     return text.replace("-", MINUS)
 

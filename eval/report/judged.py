@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from eval.report import class_plots
 from eval.report.class_plots import RawTable
 from eval.report.format import MISSING, decimals_of, number, published, span
-from eval.report.metrics import CLASSES, metric_name, verdict
+from eval.report.metrics import CLASSES, metric_name, same_decision, verdict
 from eval.report.view import (
     Block,
     Cell,
@@ -32,6 +33,8 @@ Result = Mapping[str, Any]
 TONES: Mapping[str, Tone] = {"better": "good", "worse": "bad", "not different": "unsure"}
 COMPARABLE: Mapping[str, Tone] = {"yes": "good", "partly": "unsure", "no": "muted"}
 LEVEL = "95 % interval"
+FEW = 6
+"""So many metrics that are no headlines stand beside those; more are folded away."""
 SHOWN_EXAMPLES = 3
 """Examples that are not folded away."""
 SPECIAL = ("reliability", "confusion", "per_class", "subgroups")
@@ -169,12 +172,12 @@ def _task_section(number_: int, sides: Mapping[str, Result]) -> Section:
     last = sides.get("tuned") or sides["baseline"]
     name = last.get("name", last["task"])
     key = f"task-{number_}"
-    blocks: list[Block] = [_metrics_table(sides)]
-    if last.get("notes"):
-        blocks.append(Text(tuple(dict.fromkeys(n for s in sides.values() for n in s["notes"])), "list"))
+    blocks: list[Block] = [*_metrics(sides), *_notes(sides)]
     blocks += _drawn(key, sides)
     blocks += [_raw_table(title, table) for title, table in _other_tables(sides)]
     blocks += _examples(sides)
+    if last.get("method"):
+        blocks.append(Details("How this was measured", (Text(_sentences(last), "list"),)))
     if last.get("lock"):
         lock = last["lock"]
         blocks.append(
@@ -195,17 +198,45 @@ def _lead(result: Result) -> str:
     parts = [f"{records:,} records" + (f" in {groups:,} groups" if groups and groups != records else "")]
     if result.get("n_cut"):
         parts.append(f"{result['n_cut']:,} of them cut at the context")
-    return f"{', '.join(parts)}. {result.get('method', '')}".strip().removesuffix(".") + "."
+    return f"{', '.join(parts)}."
 
 
-def _metrics_table(sides: Mapping[str, Result]) -> Table:
-    """Return every metric of a task: floors, baseline, tuned and the difference in one table."""
+def _sentences(result: Result) -> tuple[str, ...]:
+    """Return how a result was made, and how its floors and bins were."""
+    told = [*result["method"].split("; "), result.get("floors_method"), result.get("binning")]
+    words = [f"floor {_words(name)}: {said}" for name, said in (result.get("floors_words") or {}).items()]
+    scaling = [
+        f"temperature: {', '.join(f'{_words(k)} {v}' for k, v in result.get('temperature', {}).items())}"
+    ]
+    return tuple(filter(None, [*told, *words, *(scaling if result.get("temperature") else [])]))
+
+
+def _notes(sides: Mapping[str, Result]) -> list[Block]:
+    """Return what has to be known of the tuned result; what is so of the baseline is folded away."""
+    blocks: list[Block] = []
+    for who, result in reversed(list(sides.items())):
+        if not result.get("notes"):
+            continue
+        text = Text(tuple(result["notes"]), "list")
+        blocks += [text] if who == "tuned" else [Details("Notes on the baseline", (text,))]
+    return blocks
+
+
+def _metrics(sides: Mapping[str, Result]) -> list[Block]:
+    """Return the headline metrics as a table, and the others folded away where they are many."""
+    last = sides.get("tuned") or sides["baseline"]
+    headline = [name for name in last.get("headline", ()) if name in last["metrics"]]
+    others = [name for name in last["metrics"] if name not in headline]
+    if not headline or len(others) <= FEW:
+        return [_metrics_table(sides, [*headline, *others])]
+    more = _metrics_table(sides, others)
+    return [_metrics_table(sides, headline), Details(f"{len(others)} more metrics", (more,))]
+
+
+def _metrics_table(sides: Mapping[str, Result], names: Sequence[str]) -> Table:
+    """Return metrics of a task: floors, baseline, tuned and the difference in one table."""
     last = sides.get("tuned") or sides["baseline"]
     floors: Mapping[str, Any] = last.get("floors") or sides.get("baseline", {}).get("floors") or {}
-    headline = last.get("headline", ())
-    names = sorted(
-        last["metrics"], key=lambda name: headline.index(name) if name in headline else len(headline)
-    )
     paired = "tuned" in sides and "baseline" in sides
     columns = [
         Column("Metric"),
@@ -224,12 +255,12 @@ def _metrics_table(sides: Mapping[str, Result]) -> Table:
     rows = []
     for name in names:
         cells = [_metric_name_cell(name)]
-        cells += [_value_cell(numbers.get(name)) for numbers in floors.values()]
+        cells += [_value_cell(numbers.get(same_decision(name))) for numbers in floors.values()]
         cells += [_value_cell(result["metrics"].get(name)) for result in sides.values()]
         if paired:
             cells.append(_difference(_change(name, sides)))
         rows.append(tuple(cells))
-    return Table(f"Every metric of this task.{said}", tuple(columns), tuple(rows))
+    return Table(f"Metrics of this task.{said}", tuple(columns), tuple(rows))
 
 
 def _metric_name_cell(name: str) -> Cell:
@@ -257,35 +288,48 @@ def _change(name: str, sides: Mapping[str, Result]) -> dict[str, Any]:
 
 
 def _drawn(key: str, sides: Mapping[str, Result]) -> list[Block]:
-    """Return the pictures of a classification, each followed by its numbers, folded away."""
-    tables = {name: _tables(name, sides) for name in SPECIAL}
-    pictures: list[Picture | None] = [
-        class_plots.reliability(f"{key}-reliability", tables["reliability"]),
-        class_plots.confusion(f"{key}-confusion", tables["confusion"]),
-    ]
-    if tables["per_class"]:
-        columns = next(iter(tables["per_class"].values()))["columns"]
+    """Return the pictures of a classification, and their numbers folded away."""
+    found: list[Picture] = []
+    numbers: list[Block] = []
+    for name in dict.fromkeys(name for result in sides.values() for name in result.get("tables", {})):
+        tables, special = _tables(name, sides), _special(name)
+        if not tables or special is None:
+            continue
+        more = _words(name.replace(special, "").strip("_"))
+        found += _pictures(f"{key}-{name}", special, tables, more)
+        numbers += [_raw_table(f"{_title(name)}, {who}", table) for who, table in tables.items()]
+    blocks: list[Block] = [Pictures(tuple(found))] if found else []
+    return [*blocks, Details("The numbers of these pictures", tuple(numbers))] if numbers else blocks
+
+
+def _special(name: str) -> str | None:
+    """Return which kind of picture a table is drawn as: `generated_confusion` as a confusion."""
+    return next((kind for kind in SPECIAL if kind in name), None)
+
+
+def _pictures(name: str, kind: str, tables: Mapping[str, RawTable], more: str) -> list[Picture]:
+    """Return the pictures of one kind of table; `more` says what the table's name adds to the kind."""
+    drawn: list[Picture | None] = []
+    columns = next(iter(tables.values()))["columns"]
+    if kind == "reliability":
+        drawn = [class_plots.reliability(name, tables)]
+    elif kind == "confusion":
+        drawn = [class_plots.confusion(name, tables)]
+    elif kind == "per_class":
         # Bars are drawn of what has intervals; f1 alone where nothing has.
-        shown = [name for name in CLASSES if f"{name}_low" in columns] or ["f1"]
-        pictures += [
-            class_plots.per_class(f"{key}-{name}", tables["per_class"], name, CLASSES[name]) for name in shown
-        ]
-    if tables["subgroups"]:
-        metrics = dict.fromkeys(
-            row["metric"] for table in tables["subgroups"].values() for row in class_plots.rows_of(table)
-        )
-        pictures += [
-            class_plots.subgroups(
-                f"{key}-subgroups-{name}", tables["subgroups"], name, metric_name(name).title
-            )
-            for name in metrics
-        ]
-    found = tuple(item for item in pictures if item is not None)
-    numbers = tuple(
-        _raw_table(f"{_title(name)}, {who}", table) for name in SPECIAL for who, table in tables[name].items()
-    )
-    blocks: list[Block] = [Pictures(found)] if found else []
-    return [*blocks, Details("The numbers of these pictures", numbers)] if numbers else blocks
+        shown = [metric for metric in CLASSES if f"{metric}_low" in columns] or ["f1"]
+        drawn = [class_plots.per_class(f"{name}-{m}", tables, m, CLASSES[m]) for m in shown]
+    else:
+        rows = [row for table in tables.values() for row in class_plots.rows_of(table)]
+        metrics = dict.fromkeys(row["metric"] for row in rows if row["value_"] is not None)
+        drawn = [class_plots.subgroups(f"{name}-{m}", tables, m, metric_name(m).title) for m in metrics]
+    return [
+        replace(item, title=f"{item.title}, {more}", caption=f"{more.capitalize()}. {item.caption}")
+        if more
+        else item
+        for item in drawn
+        if item is not None
+    ]
 
 
 def _tables(name: str, sides: Mapping[str, Result]) -> dict[str, RawTable]:
@@ -298,7 +342,7 @@ def _other_tables(sides: Mapping[str, Result]) -> list[tuple[str, RawTable]]:
         (f"{_title(name)}, {who}", table)
         for who, result in sides.items()
         for name, table in result.get("tables", {}).items()
-        if name not in SPECIAL and table["rows"]
+        if _special(name) is None and table["rows"]
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -36,6 +36,16 @@ METRICS: Mapping[str, MetricName] = MappingProxyType(
         "rougeL": MetricName("ROUGE-L", "F-measure", "higher"),
         "accuracy": MetricName("Accuracy", "share of records", "higher"),
         "balanced_accuracy": MetricName("Balanced accuracy", "mean recall of the classes", "higher"),
+        "accuracy_parsed": MetricName("Accuracy of parsed answers", "share of parsed answers", "higher"),
+        "precision": MetricName("Precision", "positive class", "higher"),
+        "recall": MetricName("Recall", "positive class", "higher"),
+        "f1": MetricName("F1", "positive class", "higher"),
+        "ended": MetricName("Answers ended", "share of answers", "higher"),
+        "answer_tokens": MetricName("Length of an answer", "tokens"),
+        "entity_precision": MetricName("Clinical findings, precision", "", "higher"),
+        "entity_recall": MetricName("Clinical findings, recall", "", "higher"),
+        "entity_f1": MetricName("Clinical findings, F1", "", "higher"),
+        "entity_contradicted": MetricName("Clinical findings contradicted", "share of findings", "lower"),
         "parse_rate": MetricName("Parse rate", "share of answers", "higher"),
         "macro_precision": MetricName("Precision, macro", "", "higher"),
         "macro_recall": MetricName("Recall, macro", "", "higher"),
@@ -70,15 +80,52 @@ CLASSES: Mapping[str, str] = MappingProxyType(
 """Columns of a per-class table that are drawn."""
 
 
+# What a judge puts before a metric's name, and after it -> what that says.
+PREFIXES: Mapping[str, str] = MappingProxyType({"generated_": "written answers"})
+SUFFIXES: Mapping[str, str] = MappingProxyType({"_scaled": "temperature fitted on validation records"})
+
+
 def metric_name(name: str) -> MetricName:
     """Return how a metric is shown; one that is not known by its own name, without a direction.
 
-    >>> metric_name("perplexity").better
-    'lower'
+    A judge may say of which answers a metric is (`generated_accuracy`), how the scores were made
+    (`brier_scaled`), of which task it is and how answers were filtered (`mmlu_anatomy.acc,none`).
+
+    >>> metric_name("generated_parse_rate")
+    MetricName(title='Parse rate', unit='written answers, share of answers', better='higher')
+    >>> metric_name("mmlu_anatomy.acc,none").title
+    'Accuracy, mmlu anatomy'
     >>> metric_name("mean_chars").title
     'mean chars'
     """
-    return METRICS.get(name) or MetricName(name.replace("_", " "))
+    if name in METRICS:
+        return METRICS[name]
+    for prefix, said in PREFIXES.items():
+        if name.startswith(prefix):
+            return _qualified(metric_name(name.removeprefix(prefix)), said)
+    for suffix, said in SUFFIXES.items():
+        if name.endswith(suffix):
+            return _qualified(metric_name(name.removesuffix(suffix)), said)
+    plain, _, chosen = name.partition(",")
+    task, dot, metric = plain.rpartition(".")
+    if dot:
+        shown = metric_name(metric)
+        return replace(shown, title=f"{shown.title}, {task.replace('_', ' ')}")
+    if chosen:
+        shown = metric_name(plain)
+        return shown if chosen == "none" else _qualified(shown, f"filter {chosen}")
+    return MetricName(name.replace("_", " "))
+
+
+def _qualified(shown: MetricName, said: str) -> MetricName:
+    return replace(shown, unit=", ".join(filter(None, (said, shown.unit))))
+
+
+def same_decision(name: str) -> str:
+    """Return the metric of a floor that this one is set against: a floor has one answer, written or not."""
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
 
 
 def verdict(name: str, low: float | None, high: float | None) -> str:

@@ -54,13 +54,13 @@ def _notices(record: RunRecord) -> tuple[Notice, ...]:
             Notice(f"This run was {state}." if state == "interrupted" else "This run failed.", text, "bad")
         )
     chance = [
-        f"{result.get('name', result['task'])}: {note}"
+        note
         for result in record.tuned
         for note in result.get("notes", ())
-        if "chance" in note
+        if "chance" in note or "not different from" in note
     ]
     if chance:
-        found.append(Notice("Not told apart from chance.", " ".join(chance)))
+        found.append(Notice("Not told apart from chance.", "; ".join(dict.fromkeys(chance)) + "."))
     return tuple(found)
 
 

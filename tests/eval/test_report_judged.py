@@ -9,7 +9,7 @@ import pytest
 from eval.report.format import MINUS, UNBROKEN
 from eval.report.judged import flat, task_sections, top_table
 from eval.report.metrics import metric_name, verdict
-from eval.report.view import Cell, Details, Examples, Pictures, Table
+from eval.report.view import Cell, Details, Examples, Pictures, Table, Text
 
 ROW: dict[str, Any] = {
     "metric": "loss", "split": "test", "task": "perplexity", "unit": None, "published": 2.0423,
@@ -78,8 +78,64 @@ def test_a_difference_is_judged_by_its_interval_and_the_metric_s_direction(
     assert verdict(metric, low, high) == word
 
 
-def test_a_metric_without_a_name_of_its_own_keeps_its_word() -> None:
-    assert metric_name("f1_of_rbbb").title == "f1 of rbbb"
+@pytest.mark.parametrize(
+    ("name", "title", "unit", "better"),
+    [
+        ("f1_of_rbbb", "f1 of rbbb", "", None),
+        ("generated_weighted_f1", "F1, weighted", "written answers", "higher"),
+        ("brier_scaled", "Brier score", "temperature fitted on validation records", "lower"),
+        ("mmlu_virology.acc", "Accuracy, mmlu virology", "share of records", "higher"),
+        ("exact_match,strict", "Exact match", "filter strict, share of records", "higher"),
+        ("acc,none", "Accuracy", "share of records", "higher"),
+    ],
+)
+def test_a_metric_says_what_it_is_of(name: str, title: str, unit: str, better: str | None) -> None:
+    shown = metric_name(name)
+    assert (shown.title, shown.unit, shown.better) == (title, unit, better)
+
+
+def test_a_written_answer_is_set_against_the_same_floor() -> None:
+    floors = {"majority": {"accuracy": {"value": 0.5, "low": None, "high": None}}}
+    value = {"value": 0.25, "low": 0.2, "high": 0.3}
+    (section,) = task_sections(
+        [], [{**result(0.2), "metrics": {"generated_accuracy": value}, "floors": floors}]
+    )
+    table = section.blocks[0]
+    assert isinstance(table, Table)
+    assert [cell.text for cell in table.rows[0]] == ["Accuracy", "0.5000", "0.250"]
+
+
+def test_metrics_that_are_no_headlines_are_folded_away_where_they_are_many() -> None:
+    value = {"value": 0.5, "low": None, "high": None}
+    metrics = {f"m{n}": value for n in range(9)}
+    (section,) = task_sections([], [{**result(0.2), "metrics": metrics, "headline": ["m3"]}])
+    table, more = section.blocks[:2]
+    assert isinstance(table, Table)
+    assert isinstance(more, Details)
+    assert [row[0].text for row in table.rows] == ["m3"]
+    assert more.summary == "8 more metrics"
+
+
+def test_notes_on_the_baseline_are_not_those_on_the_tuned_model() -> None:
+    (section,) = task_sections([result(0.2, notes=["one"])], [result(0.3, notes=["two"])])
+    text, folded = section.blocks[1:3]
+    assert isinstance(text, Text)
+    assert isinstance(folded, Details)
+    assert text.lines == ("two",)
+    assert folded.summary == "Notes on the baseline"
+
+
+def test_tables_of_two_kinds_of_answers_are_both_drawn() -> None:
+    confusion = {"columns": ["true", "no", "unparsed"], "rows": [["no", 3, 1]]}
+    suppressed = {
+        "columns": ["attribute", "value", "records", "metric", "value_", "low", "high"],
+        "rows": [["sex", "x", 3, "fewer than 20 records", None, None, None]],
+    }
+    tables = {"confusion": confusion, "generated_confusion": confusion, "subgroups": suppressed}
+    (section,) = task_sections([], [result(0.2, tables=tables)])
+    pictures = next(block for block in section.blocks if isinstance(block, Pictures))
+    assert [item.title for item in pictures.items] == ["Confusion", "Confusion, generated"]
+    assert len({item.name for item in pictures.items}) == 2
 
 
 def result(who: float, **more: Any) -> dict[str, Any]:
@@ -102,13 +158,13 @@ def test_floors_baseline_and_tuned_stand_in_one_table() -> None:
         "Tuned",
         "Difference",
     ]
-    assert [cell.text for cell in table.rows[0]] == ["Accuracy", "0.5000", "0.25", "0.75", "+0.5000"]
+    assert [cell.text for cell in table.rows[0]] == ["Accuracy", "0.5000", "0.250", "0.750", "+0.5000"]
 
 
 def test_the_same_task_twice_stays_two_sections() -> None:
     sections = task_sections([result(0.2), result(0.3)], [result(0.4), result(0.5)])
     texts = [[c.text for c in s.blocks[0].rows[0]] for s in sections if isinstance(s.blocks[0], Table)]
-    assert [row[1:3] for row in texts] == [["0.20", "0.40"], ["0.30", "0.50"]]
+    assert [row[1:3] for row in texts] == [["0.200", "0.400"], ["0.300", "0.500"]]
     assert len({section.id for section in sections}) == 2
 
 
@@ -144,7 +200,9 @@ def test_an_empty_table_is_no_picture() -> None:
         for name in ("reliability", "confusion", "per_class", "subgroups")
     }
     (section,) = task_sections([], [result(0.2, tables=empty)])
-    assert not [block for block in section.blocks if isinstance(block, Pictures | Details)]
+    assert [block.kind for block in section.blocks] == ["table", "details"], (
+        "the metrics, and how they were made"
+    )
 
 
 def test_nested_values_are_named_by_their_path() -> None:

@@ -64,7 +64,7 @@ def test_every_file_of_the_report_is_written_and_nothing_else_is_touched(run: Pa
     assert all(path.read_bytes() == content for path, content in before.items())
     assert {path.stem for path in written.plots} == {
         "dashboard", "loss", "token_accuracy", "learning_rate", "gradient_norm", "entropy",
-        "task-1-reliability", "task-1-confusion", "task-1-f1", "task-1-subgroups-accuracy",
+        "task-1-reliability", "task-1-confusion", "task-1-per_class-f1", "task-1-subgroups-accuracy",
     }  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def test_the_page_has_the_parts_that_a_reviewer_asks_for(run: Path) -> None:
     ]  # fmt: skip
     assert cells(top(page))["Accuracy"] == {
         "Metric": "Accuracy", "Reference": "0.6643", "Best floor": "0.729", "Baseline": "0.500",
-        "Tuned": "0.900", "Difference": "+0.40", "Comparable?": "partly",
+        "Tuned": "0.900", "Difference": "+0.400", "Comparable?": "partly",
     }  # fmt: skip
     assert cells(top(page))["AUC"]["Tuned"] == "\u2013"
     html = render(page)
@@ -246,7 +246,7 @@ def test_runs_stand_side_by_side(run: Path, tmp_path: Path) -> None:
         "Metric", "Reference", "hand-made run", "second", f"second {MINUS} first",
     ]  # fmt: skip
     row = table.rows[0]
-    assert [cell.text for cell in row] == ["Accuracy", "0.6643", "0.900", "0.900", "+0.000"]
+    assert [cell.text for cell in row] == ["Accuracy", "0.6643", "0.900", "0.900", "0.000"]
     assert row[-1].note.endswith("not different")
     assert next(r for r in table.rows if r[0].text == "Perplexity")[-1].note == "not paired"
     assert page.notices[0].text == "a lock"

@@ -119,7 +119,7 @@ def _metrics(seed_loss: float, steps: int) -> list[dict[str, Any]]:
 def _told() -> list[dict[str, Any]]:
     return [
         {"event": "modules", "trainable": 1000, "total": 4000, "share": 0.25, "matched": {"language.mlp": 6},
-         "names": ["layers.0.mlp"]},
+         "names": ["base_model.model.model.language_model.layers.0.block_sparse.experts.0.mlp.gate_proj"]},
         {"event": "dataset", "split": "train", "tokens": 100, "label_tokens": 40, "label_share": 0.4,
          "first": f"{BITING} \u27e6answer\u27e7"},
     ]  # fmt: skip
