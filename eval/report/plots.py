@@ -117,6 +117,7 @@ def picture(
         png, svg = io.BytesIO(), io.StringIO()
         FigureCanvasAgg(figure)
         figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
+        figure.set_layout_engine("none")  # placed once, and so the same in both files
         FigureCanvasSVG(figure)
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     return Picture(name, title, caption, inline_svg(svg.getvalue(), name), png.getvalue(), wide=wide)
