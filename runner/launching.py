@@ -28,9 +28,11 @@ from runner.spec.model import TINY_RANDOM, Spec
 from runner.spec.problems import MachineError, Problem, SpecError, UsageError
 from runner.spec.resolved import resolved_text
 from runner.spec.sources import MedquadSource, MessagesSource, MixtureData
+from runner.spec.tasks import LmEvalTask
 from runner.spec.yaml_text import Path as SpecPath
 from runner.spec.yaml_text import dotted
 from runner.sweep import arms
+from runner.task_files import unusable_tasks
 from runner.validate import load_arm
 
 NEEDED = {"axolotl": "train", "matplotlib": "train", "torch": "train", "transformers": "train"}
@@ -79,6 +81,7 @@ def prepared(
         *missing_files(loaded, environ, rehearse=rehearse),
         *unusable_tokenizer(loaded, environ, rehearse=rehearse),
     ]
+    missing = missing or list(unusable_tasks(loaded, environ))
     if missing:
         raise SpecError(missing)
     plan = make_plan(loaded.spec, probe_machine(), rehearse=rehearse)
@@ -182,6 +185,8 @@ def missing_packages(spec: Spec) -> list[str]:
         "flash_attn": ("model.attention", spec.model.attention == "flash_attention_2"),
         "deepspeed": ("compute.strategy", spec.compute.strategy.startswith("zero")),
     }
+    if any(isinstance(task, LmEvalTask) for task in spec.evaluate) and find_spec("lm_eval") is None:
+        missing.append("lm-eval, which `evaluate` asks for: pip install 'runner[eval]'")
     return missing + [
         f"the package for {what}: pip install {package.replace('_', '-')}"
         for package, (what, wanted) in asked.items()
@@ -197,7 +202,7 @@ def missing_files(loaded: Loaded, environ: Mapping[str, str], *, rehearse: bool)
     problems = []
     for path, given in _named_files(loaded.spec, rehearse=rehearse):
         text = expand(given, environ)
-        local = path[-1] in ("root", "path") or text.startswith(("/", "./", "../"))
+        local = path[-1] in ("root", "path", "data", "include") or text.startswith(("/", "./", "../"))
         real = Path(text)
         if not local or (real.exists() and (path[-1] != "root" or next(real.glob("*/*.xml"), None))):
             continue
@@ -277,6 +282,9 @@ def _named_files(spec: Spec, *, rehearse: bool) -> list[tuple[SpecPath, str]]:
         else:
             found.append(((*path, "id"), getattr(source, "id", None)))
     found.append((("model", "tokenizer"), spec.model.tokenizer))
+    for number, task in enumerate(spec.evaluate):
+        if isinstance(task, LmEvalTask):
+            found += [(("evaluate", number, name), getattr(task, name)) for name in ("data", "include")]
     if not rehearse:
         found += [(("model", "base"), spec.model.base), (("model", "adapter"), spec.model.adapter)]
     return [(path, text) for path, text in found if text is not None]

@@ -15,6 +15,7 @@ from converters.templates import end_of_turn
 from runner.rehearse import AT_MOST
 from runner.spec.environment import has_placeholder
 from runner.spec.model import TINY_RANDOM, Full, Partial, Spec
+from runner.spec.tasks import LmEvalTask, Task
 from runner.stage import PlannedFile, Stage
 
 CONFIG = "config/axolotl.yaml"
@@ -66,6 +67,7 @@ def _environment(spec: Spec) -> dict[str, str]:
     names.extend(getattr(part, "id", None) for part in getattr(spec.data, "components", ()))
     wanted = {name for name in names if name is not None and name != TINY_RANDOM}
     hub = any(not name.startswith("/") or has_placeholder(name) for name in wanted)
+    hub = hub or any(_asks_hub(task) for task in spec.evaluate)
     environment = {} if hub else {"HF_HUB_OFFLINE": "1"}
     wandb = spec.tracking.wandb
     environment["WANDB_MODE"] = wandb.mode if wandb else "disabled"
@@ -75,6 +77,13 @@ def _environment(spec: Spec) -> dict[str, str]:
         environment["OMP_NUM_THREADS"] = "1"  # so little work that a second thread only waits for the first
     environment["CUDA_VISIBLE_DEVICES"] = ",".join(str(number) for number in range(count))
     return environment
+
+
+def _asks_hub(task: Task) -> bool:
+    """Return whether the task's questions may come from the hub."""
+    if not isinstance(task, LmEvalTask) or task.questions == "invented":
+        return False
+    return task.data is None or has_placeholder(task.data)
 
 
 def _data(spec: Spec, *, rehearsal: bool, tiny: bool) -> Stage:

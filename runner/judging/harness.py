@@ -10,15 +10,15 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from converters.harness_names import OWN
-from converters.lm_eval import BUILDERS, MMLU, QuestionsError, below, code_in, included, invented, mmlu_rows
+from converters.lm_eval import BUILDERS, MMLU, QuestionsError, below, invented, mmlu_rows
 from runner.spec.nearest import nearest
 from runner.spec.problems import DataError, MachineError, UsageError
+from runner.task_files import refuse_code
 
 EXAMPLES = 5
 """Invented questions with their answers, for a prompt with examples; more where more are asked for."""
@@ -71,13 +71,11 @@ def load_leaves(task: Mapping[str, Any]) -> list[Leaf]:
         DataError: a file of questions is damaged.
         MachineError: questions cannot be found.
     """
-    from lm_eval.tasks import TaskManager
-
     folders = [str(OWN)]
     if task["include"]:
         refuse_code(Path(task["include"]))
         folders.append(task["include"])
-    manager = TaskManager(include_path=folders)
+    manager = _manager(tuple(folders))
     found: dict[str, dict[str, Any]] = {}
     for name in task["tasks"]:
         if name not in manager.task_index:
@@ -87,6 +85,14 @@ def load_leaves(task: Mapping[str, Any]) -> list[Leaf]:
             if found.setdefault(leaf, changes) != changes:
                 raise UsageError(f"{leaf!r} is asked for twice, in two forms; put them into two runs")
     return [_load(manager, name, changes, task) for name, changes in found.items()]
+
+
+@cache
+def _manager(folders: tuple[str, ...]) -> Any:
+    """Return the harness's index of its 14,000 tasks and those in the folders, which takes seconds to make."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=list(folders))
 
 
 def _leaves(manager: Any, name: str, changes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -253,46 +259,3 @@ def _first(rows: Any, count: int) -> Iterator[Any]:
 
 def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode()
-
-
-# ------------------------------------------------------------------------------- code in task files
-
-
-def refuse_code(folder: Path) -> None:
-    """Check that no task file in a folder, or that one of them includes, would run Python.
-
-    Raises:
-        MachineError: the folder or a file cannot be read.
-        UsageError: a file would run code, or is no YAML; names file and line.
-    """
-    if not folder.is_dir():
-        raise MachineError(f"no folder of task files at {folder}")
-    pending = sorted(folder.rglob("*.yaml"))
-    seen: set[Path] = set()
-    while pending:
-        file = pending.pop(0)
-        if file.resolve() in seen:
-            continue
-        seen.add(file.resolve())
-        text = _text(file)
-        try:
-            for code in code_in(text):
-                raise UsageError(
-                    f"{file}:{code.line}:{code.column}: this task file would run code: {code.what}\n"
-                    "  task files are data here; write it as a template, or make the data ready beforehand"
-                )
-            pending += [_included(name, file) for name in included(text)]
-        except yaml.YAMLError as error:
-            raise UsageError(f"{file} is no YAML: {str(error).splitlines()[0]}") from error
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MachineError(f"cannot read {file}: {error}") from error
-
-
-def _included(name: str, file: Path) -> Path:
-    """Return the file that the harness would take: below the current folder first, then beside the other."""
-    return Path(name) if Path(name).is_file() else file.parent / name
