@@ -31,6 +31,18 @@ def decimals_of(value: float, low: float | None = None, high: float | None = Non
     return min(max(wanted, 0), MOST_DECIMALS)
 
 
+def decimals_of_change(value: float, low: float | None, high: float | None) -> int:
+    """Return the decimals of a difference: so many that an end beside zero is not shown as zero.
+
+    >>> decimals_of_change(0.0029, 0.00001, 0.0082), decimals_of_change(-1.0, -1.2, -0.8)
+    (5, 2)
+    """
+    places = decimals_of(value, low, high)
+    ends = [abs(end) for end in (low, high) if end]
+    needed = max((-math.floor(math.log10(end)) for end in ends), default=0)
+    return min(max(places, needed), MOST_DECIMALS)
+
+
 def number(value: float | None, decimals: int | None = None, *, sign: bool = False) -> str:
     """Return a number as text; None is a dash.
 

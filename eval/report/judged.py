@@ -8,7 +8,7 @@ from typing import Any
 
 from eval.report import class_plots
 from eval.report.class_plots import RawTable
-from eval.report.format import MISSING, decimals_of, number, published, span
+from eval.report.format import MISSING, decimals_of, decimals_of_change, number, published, span
 from eval.report.metrics import CLASSES, metric_name, same_decision, verdict
 from eval.report.view import (
     Block,
@@ -33,6 +33,8 @@ Result = Mapping[str, Any]
 TONES: Mapping[str, Tone] = {"better": "good", "worse": "bad", "not different": "unsure"}
 COMPARABLE: Mapping[str, Tone] = {"yes": "good", "partly": "unsure", "no": "muted"}
 LEVEL = "95 % interval"
+ABBREVIATIONS: Mapping[str, str] = {"mmlu": "MMLU", "rouge": "ROUGE", "lm": "LM"}
+"""Words of task names that are written in capitals."""
 FEW = 6
 """So many metrics that are no headlines stand beside those; more are folded away."""
 SHOWN_EXAMPLES = 3
@@ -117,7 +119,7 @@ def _difference(row: Mapping[str, Any]) -> Cell:
         return Cell(MISSING)
     low, high = interval or (None, None)
     word = verdict(row["metric"], low, high)
-    places = decimals_of(row["difference"], low, high)
+    places = decimals_of_change(row["difference"], low, high)
     notes = [span(low, high, places, sign=True), word] if interval else []
     shown = number(row["difference"], places, sign=True)
     return Cell(shown, sort=row["difference"], note=", ".join(filter(None, notes)), tone=TONES.get(word, ""))
@@ -190,7 +192,8 @@ def _task_section(number_: int, sides: Mapping[str, Result]) -> Section:
 
 
 def _title(name: str) -> str:
-    return _words(name)[:1].upper() + _words(name)[1:]
+    words = [ABBREVIATIONS.get(word, word) for word in _words(name).split()]
+    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
 
 
 def _lead(result: Result) -> str:

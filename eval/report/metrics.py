@@ -70,6 +70,10 @@ METRICS: Mapping[str, MetricName] = MappingProxyType(
         "g_beta": MetricName("G-beta", "", "higher"),
         "challenge_score": MetricName("Challenge score", "1 perfect, 0 always normal", "higher"),
         "acc": MetricName("Accuracy", "share of records", "higher"),
+        "acc_macro": MetricName("Accuracy, mean over tasks", "share of records", "higher"),
+        "acc_norm_macro": MetricName(
+            "Accuracy, length-normalised, mean over tasks", "share of records", "higher"
+        ),
         "acc_norm": MetricName("Accuracy, length-normalised", "share of records", "higher"),
     }
 )

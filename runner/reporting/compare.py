@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.report.format import MISSING, decimals_of, number, published, span
+from eval.report.format import MISSING, decimals_of, decimals_of_change, number, published, span
 from eval.report.judged import LEVEL, TONES, flat
 from eval.report.metrics import metric_name, verdict
 from eval.report.training_plots import compared_pictures
@@ -133,7 +133,7 @@ def _change(
         return Cell(MISSING)
     low, high = paired.get("low"), paired.get("high")
     word = verdict(key[0], low, high)
-    places = decimals_of(after - before, low, high)
+    places = decimals_of_change(after - before, low, high)
     notes = [span(low, high, places, sign=True), word] if word else ["not paired"] if key[2] else []
     shown = number(after - before, places, sign=True)
     return Cell(shown, sort=after - before, note=", ".join(notes), tone=TONES.get(word, ""))

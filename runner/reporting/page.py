@@ -60,7 +60,12 @@ def _notices(record: RunRecord) -> tuple[Notice, ...]:
         if "chance" in note or "not different from" in note
     ]
     if chance:
-        found.append(Notice("Not told apart from chance.", "; ".join(dict.fromkeys(chance)) + "."))
+        found.append(
+            Notice(
+                "Not told apart from chance.",
+                "; ".join(dict.fromkeys(note.rstrip(".") for note in chance)) + ".",
+            )
+        )
     return tuple(found)
 
 
