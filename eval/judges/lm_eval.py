@@ -53,7 +53,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         "metrics": {name: interval_json(value) for name, value in metrics.items()},
         "headline": _headline(asked, metrics),
         "method": method,
-        "notes": _notes(task, lines, asked, chance),
+        "notes": _notes(lines, asked, chance),
         "tables": {"tasks": _table(asked, metrics, chance)} if asked else {},
         "examples": [
             {
@@ -146,11 +146,9 @@ def _chances(lines: Sequence[Line]) -> dict[str, Chance]:
     return found
 
 
-def _notes(
-    task: Mapping[str, Any], lines: Sequence[Line], asked: Sequence[Line], chance: Mapping[str, Chance]
-) -> list[str]:
+def _notes(lines: Sequence[Line], asked: Sequence[Line], chance: Mapping[str, Chance]) -> list[str]:
     notes = [f"{line['task']} was left out: {line['skipped']}." for line in lines if "skipped" in line]
-    if task.get("questions") == "invented" and not task.get("data"):
+    if any(line["invented"] for line in asked):
         notes.append("The questions are invented; the numbers prove the way and say nothing of the model.")
     if "" in chance:
         notes.append(f"acc is {chance[''].sentence()}.")

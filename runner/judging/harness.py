@@ -40,6 +40,8 @@ class Leaf:
     """Questions asked."""
     skipped: str = ""
     """Why there is no task."""
+    invented: bool = False
+    """The questions are made up."""
 
     @property
     def ids(self) -> list[str]:
@@ -150,7 +152,8 @@ def _load(manager: Any, name: str, changes: Mapping[str, Any], wanted: Mapping[s
         longest = min(task.config.generation_kwargs.get("max_gen_toks", ANSWER), ANSWER)
         task.set_config(key="generation_kwargs", value={"max_gen_toks": longest}, update=True)
     task.set_fewshot_seed(seed=wanted["seed"])
-    return Leaf(name, task, few_shot, min(available, wanted["limit"] or available))
+    made_up = "custom_dataset" in source and not wanted["data"]
+    return Leaf(name, task, few_shot, min(available, wanted["limit"] or available), invented=made_up)
 
 
 def _few_shot(task: Any, name: str, wanted: int | None) -> int:

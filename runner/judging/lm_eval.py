@@ -163,6 +163,7 @@ def _line(model: Any, leaf: Leaf, number: int, sample: Mapping[str, Any]) -> dic
         "options": None if options is None else len(options),
         "scores": scores,
         "cut": _is_cut(model, leaf, requests),
+        "invented": leaf.invented,
         "metrics": {},
         "aggregation": {name: _name_of(rule) for name, rule in leaf.task.aggregation().items()},
     }

@@ -10,7 +10,7 @@ import pytest
 
 from eval.judges.lm_eval import differences, judged
 
-TASK = {"task": "lm_eval", "tasks": ["mmlu_medical"], "questions": "real", "data": None}
+TASK = {"task": "lm_eval", "tasks": ["mmlu_medical"]}
 
 
 def line(task: str, number: int, **changes: Any) -> dict[str, Any]:
@@ -25,6 +25,7 @@ def line(task: str, number: int, **changes: Any) -> dict[str, Any]:
         "options": 4,
         "scores": [],
         "cut": False,
+        "invented": False,
         "metrics": {},
         "aggregation": {"acc": "mean"},
     }
@@ -158,10 +159,10 @@ def test_a_rule_that_only_the_harness_has_is_named_and_not_guessed() -> None:
 
 def test_cut_prompts_and_tasks_left_out_are_said() -> None:
     lines = [
-        *(line("a", n, metrics={"acc": float(n % 2)}, cut=n == 0) for n in range(6)),
+        *(line("a", n, metrics={"acc": float(n % 2)}, cut=n == 0, invented=True) for n in range(6)),
         {"id": "b/0", "group": "b", "task": "b", "skipped": "no hub"},
     ]
-    result = judged(TASK | {"questions": "invented"}, lines)
+    result = judged(TASK, lines)
     assert (result["n_records"], result["n_cut"]) == (6, 1)
     assert "b was left out: no hub." in result["notes"]
     assert any(note.startswith("The questions are invented") for note in result["notes"])

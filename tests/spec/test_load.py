@@ -139,6 +139,7 @@ def test_the_texts_that_take_a_placeholder_are_those_that_only_a_stage_reads() -
         "model.base", "model.tokenizer", "model.adapter",
         "data.root", "data.path", "data.id",
         "data.components.root", "data.components.path", "data.components.id",
+        "evaluate.data", "evaluate.include",
         "tracking.mlflow.uri", "tracking.mlflow.experiment", "tracking.wandb.project", "tracking.wandb.entity",
     }  # fmt: skip
 
