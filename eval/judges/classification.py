@@ -248,11 +248,7 @@ def _floor(task: Mapping[str, Any], of: Judged, name: str) -> Numbers:
             raise ValueError(f"record {line['id']!r} has no decision of the floor {name!r}")
     decisions = _classified(of, [line["floors"][name]["label"] for line in of.lines])
     scores = np.array([[line["floors"][name]["scores"][label] for label in of.labels] for line in of.lines])
-    found = _numbers(of, decisions, _binary(task, of, scores))
-    if "generation" not in task["scoring"]:
-        return found
-    # Beside written answers stand the same decisions: a floor always names a label.
-    return found | {GENERATED + key: found[key] for key in (*OVERALL, *POSITIVE) if key in found}
+    return _numbers(of, decisions, _binary(task, of, scores))
 
 
 def _numbers(of: Judged, decisions: Classification, binary: BinaryScores) -> Numbers:

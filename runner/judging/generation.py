@@ -191,7 +191,7 @@ def write_answers(
     written: list[list[int]] = [[] for _ in prompts]
     ended = [False] * len(prompts)
     chances = uniforms(names, options) if options.temperature > 0 else None
-    live = list(range(len(prompts)))
+    rows = list(range(len(prompts)))
     ids, mask, positions = left_padded(prompts, model.device)
     cache = DynamicCache(config=model.config.get_text_config())
     with torch.inference_mode():
@@ -204,25 +204,23 @@ def write_answers(
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
-            _check_numbers(logits, [names[index] for index in live])
-            drawn = None if chances is None else chances[live, step]
-            tokens = chosen(logits, drawn, options)
-            going = []
-            for place, (index, token) in enumerate(zip(live, tokens.tolist(), strict=True)):
+            _check_numbers(logits, [names[index] for index in rows])
+            tokens = chosen(logits, None if chances is None else chances[rows, step], options)
+            for index, token in zip(rows, tokens.tolist(), strict=True):
                 if token in ends:
                     ended[index] = True
-                else:
+                elif not ended[index]:
                     written[index].append(token)
-                    going.append(place)
+            going = [place for place, index in enumerate(rows) if not ended[index]]
             if not going:
                 break
-            if len(going) < len(live):  # answers that ended cost nothing more
+            if 2 * len(going) <= len(rows):  # at each half, for every time the whole cache is copied
                 kept = torch.tensor(going, device=model.device)
                 cache.batch_select_indices(kept)
-                live = [live[place] for place in going]
+                rows = [rows[place] for place in going]
                 tokens, mask, positions = tokens[kept], mask[kept], positions[kept]
             ids, positions = tokens[:, None], positions[:, -1:] + 1
-            mask = torch.cat([mask, mask.new_ones(len(live), 1)], dim=1)
+            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
     return [Written(tuple(tokens), done) for tokens, done in zip(written, ended, strict=True)]
 
 

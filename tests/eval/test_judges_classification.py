@@ -164,17 +164,6 @@ def test_below_one_threshold_is_said() -> None:
     ]
 
 
-def test_a_floor_stands_beside_written_answers_too() -> None:
-    lines = [{**one, "floors": rule(one["label"])} for one in LINES]
-    both = {**BOTH, "floors": ["one_rule"]}
-    floor = classification.judged(both, lines)["floors"]["one_rule"]
-    assert floor["generated_accuracy"] == floor["accuracy"]
-    assert "generated_auc" not in floor
-    assert "generated_parse_rate" not in floor
-    alone = classification.judged(task(floors=("one_rule",)), lines)["floors"]["one_rule"]
-    assert not [name for name in alone if name.startswith("generated_")]
-
-
 def test_within_chance_is_said() -> None:
     notes = classification.judged(task(), many(300, 3, skill=0.0))["notes"]
     assert [note for note in notes if note.startswith("auc: not different from chance")]
