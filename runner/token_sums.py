@@ -123,7 +123,7 @@ def token_sums(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         cpu = logits.device.type == "cpu"
         elements, least = (CPU_CHUNK_ELEMENTS, CPU_CHUNK_ROWS) if cpu else (CHUNK_ELEMENTS, 1)
         size = max(least, elements // flat.shape[-1])
-        for place, target in zip(places.split(size), targets.split(size), strict=True):
+        for place, target in zip(torch.split(places, size), torch.split(targets, size), strict=True):
             total[:3] += _chunk_sums(flat.index_select(0, place).float(), target, wide)
         total[3] = mask.sum()
         return total
