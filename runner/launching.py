@@ -266,6 +266,8 @@ def _hint(given: str, path: SpecPath, real: Path, beside: Sequence[str]) -> str:
         return f"nearest: {real.parent / near}"
     variable = given[len("${env:") :].split(":-")[0].rstrip("}") if given.startswith("${env:") else ""
     also = f" or {variable}" if variable else ""
+    if any(isinstance(part, int) for part in path):  # --set does not reach into a list
+        return f"change {dotted(path)}, or set {variable}" if variable else f"change {dotted(path)}"
     return f"set {dotted(path)}{also}, for example --set {dotted(path)}=FOLDER"
 
 

@@ -82,6 +82,7 @@ def test_folders_that_are_not_there_are_named(tmp_path: Path) -> None:
     loaded = loaded_with(tmp_path, "[mmlu_anatomy]", tmp_path / "gone")
     (problem,) = launching.missing_files(loaded, {}, rehearse=False)
     assert (problem.path, problem.code) == ("evaluate[0].include", "missing-file")
+    assert problem.hint == "change evaluate[0].include"
 
 
 def test_an_empty_place_is_none(tmp_path: Path) -> None:
