@@ -50,7 +50,7 @@ NO_PARSING = ("accuracy_parsed", "parse_rate")
 
 METHOD = (
     "likelihood: softmax over the labels' log likelihoods right after the prompt, each divided by its tokens, the "
-    "token that ends an answer left out; generation: greedy answers, read by the task's words, unparsed where "
+    "token that ends an answer left out, the output layer in float32; generation: greedy answers, read by the task's words, unparsed where "
     "none or two labels are named"
 )
 

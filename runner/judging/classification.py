@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.floors_tabular import FloorError, tabular_floors
+from runner.judging.exact import exact_output
 from runner.judging.generation import (
     Options,
     Prompt,
@@ -184,7 +185,7 @@ def score_labels(
             place = rows.setdefault((number, *prompt.ids, *ids[:-1]), len(rows))
             wanted.append((place, ids))
     inputs, mask, positions = left_padded([row[1:] for row in rows], model.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), exact_output(model):
         logits = model(
             input_ids=inputs,
             attention_mask=mask,

@@ -17,7 +17,7 @@ from runner.spec.tasks import ClassificationTask
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from runner.judging import classification  # noqa: E402 - after the skip above
+from runner.judging import classification, generation  # noqa: E402 - after the skip above
 from runner.judging.classification import label_tokens, predictions  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
@@ -118,6 +118,30 @@ def test_likelihoods_against_plain_torch(
             wanted = sum(logs[len(prompt) - 1 + step, token].item() for step, token in enumerate(more))
             assert found[record["id"]]["log_likelihoods"][label] == pytest.approx(wanted, abs=1e-5)
             assert found[record["id"]]["label_tokens"][label] == len(more)
+
+
+def test_in_bf16_the_output_layer_keeps_near_likelihoods_apart(
+    make_patient_model: Make, judging: Make
+) -> None:
+    """Against a product in float64; plain bf16 logits, scaled to the size of real ones, are far off."""
+    model = make_patient_model().eval()
+    model.lm_head.weight.data *= 100
+    model = model.to(torch.bfloat16)
+    run = judging()
+    tokens = label_tokens(run, PATIENTS, LABELS)
+    (no,), (yes,) = tokens.values()
+    off = []
+    for prompt in generation.prompts_of(run, PATIENTS[:4], 1000):
+        ((of_no, of_yes),) = classification.score_labels(model, [prompt], tokens)
+        ids = torch.tensor([prompt.ids])
+        with torch.no_grad():
+            said = model(ids, attention_mask=torch.ones_like(ids), output_hidden_states=True)
+            exact = model.lm_head.weight.double() @ said.hidden_states[-1][0, -1].double()
+        wanted = float(exact[yes] - exact[no])
+        assert of_yes - of_no == pytest.approx(wanted, abs=1e-4)
+        off.append(abs(float(said.logits[0, -1, yes] - said.logits[0, -1, no]) - wanted))
+    assert max(off) > 0.02
+    assert not model.lm_head._forward_hooks
 
 
 def test_what_stands_behind_the_answers_place_changes_nothing(
