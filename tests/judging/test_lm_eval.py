@@ -16,6 +16,7 @@ import pytest
 from converters.harness_names import OWN
 from eval.judges import judge as judging_module
 from eval.lock import lock_differences
+from eval.tasks.records import found
 from runner.spec.problems import DataError, MachineError, StageError, UsageError
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
@@ -455,32 +456,66 @@ def test_no_room_for_the_question_is_an_error(make_model: MakeModel, judge: Judg
 # ------------------------------------------------------------------------------- the plain command
 
 
-def test_plain_lm_eval_runs_our_files_offline(make_model: MakeModel, run_dir: Path, mmlu: Path) -> None:
-    """As a process of its own, without `runner`, with the hub shut off and an empty cache."""
-    make_model(positions=512)
+def plain_lm_eval(cwd: Path, tasks: str, *words: str) -> dict[str, Any]:
+    """Return the results of the plain command, with the hub shut off and an empty cache."""
     program = Path(sys.executable).with_name("lm_eval")
     if not program.exists():
         pytest.skip(f"no {program}")
-    environment = {
-        **os.environ,
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(run_dir / "hf"),
-        "OMP_NUM_THREADS": "1",
-    }
     done = subprocess.run(
         [
-            *(str(program), "--model", "hf", "--model_args", "pretrained=model", "--device", "cpu"),
-            *("--include_path", str(OWN), "--tasks", "medquad,mmlu_csv_anatomy", "--limit", "3"),
-            *("--output_path", "out"),
+            *(str(program), "--model", "hf", "--device", "cpu", "--include_path", str(OWN), "--tasks", tasks),
+            *("--limit", "3", "--output_path", "out", *words),
         ],
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=300,
-        env=environment,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(cwd / "hf"), "OMP_NUM_THREADS": "1"},
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    (file,) = (run_dir / "out").rglob("results_*.json")
-    results = json.loads(file.read_text())["results"]
+    (file,) = (cwd / "out").rglob("results_*.json")
+    results: dict[str, Any] = json.loads(file.read_text())["results"]
+    return results
+
+
+def test_plain_lm_eval_finds_the_records_of_the_run_from_anywhere(
+    make_model: MakeModel, run_dir: Path, mmlu: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As someone types it, in a folder that has nothing to do with the run; without `runner`."""
+    make_model(positions=512)
+    (run_dir / "plan.json").write_text("{}")
+    (run_dir / "train").mkdir()
+    (run_dir / "model").rename(run_dir / "train" / "final")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    results = plain_lm_eval(
+        elsewhere,
+        "medquad,mmlu_csv_anatomy",
+        *("--model_args", f"pretrained={run_dir / 'train' / 'final'}"),
+        *("--metadata", json.dumps({"folder": str(mmlu.parent)})),
+    )
     assert 0 <= results["mmlu_csv_anatomy"]["acc,none"] <= 1
     assert "chrf,none" in results["medquad"]
+
+
+def test_plain_lm_eval_takes_an_adapter(make_model: MakeModel, run_dir: Path) -> None:
+    """The records lie below the current folder; what is asked is yes or no."""
+    peft = pytest.importorskip("peft", reason="needs the extra `train`")
+    rows = [
+        {"messages": [{"role": "user", "content": f"Patient {n}?"}, {"role": "assistant", "content": answer}]}
+        for n, answer in enumerate(["yes", "no", "No", "yes"])
+    ]
+    (run_dir / "data" / "test.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    model = make_model(positions=128)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    peft.get_peft_model(model, config).save_pretrained(run_dir / "adapter")
+    results = plain_lm_eval(run_dir, "cardio_yes_no", "--model_args", "pretrained=model,peft=adapter")
+    assert 0 <= results["cardio_yes_no"]["acc,none"] <= 1
+
+
+def test_questions_that_are_nowhere_name_every_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=r"no data/test\.jsonl: looked below /no/folder, \.\n.*metadata"
+    ):
+        found({"test": "data/test.jsonl"}, folder="/no/folder", pretrained="some/hub-id")
