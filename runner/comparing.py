@@ -44,6 +44,8 @@ def compare(paths: Sequence[Path], *, different_locks: bool = False) -> Comparis
     for path, run in zip(paths, runs, strict=True):
         if not run.tuned:
             raise UsageError(f"{path} has no results to compare: eval/tuned.json is not there")
+        if any("lock" not in result or "name" not in result for result in run.tuned):
+            raise UsageError(f"the results of {path} have no evaluation lock: an earlier version made them")
     unequal = [text for run in runs[1:] for text in _unequal(runs[0], run)]
     if unequal and not different_locks:
         listed = "\n  ".join(unequal)

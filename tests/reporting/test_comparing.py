@@ -66,6 +66,12 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
     (empty / "eval" / "tuned.json").unlink()
     with pytest.raises(UsageError, match="empty has no results to compare"):
         compare([one, empty])
+    old = write_judged_run(tmp_path / "old")
+    results = json.loads((old / "eval" / "tuned.json").read_text())
+    del results["results"][0]["lock"]
+    (old / "eval" / "tuned.json").write_text(json.dumps(results))
+    with pytest.raises(UsageError, match="old have no evaluation lock"):
+        compare([one, old])
     other = write_judged_run(tmp_path / "other")
     path = other / "eval" / "tuned" / "1_perplexity.jsonl"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
