@@ -136,8 +136,10 @@ def _rest(data: Any, cls: type[BaseModel]) -> list[tuple[Path, ErrorDetails]]:
 def _one_a_path(errors: Iterable[ErrorDetails], data: Any) -> list[tuple[Path, ErrorDetails]]:
     """Return each error with its path in the data; of the members of a union only the widest."""
     result: dict[tuple[Path, str], ErrorDetails] = {}
-    for item in errors:
-        if item["type"] == "too_short" and item["input"]:
+    found = list(errors)
+    for item in found:
+        below = (other["loc"] for other in found if len(other["loc"]) > len(item["loc"]))
+        if item["type"] == "too_short" and any(loc[: len(item["loc"])] == item["loc"] for loc in below):
             continue  # its entries are wrong, and so not counted
         path = _path_in(data, item["loc"], missing=item["type"] == "missing")
         kind = "type" if item["type"] in _EXPECTED else item["type"]
@@ -269,7 +271,9 @@ def _words(
         message = f"{given!r} does not fit the pattern {context['pattern']}"
         return "bad-value", message, _about(field_at(cls, path))
     if kind in ("string_too_short", "too_short"):
-        return "bad-value", "must not be empty", _about(field_at(cls, path))
+        least = context["min_length"]
+        message = "must not be empty" if least == 1 else f"expected at least {least} entries, got {len(given)}"
+        return "bad-value", message, _about(field_at(cls, path))
     return "bad-value", f"{item['msg']}, got {kind_of(given)}", _about(field_at(cls, path))
 
 
