@@ -20,6 +20,22 @@ class MetricName:
     """None: neither way is better, or nothing is known of the metric."""
 
 
+def _rubric(
+    name: str, title: str, unit: str, aspects: Mapping[str, str], *, whole: str | None = None
+) -> dict[str, MetricName]:
+    """Return the metrics of a judge's rubric: the score over all, each aspect, and how many were judged."""
+    by_judge = f"by a judge, {whole or unit}"
+    return {
+        name: MetricName(title, by_judge, "higher"),
+        **{
+            f"{name}_{key}": MetricName(f"{title}, {said}", f"by a judge, {unit}", "higher")
+            for key, said in aspects.items()
+        },
+        f"{name}_judged": MetricName(f"{title}: answers judged", "share of answers", "higher"),
+        f"{name}_bad_as_lowest": MetricName(f"{title}, bad answers as lowest", by_judge, "higher"),
+    }
+
+
 # Name in a result -> title, unit, better.
 METRICS: Mapping[str, MetricName] = MappingProxyType(
     {
@@ -45,6 +61,9 @@ METRICS: Mapping[str, MetricName] = MappingProxyType(
         "entity_precision": MetricName("Clinical findings, precision", "", "higher"),
         "entity_recall": MetricName("Clinical findings, recall", "", "higher"),
         "entity_f1": MetricName("Clinical findings, F1", "", "higher"),
+        "entity_micro_precision": MetricName("Clinical findings, precision", "over all findings", "higher"),
+        "entity_micro_recall": MetricName("Clinical findings, recall", "over all findings", "higher"),
+        "entity_micro_f1": MetricName("Clinical findings, F1", "over all findings", "higher"),
         "entity_contradicted": MetricName("Clinical findings contradicted", "share of findings", "lower"),
         "parse_rate": MetricName("Parse rate", "share of answers", "higher"),
         "macro_precision": MetricName("Precision, macro", "", "higher"),
@@ -69,6 +88,27 @@ METRICS: Mapping[str, MetricName] = MappingProxyType(
         "f_beta": MetricName("F-beta", "", "higher"),
         "g_beta": MetricName("G-beta", "", "higher"),
         "challenge_score": MetricName("Challenge score", "1 perfect, 0 always normal", "higher"),
+        **_rubric(
+            "ecg_report_100",
+            "Report grade",
+            "0 to 100",
+            {
+                "medical_accuracy": "medical accuracy",
+                "consistency_with_ecg_image": "consistency with the ECG image, as the reference tells it",
+                "completeness_of_ecg_details": "completeness",
+                "clinical_utility_and_relevance": "clinical utility",
+            },
+        ),
+        **_rubric(
+            "pulse_report_10",
+            "PULSE report score",
+            "0 to 10",
+            {"diagnosis": "diagnosis", "waveform": "waveform", "rhythm": "rhythm"},
+            whole="0 to 100",
+        ),
+        "bleu": MetricName("BLEU", "0 to 100, of the whole corpus", "higher"),
+        "chrf": MetricName("chrF", "0 to 100, of the whole corpus", "higher"),
+        "ter": MetricName("TER", "of the whole corpus", "lower"),
         "acc": MetricName("Accuracy", "share of records", "higher"),
         "acc_macro": MetricName("Accuracy, mean over tasks", "share of records", "higher"),
         "acc_norm_macro": MetricName(
