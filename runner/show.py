@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eval.judges import JUDGES
 from runner.plan import Plan
 
 
@@ -133,7 +134,8 @@ def compared_text(
     """
     rows = [{(r["metric"], r["split"], r["task"]): r for r in found if r["headline"]} for found in tables]
     keys = list(dict.fromkeys(key for found in rows for key in found))
-    columns = {"metric": [f"{metric} ({split})" for metric, split, _ in keys]}
+    named = {key: _full(found[key]) for found in rows for key in found}
+    columns = {"metric": [f"{named[key]} ({key[1]})" for key in keys]}
     for name, found in zip(names, rows, strict=True):
         columns[name] = [_with_interval(found[key]) if key in found else "-" for key in keys]
     for name, change in zip(names[1:], changes, strict=True):
@@ -150,11 +152,18 @@ def _change(change: Mapping[str, float | None] | None) -> str:
 
 
 def _metric(row: Mapping[str, Any], several: bool) -> str:
-    name = f"{row['metric']} ({row['split']})"
+    name = f"{_full(row)} ({row['split']})"
     if several and row.get("task"):
         name = f"{row['task']}: {name}"
     unit = row.get("unit")  # results of earlier versions have none
     return f"{name}, {unit}" if unit else name
+
+
+def _full(row: Mapping[str, Any]) -> str:
+    """Return a metric's name, behind that of its result where this is not the plain word of a task."""
+    metric, task = row["metric"], row.get("task")
+    plain = task is None or task in JUDGES or "." in metric or metric in task
+    return metric if plain else f"{task}.{metric}"
 
 
 def _value(value: float | None, *, sign: bool = False) -> str:
