@@ -152,18 +152,19 @@ def _change(change: Mapping[str, float | None] | None) -> str:
 
 
 def _metric(row: Mapping[str, Any], several: bool) -> str:
-    name = f"{_full(row)} ({row['split']})"
-    if several and row.get("task"):
-        name = f"{row['task']}: {name}"
+    name = f"{_full(row, several=several)} ({row['split']})"
     unit = row.get("unit")  # results of earlier versions have none
     return f"{name}, {unit}" if unit else name
 
 
-def _full(row: Mapping[str, Any]) -> str:
-    """Return a metric's name, behind that of its result where this is not the plain word of a task."""
+def _full(row: Mapping[str, Any], *, several: bool = False) -> str:
+    """Return a metric's name, behind that of its result where that says more: `mmlu_medical: acc`.
+
+    `several`: whether another result has a metric of the same name.
+    """
     metric, task = row["metric"], row.get("task")
-    plain = task is None or task in JUDGES or "." in metric or metric in task
-    return metric if plain else f"{task}.{metric}"
+    said = task is None or "." in metric or metric in task or (task in JUDGES and not several)
+    return metric if said else f"{task}: {metric}"
 
 
 def _value(value: float | None, *, sign: bool = False) -> str:
