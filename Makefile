@@ -24,7 +24,7 @@ $(VENV)/.train: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing runner with all that its tests need into $(VENV) (some minutes) ..."
-	@$(PIP_INSTALL) --editable '.[train,eval,dev]'
+	@$(PIP_INSTALL) --editable '.[train,eval,ecg,dev]'
 	@touch $@ $(VENV)/.train
 
 quickstart: $(VENV)/.train ## install, then train, judge and report a tiny model on a CPU

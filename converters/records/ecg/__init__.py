@@ -1,0 +1,1 @@
+"""Recordings of the heart as they are published -> one `EcgRecord` each, in millivolts, leads in order."""

@@ -1,0 +1,193 @@
+"""A user's own recordings: a table of them, and signals as `.npy` or `.csv` files -> one `EcgRecord` each.
+
+The table is a CSV with the columns `id` and `file` and, as far as there are any, `patient`, `age`, `sex`, `site`, `fold`,
+`row` (which recording of a file that holds many), `fs_hz`, and the labels: either one column `labels` with
+names between `;`, or the columns that `label_columns` names, with 0 or 1.
+
+A signal file is a `.npy` of the shape (lead, time), (time, lead) or (record, ...) of these, whose leads
+`file_leads` names in order, or a `.csv` with a line a time point whose first line names the leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from converters.records.ecg.record import (
+    BAD_CODE,
+    BAD_METADATA,
+    LEADS,
+    NO_LABEL,
+    NO_SIGNAL,
+    UNKNOWN_CODE,
+    WRONG_SHAPE,
+    EcgClass,
+    EcgRecord,
+    Faulty,
+    FloatArray,
+    age_of,
+    labels_of,
+    lead_order,
+    sex_of,
+    sound,
+)
+from converters.records.ecg.tables import by_id, read_table
+from converters.records.ecg.wfdb_reader import MV_PER_UNIT
+from converters.records.record import Dropped
+from runner.spec.problems import DataError
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """One row of the table."""
+
+    id: str
+    file: Path
+    row: Mapping[str, str]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The signal file, where it is there and holds one recording."""
+        return (self.file,) if self.file.is_file() and not self.row.get("row") else ()
+
+
+@dataclass(frozen=True)
+class TabularEcg:
+    """A folder with a table and signal files."""
+
+    root: Path
+    fs_hz: float | None = None
+    """Of all recordings; None: the column `fs_hz` says it of each."""
+    unit: str = "mV"
+    axes: Literal["lead_time", "time_lead"] = "lead_time"
+    """Of `.npy` files."""
+    file_leads: tuple[str, ...] = LEADS
+    """Leads of `.npy` files, in their order."""
+    leads: tuple[str, ...] = LEADS
+    class_names: tuple[str, ...] | None = None
+    """The classes, in order; None: every name that the table has, sorted."""
+    label_columns: tuple[str, ...] = ()
+    """Columns with 0 or 1; empty: the column `labels`."""
+    unlabelled: Literal["leave_out", "keep"] = "keep"
+    fill_at_most: float = 0.0
+    table: str = "records.csv"
+
+    def __post_init__(self) -> None:
+        if self.unit.casefold() not in MV_PER_UNIT:
+            raise DataError(f"unit is {self.unit!r}; allowed: V, mV, uV")
+        if self.fs_hz is not None and not self.fs_hz > 0:
+            raise DataError(f"fs_hz is {self.fs_hz!r}; expected a sampling rate above 0")
+
+    @property
+    def name(self) -> str:
+        """For the manifest."""
+        return "tabular_ecg"
+
+    def options(self) -> dict[str, Any]:
+        """Return what was chosen, as JSON."""
+        chosen = {name: value for name, value in vars(self).items() if name in self.__dataclass_fields__}
+        del chosen["root"]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
+
+    @cached_property
+    def rows(self) -> dict[str, dict[str, str]]:
+        """The table by id."""
+        path = self.root / self.table
+        needed = ("id", "file", *(self.label_columns or ("labels",)), *(() if self.fs_hz else ("fs_hz",)))
+        return by_id(read_table(path, needed), "id", path)
+
+    @cached_property
+    def classes(self) -> tuple[EcgClass, ...]:
+        """The labels, in the order of the columns."""
+        names = self.class_names or self.label_columns
+        found = names or sorted({name for row in self.rows.values() for name in _names(row["labels"])})
+        return tuple(EcgClass(name, (name,)) for name in found)
+
+    def raws(self) -> tuple[RawRow, ...]:
+        """Return every row of the table, in its order."""
+        return tuple(RawRow(name, self.root / row["file"], row) for name, row in self.rows.items())
+
+    def read(self, raw: RawRow) -> EcgRecord:
+        """Return one recording; `Faulty` or `Dropped` where it cannot be used."""
+        codes = self._codes(raw)
+        labels = labels_of(codes, self.classes)
+        if not labels and self.unlabelled == "leave_out":
+            raise Dropped(NO_LABEL, raw.id)
+        rate = self.fs_hz or age_of(raw.row["fs_hz"]) or 0.0  # any number above 0
+        if not rate > 0:
+            raise Faulty(BAD_METADATA, raw.id, f"fs_hz is {raw.row['fs_hz']!r:.40}")
+        stored, names = self._stored(raw)
+        order, findings = lead_order(names, self.leads, raw.id)
+        signal = stored[order].astype(np.float32) * np.float32(MV_PER_UNIT[self.unit.casefold()])
+        signal, found = sound(signal, self.leads, raw.id, self.fill_at_most)
+        row = raw.row
+        return EcgRecord(
+            id=raw.id,
+            signal_mv=signal,
+            fs_hz=rate,
+            leads=self.leads,
+            labels=labels,
+            codes=codes,
+            patient=row.get("patient") or None,
+            attributes={
+                "age": age_of(row.get("age", "")),
+                "sex": sex_of(row.get("sex", "")),
+                "site": row.get("site") or None,
+                **({"fold": age_of(row["fold"])} if "fold" in row else {}),
+            },
+            findings=(*findings, *found),
+        )
+
+    def _codes(self, raw: RawRow) -> tuple[str, ...]:
+        if not self.label_columns:
+            names = _names(raw.row["labels"])
+            known = {one.name for one in self.classes}
+            if unknown := [name for name in names if name not in known]:
+                raise Faulty(UNKNOWN_CODE, raw.id, f"{unknown[0]!r:.60}; classes: {', '.join(sorted(known))}")
+            return names
+        for name in self.label_columns:
+            if raw.row[name] not in ("0", "1", "0.0", "1.0"):
+                raise Faulty(BAD_CODE, raw.id, f"{name} is {raw.row[name]!r:.40}; expected 0 or 1")
+        return tuple(name for name in self.label_columns if raw.row[name].startswith("1"))
+
+    def _stored(self, raw: RawRow) -> tuple[FloatArray, tuple[str, ...]]:
+        """Return what the file holds for one recording, shape (lead, time), and its leads."""
+        if not raw.file.resolve().is_relative_to(self.root.resolve()):
+            raise Faulty(BAD_METADATA, raw.id, f"its file {raw.row['file']!r:.60} is not below the folder")
+        if not raw.file.is_file():
+            raise Faulty(NO_SIGNAL, raw.id, raw.row["file"])
+        try:
+            if raw.file.suffix == ".csv":
+                return _read_csv(raw.file)
+            stored = np.load(raw.file, allow_pickle=False, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise Faulty(NO_SIGNAL, raw.id, f"{raw.row['file']}: {error}") from error
+        if place := raw.row.get("row"):
+            if not (place.isdigit() and stored.ndim == 3 and int(place) < len(stored)):
+                raise Faulty(WRONG_SHAPE, raw.id, f"no row {place!r:.20} in the shape {stored.shape}")
+            stored = stored[int(place)]
+        if stored.ndim == 2 and self.axes == "time_lead":
+            stored = stored.T
+        if stored.ndim != 2 or len(stored) != len(self.file_leads):
+            raise Faulty(
+                WRONG_SHAPE, raw.id, f"{stored.shape}; expected {len(self.file_leads)} leads ({self.axes})"
+            )
+        return np.asarray(stored), self.file_leads
+
+
+def _read_csv(file: Path) -> tuple[FloatArray, tuple[str, ...]]:
+    with file.open(encoding="utf-8-sig") as opened:
+        names = tuple(name.strip() for name in opened.readline().split(","))
+        values = np.genfromtxt(opened, delimiter=",", ndmin=2, filling_values=np.nan)
+    if values.shape[1] != len(names):
+        raise ValueError(f"{len(names)} leads named, {values.shape[1]} columns")
+    return values.T, names
+
+
+def _names(cell: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in cell.split(";") if name.strip()))

@@ -1,0 +1,279 @@
+"""WFDB records: `.hea` beside `.mat` or `.dat` -> a signal in mV, leads in order, gain and baseline exact.
+
+The header is parsed here, by the rules of header(5), because a quirk of one record must be named and not
+end the reading of 40,000. Samples of format 16, in which all sets of the CinC challenges and PTB-XL are
+published, are decoded in one step; every other format is read by the wfdb library.
+
+Source: WFDB Applications Guide, header(5) and signal(5). A MATLAB file of the challenges is format 16 after
+24 bytes, which its header says (`16+24`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from converters.records.ecg.record import (
+    BAD_GAIN,
+    BAD_HEADER,
+    BAD_UNIT,
+    CHECKSUM,
+    LEADS,
+    NAME_SUFFIX,
+    NO_HEADER,
+    NO_SIGNAL,
+    TRUNCATED,
+    Faulty,
+    Finding,
+    FloatArray,
+    lead_order,
+    sound,
+)
+
+MV_PER_UNIT: Mapping[str, float] = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3}
+"""By the unit in lower case: the sets write mV and mv."""
+INVALID_16 = -32768
+"""What format 16 writes for "no sample" (signal(5))."""
+MAX_LEADS, MAX_SAMPLES = 64, 100_000_000
+_FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?")
+_GAIN = re.compile(r"([-+]?[\d.]+(?:e[-+]?\d+)?)(?:\(([-+]?\d+)\))?(?:/(.+))?", re.IGNORECASE)
+_COMMENT = re.compile(r"#\s*([A-Za-z]+)\s*:\s*(.*)")
+
+
+@dataclass(frozen=True)
+class LeadLine:
+    """One line of a header that describes a lead."""
+
+    file: str
+    format: str
+    byte_offset: int
+    plain: bool
+    """One sample a frame, no skew: what format 16 can be decoded in one step with."""
+    gain: float
+    """ADC units per unit."""
+    baseline: int
+    unit: str
+    checksum: int | None
+    name: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """One header: its record, its leads in file order, and its comments such as Age, Sex, Dx."""
+
+    id: str
+    fs_hz: float
+    n_samples: int | None
+    """Time points of each lead; None where the header leaves it to the file."""
+    leads: tuple[LeadLine, ...]
+    comments: Mapping[str, str]
+    """By the word before the colon, in lower case."""
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A signal and the header that it was read by."""
+
+    header: Header
+    signal_mv: FloatArray
+    """Shape (lead, time), float32, mV, leads as asked for."""
+    findings: tuple[Finding, ...]
+
+
+# ----------------------------------------------------------------------------------------------- header
+
+
+def parse_header(text: str, record_id: str) -> Header:
+    """Return the header of one record.
+
+    A record line that calls the record `NAME.mat`, as some of the Georgia set do, is read as `NAME`
+    and noted. Baseline is the number in brackets after the gain, else the ADC's zero (fifth field).
+
+    Raises:
+        Faulty: it cannot be parsed, has another record's name, or a gain or unit that gives no mV.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    comments = [match for line in lines if (match := _COMMENT.fullmatch(line))]
+    described = [line for line in lines if not line.startswith("#")]
+    if not described:
+        raise Faulty(BAD_HEADER, record_id, "it is empty")
+    name, n_leads, fs_hz, n_samples = _record_line(described[0], record_id)
+    findings: tuple[Finding, ...] = ()
+    if name.lower().endswith(".mat"):
+        name, findings = name[:-4], (Finding(NAME_SUFFIX, name),)
+    if name != record_id:
+        raise Faulty(BAD_HEADER, record_id, f"it is that of the record {name!r:.60}")
+    if len(described) - 1 != n_leads:
+        raise Faulty(BAD_HEADER, record_id, f"{n_leads} leads announced, {len(described) - 1} described")
+    leads = tuple(_lead_line(line, record_id) for line in described[1:])
+    return Header(
+        record_id,
+        fs_hz,
+        n_samples or None,
+        leads,
+        {match[1].lower(): match[2].strip() for match in comments},
+        findings,
+    )
+
+
+def _record_line(line: str, record_id: str) -> tuple[str, int, float, int]:
+    """Return name, leads, Hz and samples (0: not said); times and dates, which some write wrongly, are not read."""
+    parts = line.split()
+    try:
+        name, n_leads = parts[0], int(parts[1])
+        fs_hz = float(re.split(r"[/(]", parts[2])[0]) if len(parts) > 2 else 250.0  # header(5)'s default
+        n_samples = int(parts[3]) if len(parts) > 3 else 0
+    except (ValueError, IndexError):
+        raise Faulty(BAD_HEADER, record_id, f"record line {line!r:.80}") from None
+    if "/" in name:
+        raise Faulty(BAD_HEADER, record_id, f"{name!r:.60}: records of several segments are not read")
+    if not (0 < n_leads <= MAX_LEADS and 0 < fs_hz < 1e6 and 0 <= n_samples <= MAX_SAMPLES):
+        raise Faulty(
+            BAD_HEADER, record_id, f"{n_leads} leads, {fs_hz:g} Hz, {n_samples} samples: out of range"
+        )
+    return name, n_leads, fs_hz, n_samples
+
+
+def _lead_line(line: str, record_id: str) -> LeadLine:
+    parts = line.split(maxsplit=8)
+    form = _FORMAT.fullmatch(parts[1]) if len(parts) == 9 else None
+    try:
+        if form is None:
+            raise ValueError(line)
+        zero, checksum = int(parts[4]), int(parts[6])
+    except ValueError:
+        raise Faulty(BAD_HEADER, record_id, f"lead line {line!r:.80}") from None
+    file, name = parts[0], parts[8].strip()
+    if Path(file).name != file:
+        raise Faulty(BAD_HEADER, record_id, f"{name}: the file {file!r:.60} is not beside the header")
+    gain = _GAIN.fullmatch(parts[2])
+    try:
+        per_unit = float(gain[1]) if gain else 0.0
+    except ValueError:
+        per_unit = 0.0
+    if gain is None or not np.isfinite(per_unit) or per_unit == 0:
+        raise Faulty(BAD_GAIN, record_id, f"{name}: {parts[2]!r:.60}; expected ADC units per mV as '1000/mV'")
+    unit = gain[3] or "mV"  # header(5): millivolts where none is given
+    if unit.casefold() not in MV_PER_UNIT:
+        raise Faulty(BAD_UNIT, record_id, f"{name}: {unit!r:.60}")
+    plain = (form[2] or "1") == "1" and (form[3] or "0") == "0"
+    baseline = int(gain[2]) if gain[2] else zero
+    return LeadLine(file, form[1], int(form[4] or 0), plain, per_unit, baseline, unit, checksum, name)
+
+
+# ----------------------------------------------------------------------------------------------- signal
+
+
+def to_millivolts(adu: FloatArray, leads: Sequence[LeadLine]) -> FloatArray:
+    """Convert stored ECG integers to millivolts.
+
+    Args:
+        adu: samples as stored, shape (lead, time), in ADC units, float64; NaN where there is none.
+        leads: one a row.
+
+    Returns:
+        Shape (lead, time), float32, in mV: (adu - baseline) / gain, in float64 until the end.
+
+    Source:
+        WFDB header(5), "ADC gain" and "baseline".
+    """
+    scale = np.array([lead.gain / MV_PER_UNIT[lead.unit.casefold()] for lead in leads])
+    baseline = np.array([lead.baseline for lead in leads], dtype=float)
+    millivolts: FloatArray = ((adu - baseline[:, None]) / scale[:, None]).astype(np.float32)
+    return millivolts
+
+
+def decoded(content: bytes, header: Header) -> tuple[FloatArray, list[Finding]]:
+    """Return the samples of format 16 as stored, shape (lead, time), float64, NaN for "no sample".
+
+    Raises:
+        Faulty: fewer bytes than the header says.
+    """
+    n_leads, start = len(header.leads), header.leads[0].byte_offset
+    n_samples = header.n_samples or max(0, len(content) - start) // (2 * n_leads)
+    there = max(0, len(content) - start) // (2 * n_leads)
+    if there < n_samples:
+        raise Faulty(TRUNCATED, header.id, f"{there} of {n_samples} samples a lead in {header.leads[0].file}")
+    stored = np.frombuffer(content, "<i2", n_samples * n_leads, start).reshape(n_samples, n_leads)
+    # int64 sums first: int16 wraps around silently. The header's checksum is the sum modulo 2**16.
+    sums = stored.sum(axis=0, dtype=np.int64)
+    wrong = [
+        lead.name
+        for lead, total in zip(header.leads, sums, strict=True)
+        if lead.checksum is not None and (int(total) - lead.checksum) % 65536
+    ]
+    adu = np.ascontiguousarray(stored.T).astype(np.float64)
+    if stored.min() == INVALID_16:
+        adu[adu == INVALID_16] = np.nan
+    return adu, [Finding(CHECKSUM, name) for name in wrong]
+
+
+def in_millivolts(content: bytes, header: Header) -> tuple[FloatArray, list[Finding]]:
+    """Return the signal of format 16 in file order, shape (lead, time), float32, mV, and its findings."""
+    adu, findings = decoded(content, header)
+    return to_millivolts(adu, header.leads), findings
+
+
+def _read_by_wfdb(path: Path, header: Header) -> FloatArray:
+    import wfdb  # half a second; most sets never need it
+
+    try:
+        read = wfdb.rdrecord(str(path.with_suffix("")), smooth_frames=True)
+    except Exception as error:
+        raise Faulty(TRUNCATED, header.id, f"wfdb cannot read it: {error}") from error
+    scale = np.array([MV_PER_UNIT[lead.unit.casefold()] for lead in header.leads])
+    return np.asarray((read.p_signal * scale).T, dtype=np.float32)
+
+
+# ------------------------------------------------------------------------------------------------- read
+
+
+def read_header(path: Path) -> Header:
+    """Return the header in the file `path`; `Faulty` where there is none or it cannot be parsed."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise Faulty(NO_HEADER, path.stem, path.name) from None
+    except OSError as error:
+        raise Faulty(BAD_HEADER, path.stem, f"{path}: {error.strerror or error}") from error
+    return parse_header(text, path.stem)
+
+
+def read_recording(path: Path, wanted: Sequence[str] = LEADS, fill_at_most: float = 0.0) -> Recording:
+    """Return the recording whose header is the file `path`.
+
+    Args:
+        path: the `.hea` file.
+        wanted: leads and their order; others in the file are left out and noted.
+        fill_at_most: see `record.sound`.
+
+    Raises:
+        Faulty: anything that makes the signal unusable, by name.
+    """
+    header = read_header(path)
+    order, findings = lead_order([lead.name for lead in header.leads], wanted, header.id)
+    first = header.leads[0]
+    whole = all(
+        (lead.file, lead.format, lead.byte_offset, lead.plain) == (first.file, "16", first.byte_offset, True)
+        for lead in header.leads
+    )
+    for name in {lead.file for lead in header.leads}:
+        if not (path.parent / name).is_file():
+            raise Faulty(NO_SIGNAL, header.id, name)
+    if whole:
+        try:
+            content = (path.parent / first.file).read_bytes()
+        except OSError as error:
+            raise Faulty(NO_SIGNAL, header.id, f"{first.file}: {error.strerror or error}") from error
+        signal, noted = in_millivolts(content, header)
+    else:
+        signal, noted = _read_by_wfdb(path, header), []
+    if order != list(range(len(signal))):
+        signal = signal[order]
+    signal, found = sound(signal, tuple(wanted), header.id, fill_at_most)
+    return Recording(header, signal, (*header.findings, *findings, *noted, *found))
