@@ -10,7 +10,12 @@ from torch import Tensor
 
 from runner.native.adapters import PUBLISHED_TARGETS, LoraOptions, attach
 from runner.native.backbone import Backbone, backbone
+from runner.native.method import Batch, Setup
+from runner.native.model import EcgModel
+from runner.native.objective import Objective
+from runner.native.optimiser import OptimiserOptions, Update
 from runner.native.streams import built, generator
+from runner.native.zeroth_order import ZerothOrder
 
 LORA = LoraOptions(
     rank=4, scale=1.0, targets=PUBLISHED_TARGETS, train_bias=True, path="low_rank", aux="whole"
@@ -47,3 +52,44 @@ def lora_model(
                 if name.endswith("lora_b"):
                     part.normal_(0, 0.05, generator=draw)
     return model
+
+
+ESTIMATOR = ZerothOrder(
+    eps=1e-4, sides="two", draws=1, micro_batch=None, bn="running", restore="snapshot", sparsity=None
+)
+PLAIN_SGD = OptimiserOptions("sgd", 0.1, 0.0, "all", "constant", 0, 100, None)
+ADAMW = OptimiserOptions("adamw", 2.5e-3, 0.01, "all", "linear", 2, 200, None)
+
+
+def batch(records: int = 6, classes: int = 5, samples: int = 256, seed: int = 3) -> Batch:
+    """Return random records with random labels."""
+    return Batch(normal(records, 12, samples, seed=seed), labels(records, classes, seed + 1))
+
+
+def setup(
+    model: EcgModel,
+    optimiser: OptimiserOptions = PLAIN_SGD,
+    *,
+    objective: Objective | None = None,
+    seed: int = 18,
+    steps: int = 100,
+    precision: str = "fp32",
+) -> Setup:
+    """Return what a method needs to train `model`."""
+    update = Update(model.parameters(), optimiser)
+    return Setup(model, objective or Objective(), update, seed, steps, precision)
+
+
+def gradients(model: EcgModel) -> dict[str, Tensor]:
+    """Return copies of the gradients that the model holds."""
+    return {name: part.grad.clone() for name, part in model.named_parameters() if part.grad is not None}
+
+
+def learnable(records: int, classes: int, samples: int, seed: int) -> Batch:
+    """Return records in which class c shows as a sine of its own frequency on lead c, so a model can learn it."""
+    target = labels(records, classes, seed)
+    time = torch.arange(samples) / samples
+    signal = 0.3 * normal(records, 12, samples, seed=seed + 1)
+    for place in range(classes):
+        signal[:, place] += 2 * target[:, place, None] * torch.sin(2 * torch.pi * 4 * (place + 1) * time)
+    return Batch(signal, target)
