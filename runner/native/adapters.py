@@ -162,7 +162,9 @@ class LoraConv1d(nn.Conv1d):
             return self._convolve(signal, self.weight + self.delta(), self.bias)
         low = self._convolve(signal, self.lora_a.view(-1, *self.weight.shape[1:]), None)
         main = self._convolve(signal, self.weight, self.bias)
-        return torch.baddbmm(main, self.lora_b.expand(low.shape[0], -1, -1), low, alpha=self.scale)
+        # Onto the main path, which no backward pass needs. Autocast does not reach in-place operations: cast here.
+        factor = self.lora_b.to(low.dtype).expand(low.shape[0], -1, -1)
+        return main.baddbmm_(factor, low, alpha=self.scale)
 
     def _convolve(self, signal: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return functional.conv1d(signal, weight, bias, self.stride, self.padding, self.dilation)

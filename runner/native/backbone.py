@@ -67,7 +67,8 @@ class EncoderBlock(nn.Module):
         hidden = functional.leaky_relu(self.bn1(self.conv1(signal)), SLOPE, inplace=True)
         hidden = self.conv2(hidden)
         hidden = functional.leaky_relu(self.bn2(hidden), SLOPE, inplace=True)
-        return hidden + self.shortcut(functional.avg_pool1d(signal, SHORTENING))  # type: ignore[no-any-return]
+        # Added onto the shortcut, which no backward pass needs: two such tensors at a time, not three.
+        return self.shortcut(functional.avg_pool1d(signal, SHORTENING)).add_(hidden)  # type: ignore[no-any-return]
 
 
 class FusedQkv(nn.Linear):
