@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from runner.native.errors import NativeError
 from runner.native.sparsify import Sparsity
 from runner.native.streams import generator, stream_seed
 
@@ -22,12 +23,20 @@ class Directions:
     """Standard normal directions for named parameters, one for each (step, draw) of a run.
 
     The numbers depend on the device: CPU and CUDA generators differ.
+
+    Raises:
+        NativeError: `sparsity` names a tensor that is not among `parameters`.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], seed: int, sparsity: Sparsity | None) -> None:
         self.parameters: list[Tensor] = list(parameters.values())
         self._names = list(parameters)
         self._seed, self._sparsity = seed, sparsity
+        if unknown := set(sparsity.per_tensor if sparsity else ()) - parameters.keys():
+            raise NativeError(
+                f"sparsity.per_tensor: {sorted(unknown)} name no tensor that is perturbed; there is for example "
+                f"{next(iter(parameters), 'none at all')}"
+            )
         self.spans = list(_neighbours(self.parameters))  # first and last + 1 of each bucket
 
     def drawn(self, step: int, draw: int = 0) -> Iterator[Bucket]:

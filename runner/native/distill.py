@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runner.native.errors import NativeError
-from runner.native.method import Batch, DivergedError, Setup, Stateful, StepStats
+from runner.native.errors import DivergedError, NativeError
+from runner.native.method import Batch, Setup, Stateful, StepStats
 from runner.native.model import EcgModel, Outputs
 from runner.native.normalisation import mode
 from runner.native.objective import mask_leads

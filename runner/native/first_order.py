@@ -14,8 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from runner.native.errors import NativeError
-from runner.native.method import Batch, DivergedError, Setup, Stateful, StepStats
+from runner.native.errors import DivergedError, NativeError
+from runner.native.method import Batch, Setup, Stateful, StepStats
 from runner.native.model import Outputs, backbone_part
 from runner.native.normalisation import mode
 from runner.native.zeroth_order import features_without_graph

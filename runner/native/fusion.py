@@ -23,9 +23,9 @@ from torch import Tensor
 
 from runner.native import compat
 from runner.native.coefficients import Coefficient
-from runner.native.errors import NativeError
+from runner.native.errors import DivergedError, NativeError
 from runner.native.first_order import tiny_batch_loss
-from runner.native.method import Batch, DivergedError, Setup, Stateful, StepStats
+from runner.native.method import Batch, Setup, Stateful, StepStats
 from runner.native.model import backbone_part, head_part
 from runner.native.normalisation import mode
 from runner.native.zeroth_order import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -28,13 +28,6 @@ METHODS: Mapping[str, str] = MappingProxyType(
         "distill": "runner.native.distill",
     }
 )
-
-
-class DivergedError(NativeError):
-    """A loss or a gradient that is not finite; nothing was updated."""
-
-    def __init__(self, step: int, what: str) -> None:
-        super().__init__(f"step {step}: {what}; nothing was updated; try a lower learning rate")
 
 
 @dataclass(frozen=True)
@@ -99,8 +92,14 @@ class Setup:
     update: Update
     seed: int
     steps: int
-    precision: str = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"
     wrapped: torch.nn.Module | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("fp32", "bf16"):
+            raise NativeError(f"precision: unknown value {self.precision!r}; allowed: fp32, bf16")
+        if self.steps < 1:
+            raise NativeError(f"steps: expected at least 1, got {self.steps}")
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context of first-order forwards."""

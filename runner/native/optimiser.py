@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from runner.native.errors import NativeError
+from runner.native.errors import DivergedError, NativeError
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class OptimiserOptions:
             raise NativeError(
                 f"optimiser: expected at least 1 step and a warm-up within them, got {self.steps} and {self.warmup}"
             )
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise NativeError(f"optimiser.clip_norm: expected a number above 0, got {self.clip_norm}")
 
     def rate(self, step: int) -> float:
         """Return the learning rate of `step`, from 0.
@@ -95,14 +97,12 @@ class Update:
         """Apply the gradients, move the schedule on and return the norm of the gradients before clipping.
 
         Raises:
-            NativeError: that norm is not finite; nothing was updated.
+            DivergedError: that norm is not finite; no weight was updated.
         """
         gradients = [part.grad for part in self.parameters if part.grad is not None]
         norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
         if not math.isfinite(norm):
-            raise NativeError(
-                f"step {self.at}: the norm of the gradient is {norm}; nothing was updated; try a lower learning rate"
-            )
+            raise DivergedError(self.at, f"the norm of the gradient is {norm}")
         if self.options.clip_norm is not None and norm > self.options.clip_norm:
             torch._foreach_mul_(gradients, self.options.clip_norm / norm)
         for group in self.optimizer.param_groups:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from runner.native.directions import Bucket, Directions
-from runner.native.errors import NativeError
-from runner.native.method import Batch, DivergedError, Setup, Stateful, StepStats
+from runner.native.errors import DivergedError, NativeError
+from runner.native.method import Batch, Setup, Stateful, StepStats
 from runner.native.model import EcgModel, Outputs, backbone_part, head_part, trainable
 from runner.native.normalisation import Statistics, mode
 from runner.native.objective import Objective

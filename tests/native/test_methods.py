@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from native_parts import ADAMW, ESTIMATOR, batch, gradients, learnable, lora_model, setup  # noqa: E402 - after the skip
+from native_parts import ADAMW, ESTIMATOR, PLAIN_SGD, batch, gradients, learnable, lora_model, setup  # noqa: E402 - after the skip
 
 from runner.native import adapters, addax, distill, first_order, fusion, hybrid, zeroth_order  # noqa: E402
 from runner.native.backbone import Backbone, backbone  # noqa: E402
 from runner.native.coefficients import PUBLISHED, Constant  # noqa: E402
 from runner.native.directions import Directions  # noqa: E402
-from runner.native.errors import NativeError  # noqa: E402
-from runner.native.method import METHODS, DivergedError, Method  # noqa: E402
+from runner.native.errors import DivergedError, NativeError  # noqa: E402
+from runner.native.method import METHODS, Method  # noqa: E402
 from runner.native.model import backbone_part, is_head, trainable  # noqa: E402
 from runner.native.optimiser import OptimiserOptions, Update  # noqa: E402
 from runner.native.states import load_state, save_state  # noqa: E402
@@ -130,7 +130,7 @@ def test_a_loss_that_is_not_finite_stops_before_anything_moves() -> None:
         before = {name: part.detach().clone() for name, part in model.named_parameters()}
         records = batch()
         records.signal[0, 0, 0] = float("nan")
-        with pytest.raises(DivergedError, match="nothing was updated"):
+        with pytest.raises(DivergedError, match="no weight was updated"):
             method.step(records)
         assert all(torch.equal(part, before[name]) for name, part in model.named_parameters())
 
@@ -270,3 +270,53 @@ def test_clipping_reports_the_norm_before() -> None:
     after = torch.cat([part.detach().flatten() for part in model.parameters()])
     assert stats.grad_norm > 1e-3
     assert float((after - before).norm()) == pytest.approx(stats.lr * 1e-3, rel=0.03)  # fp32 weights round it
+
+
+@pytest.fixture
+def process_group(tmp_path: Path) -> Iterator[None]:
+    """Join a group of this one process, over gloo."""
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("process_group")
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_a_wrapped_model_trains_like_the_bare_one(micro_batch: int | None) -> None:
+    """`full` through data-parallel training, in parts and as a whole: the same weights."""
+    ends = []
+    for wrap in (False, True):
+        model = whole_model()
+        parts = setup(model, PLAIN_SGD)
+        wrapped = torch.nn.parallel.DistributedDataParallel(model) if wrap else None
+        options = first_order.Options(bn="running", micro_batch=micro_batch)
+        method = first_order.method(replace(parts, wrapped=wrapped), options)
+        for seed in range(2):
+            method.step(batch(seed=seed))
+        ends.append(model.state_dict())
+    for name, value in ends[0].items():
+        torch.testing.assert_close(value, ends[1][name], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: setup(lora_model(), precision="fp16"),
+            "precision: unknown value 'fp16'; allowed: fp32, bf16",
+        ),
+        (lambda: setup(lora_model(), steps=0), "steps: expected at least 1, got 0"),
+        (lambda: replace(ADAMW, clip_norm=0.0), "clip_norm: expected a number above 0, got 0.0"),
+        (lambda: replace(ADAMW, warmup=300), "a warm-up within them, got 200 and 300"),
+        (
+            lambda: first_order.method(setup(lora_model()), replace(WHOLE, micro_batch=0)),
+            "at least 1 record, got 0",
+        ),
+        (lambda: replace(HYBRID, share=1.5), r"hybrid.share: expected a number in \[0, 1\]"),
+        (lambda: addax.Options(ESTIMATOR, 2, -0.5), r"addax.alpha: expected a number in \[0, 1\]"),
+    ],
+)
+def test_options_that_are_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(NativeError, match=message):
+        make()

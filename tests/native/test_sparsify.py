@@ -78,6 +78,13 @@ def test_a_tensor_may_have_a_share_of_its_own() -> None:
     assert [int((values != 0).sum()) for values in drawn] == [5000, 1000]
 
 
+def test_a_share_for_a_tensor_that_is_not_there_is_refused() -> None:
+    with pytest.raises(
+        NativeError, match=r"\['c'\] name no tensor that is perturbed; there is for example a"
+    ):
+        Directions({"a": nn.Parameter(torch.zeros(2))}, 0, Sparsity(0.5, {"c": 0.9}, "exact", rescale=False))
+
+
 @pytest.mark.parametrize("share", [1.0, -0.1, 7])
 def test_shares_that_are_refused(share: float) -> None:
     with pytest.raises(NativeError, match=r"expected a share in \[0, 1\)"):

@@ -17,8 +17,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from runner.native import zeroth_order  # noqa: E402
 from runner.native.directions import Directions  # noqa: E402
-from runner.native.errors import NativeError  # noqa: E402
-from runner.native.method import DivergedError  # noqa: E402
+from runner.native.errors import DivergedError, NativeError  # noqa: E402
 from runner.native.model import backbone_part, head_part, trainable  # noqa: E402
 from runner.native.normalisation import mode  # noqa: E402
 from runner.native.objective import AuxTarget, Objective  # noqa: E402
@@ -153,7 +152,7 @@ def test_arithmetic_restore_drifts_as_documented() -> None:
 def test_an_infinite_loss_is_refused_and_nothing_moves() -> None:
     part = nn.Parameter(normal(10))
     before = part.detach().clone()
-    with pytest.raises(DivergedError, match=r"step 7: .*nan.*nothing was updated"):
+    with pytest.raises(DivergedError, match=r"step 7: .*nan.*no weight was updated"):
         Spsa({"x": part}, ESTIMATOR, seed=0).estimate(lambda: math.nan, 7)
     assert torch.equal(part, before)
 
