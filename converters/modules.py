@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from converters.raw_problem import ConvertError, RawProblem
-from runner.spec.model import LoraCommon, ModuleGroup, Partial, Spec
+from runner.spec.model import LlmSpec, LoraCommon, ModuleGroup, Partial
 
 GROUPS: tuple[ModuleGroup, ...] = ("language.attention", "language.mlp", "lm_head", "embeddings")
 
@@ -107,7 +107,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
 known only from its config, so the engine's proof of what was trained decides."""
 
 
-def group_problems(spec: Spec) -> tuple[RawProblem, ...]:
+def group_problems(spec: LlmSpec) -> tuple[RawProblem, ...]:
     """Return the module groups of the spec's method that cannot be, on its architecture.
 
     What is wrong with a method on any architecture (nothing left to train, a pattern that is no
@@ -121,7 +121,7 @@ def group_problems(spec: Spec) -> tuple[RawProblem, ...]:
     return ()
 
 
-def lora_groups(spec: Spec) -> tuple[ModuleGroup, ...]:
+def lora_groups(spec: LlmSpec) -> tuple[ModuleGroup, ...]:
     """Return the groups that get an adapter, in the order of `GROUPS`; none for a regex or no LoRA."""
     method = spec.method
     if not isinstance(method, LoraCommon) or method.modules is not None:
@@ -129,7 +129,7 @@ def lora_groups(spec: Spec) -> tuple[ModuleGroup, ...]:
     return tuple(group for group in GROUPS if group in method.include and group not in method.exclude)
 
 
-def lora_modules(spec: Spec) -> str:
+def lora_modules(spec: LlmSpec) -> str:
     """Return the regular expression over whole module names that get an adapter.
 
     Raises:
@@ -144,7 +144,7 @@ def lora_modules(spec: Spec) -> str:
     return "|".join(f"({regex})" for regex in group_regexes(spec).values())
 
 
-def group_regexes(spec: Spec) -> dict[str, str]:
+def group_regexes(spec: LlmSpec) -> dict[str, str]:
     """Return group -> expression over whole module names, for the groups that the method names.
 
     Raises:
@@ -160,7 +160,7 @@ def group_regexes(spec: Spec) -> dict[str, str]:
     return {group: regex for group, regex in regexes.items() if regex is not None}
 
 
-def unfrozen_parameters(spec: Spec) -> list[str]:
+def unfrozen_parameters(spec: LlmSpec) -> list[str]:
     """Return Axolotl's patterns of the parameters that `method: partial` trains.
 
     Raises:
@@ -180,7 +180,7 @@ def unfrozen_parameters(spec: Spec) -> list[str]:
     return patterns + [anchored(pattern) for pattern in method.parameters]
 
 
-def fully_trained(spec: Spec) -> list[str]:
+def fully_trained(spec: LlmSpec) -> list[str]:
     """Return the names of the modules that a LoRA method trains in full beside its adapters.
 
     Raises:
@@ -221,7 +221,7 @@ def as_axolotl_reads(pattern: str) -> str:
 # ------------------------------------------------------------------------------------------ problems
 
 
-def _refuse(spec: Spec) -> None:
+def _refuse(spec: LlmSpec) -> None:
     problems = group_problems(spec)
     if problems:
         raise ConvertError(problems)
@@ -231,7 +231,7 @@ def _problem(path: tuple[str | int, ...], message: str, hint: str) -> RawProblem
     return RawProblem(path, "module-group", message, hint)
 
 
-def _lora_problems(spec: Spec, method: LoraCommon) -> list[RawProblem]:
+def _lora_problems(spec: LlmSpec, method: LoraCommon) -> list[RawProblem]:
     problems = _group_problems(spec, ("method", "train_fully"), method.train_fully)
     if method.modules is None:
         return problems + _group_problems(spec, ("method", "include"), lora_groups(spec))
@@ -244,7 +244,7 @@ def _lora_problems(spec: Spec, method: LoraCommon) -> list[RawProblem]:
 
 
 def _group_problems(
-    spec: Spec, path: tuple[str | int, ...], groups: tuple[ModuleGroup, ...]
+    spec: LlmSpec, path: tuple[str | int, ...], groups: tuple[ModuleGroup, ...]
 ) -> list[RawProblem]:
     name = spec.model.architecture
     architecture = ARCHITECTURES.get(name)

@@ -185,7 +185,7 @@ def explain(word: str, as_json: bool) -> int:
 def schema(kind: str) -> int:
     """Print the JSON Schema of a kind of spec, for editors and other validators."""
     from runner.docs import schema_text
-    from runner.spec.model import KINDS
+    from runner.spec.kinds import KINDS
     from runner.spec.nearest import nearest
     from runner.spec.problems import choices
 

@@ -20,9 +20,8 @@ from runner.files import write_text
 from runner.spec.codes import FAULTS, Code
 from runner.spec.describe import allowed, default, is_nullable, type_of
 from runner.spec.fields import TAGS, Leaf, classes_in, leaves, literals_in
-from runner.spec.model import KINDS
+from runner.spec.kinds import KINDS, every_rule
 from runner.spec.problems import UsageError
-from runner.spec.rules import RULES
 
 ROOT = Path(__file__).parent.parent
 COMMAND = "python -m runner.docs"
@@ -246,7 +245,7 @@ _SPEC_INTRO = """\
 # The spec
 
 One YAML file is one experiment. `runner validate FILE` checks it, `runner explain KEY` prints what
-stands here about a key. This page is made from `runner/spec/model.py`.
+stands here about a key. This page is made from the classes in `runner/spec/`.
 
 - YAML 1.2: `2e-4` is a number, `no` is text, and a key may stand only once.
 - An unknown key is an error, at every depth. Nothing is converted: `'2e-4'` in quotes is text.
@@ -396,7 +395,7 @@ _RULES_INTRO = """\
 # Rules and codes
 
 Every message of `runner validate` ends with a code in brackets. `runner explain CODE` prints what
-stands here. This page is made from `runner/spec/rules.py` and `runner/spec/codes.py`.
+stands here. This page is made from the tables of rules in `runner/spec/` and `runner/spec/codes.py`.
 
 ## Rules between keys
 
@@ -406,7 +405,7 @@ Codes are never reused.
 
 def rules_page() -> str:
     """Return `docs/rules.md`: every rule, and every other code."""
-    rules = [_code_part(Code(rule.code, rule.title, rule.reason, rule.fix)) for rule in RULES]
+    rules = [_code_part(Code(rule.code, rule.title, rule.reason, rule.fix)) for rule in every_rule()]
     faults = [_code_part(fault) for fault in FAULTS]
     return "\n".join([_NOTICE, _RULES_INTRO, *rules, "## Other codes\n", *faults])
 

@@ -11,7 +11,7 @@ from converters.foreign import FOREIGN, WHY
 from runner.spec.codes import CODES, Code
 from runner.spec.describe import in_words
 from runner.spec.fields import Leaf, classes_in, leaves
-from runner.spec.model import KINDS
+from runner.spec.kinds import KINDS
 from runner.spec.nearest import nearest
 from runner.spec.problems import UsageError
 

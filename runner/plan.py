@@ -11,14 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from converters.numbers import Counts, Numbers, numbers_of, stated_counts
+from converters.numbers import Counts, Numbers
 from runner.backends import backend
 from runner.machine import Machine
-from runner.rehearse import Difference, differences, rehearsed
-from runner.spec.judge_rules import judges_away
-from runner.spec.model import KINDS, Spec
+from runner.rehearse import Difference, differences
+from runner.spec.kinds import KINDS, Spec, broken_rules
 from runner.spec.problems import CountedError
-from runner.spec.rules import broken_rules, needs_cuda
 from runner.spec.yaml_text import dotted
 from runner.stage import PlannedFile, Stage
 
@@ -61,14 +59,12 @@ def make_plan(spec: Spec, machine: Machine, *, rehearse: bool = False, counts: C
     Raises:
         CountedError: the best checkpoint is to be kept, but saves and evaluations do not fall together.
     """
-    wanted = rehearsed(spec) if rehearse else spec
+    engine = backend(spec.BACKEND)
+    wanted = engine.rehearsed(spec) if rehearse else spec
     device = resolve_device(wanted, machine)
     actual = _with_device(wanted, device)
-    known = counts or stated_counts(actual)
-    numbers = numbers_of(actual, known)
-    _require_best_is_saved(actual, numbers)
-    engine = backend(type(spec).BACKEND)
-    files = engine.files(actual, numbers)
+    known = counts or engine.stated_counts(actual)
+    numbers = engine.numbers_of(actual, known)
     return Plan(
         format=FORMAT,
         name=spec.name,
@@ -79,10 +75,10 @@ def make_plan(spec: Spec, machine: Machine, *, rehearse: bool = False, counts: C
         counts=known,
         device=device,
         numbers=numbers,
-        files=files,
+        files=engine.files(actual, numbers),
         stages=engine.stages(actual, numbers, rehearsal=rehearse),
-        changes=_changes(spec, files) if rehearse else (),
-        notes=_notes(actual, numbers),
+        changes=_changes(spec, actual, numbers) if rehearse else (),
+        notes=engine.notes(actual, numbers),
         lacks=lacks(actual, machine),
     )
 
@@ -108,7 +104,8 @@ def lacks(spec: Spec, machine: Machine) -> tuple[str, ...]:
         missing.append("compute.device is mps; this machine has no Apple GPU")
     if compute.device in ("cpu", "mps"):
         missing.extend(
-            f"{dotted(path)}: {given} (this machine has no CUDA device)" for path, given in needs_cuda(spec)
+            f"{dotted(path)}: {given} (this machine has no CUDA device)"
+            for path, given in backend(spec.BACKEND).needs_cuda(spec)
         )
     elif precision == "bf16" and not machine.bf16:
         missing.append(
@@ -119,47 +116,17 @@ def lacks(spec: Spec, machine: Machine) -> tuple[str, ...]:
     return tuple(missing)
 
 
-def _require_best_is_saved(spec: Spec, numbers: Numbers) -> None:
-    """Refuse cadences in steps with which the engine would end with the last checkpoint instead of the best."""
-    save, evaluate = numbers.save_every, numbers.evaluate_every
-    best = spec.train.keep_best or spec.train.early_stopping is not None
-    if best and save is not None and evaluate is not None and save % evaluate:
-        raise CountedError(
-            f"a checkpoint every {save} steps does not fall on the evaluations, which are every {evaluate}: "
-            "the best one could not be kept\n  give train.save_every as a multiple of train.evaluate_every"
-        )
-
-
 def _with_device(spec: Spec, device: str) -> Spec:
     return spec.model_copy(update={"compute": spec.compute.model_copy(update={"device": device})})
 
 
-def _changes(spec: Spec, files: tuple[PlannedFile, ...]) -> tuple[Difference, ...]:
+def _changes(spec: Spec, rehearsal: Spec, numbers: Numbers) -> tuple[Difference, ...]:
     """Return how the rehearsal's engine config differs from that of the real run on a GPU."""
     device = "cuda" if spec.compute.device == "auto" else spec.compute.device
     real = _with_device(spec, device)
-    engine = backend(type(spec).BACKEND)
-    return differences(
-        engine.config_of(engine.files(real, numbers_of(real, stated_counts(real)))), engine.config_of(files)
-    )
-
-
-def _notes(spec: Spec, numbers: Numbers) -> tuple[str, ...]:
-    notes: list[str] = []
-    hub = not spec.model.base.startswith(("/", "./", "../", "tiny-random", "${"))
-    if hub and spec.model.revision is None:
-        notes.append(
-            f"model.revision is not given: {spec.model.base} is taken as it is on the day; a commit makes it repeatable"
-        )
-    if numbers.steps is None:
-        notes.append("data.split has ratios: steps are known once the data stage has counted the records")
-    elif numbers.warmup_steps is not None and numbers.warmup_steps >= numbers.steps:
-        notes.append(f"the warm-up of {numbers.warmup_steps} steps does not end within {numbers.steps} steps")
-    notes.extend(
-        f"text leaves this machine: the answers and references of {task.split} are sent to the judge at {place}"
-        for task, place in judges_away(spec)
-    )
-    return tuple(notes)
+    engine = backend(spec.BACKEND)
+    before = engine.config(real, engine.numbers_of(real, engine.stated_counts(real)))
+    return differences(before, engine.config(rehearsal, numbers), engine.WHY)
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
@@ -189,7 +156,7 @@ def plan_from_json(value: Mapping[str, Any]) -> Plan:
 
 def spec_from_json(value: Mapping[str, Any]) -> Spec:
     """Return the spec stored in a plan. Lists become tuples, as the strict classes want them."""
-    return KINDS[value["kind"]].model_validate(_tuples(value))  # type: ignore[return-value]  # one kind so far
+    return KINDS[value["kind"]].model_validate(_tuples(value))
 
 
 def _tuples(value: Any) -> Any:
@@ -206,17 +173,10 @@ def complete(plan: Plan, counts: Counts) -> Plan:
             records; nothing was trained.
     """
     spec = spec_from_json(plan.spec)
-    if broken := list(broken_rules(_with_counts(spec, counts))):
+    if broken := list(broken_rules(backend(spec.BACKEND).with_counts(spec, counts))):
         lines = [f"{dotted(rule.path)}: {rule.message} [{rule.code}]\n  {rule.hint}" for rule in broken]
         found = (
             f"{counts.train:,} for training, {counts.validation:,} for validation, {counts.test:,} for test"
         )
         raise CountedError("\n".join([f"the data stage counted {found} records", *lines]))
     return make_plan(spec, plan.machine, rehearse=plan.rehearsal, counts=counts)
-
-
-def _with_counts(spec: Spec, counts: Counts) -> Spec:
-    """Return the spec as if it stated the counts."""
-    by = "record" if spec.data.split.by == "given" else spec.data.split.by
-    split = spec.data.split.model_copy(update={**dataclasses.asdict(counts), "by": by})
-    return spec.model_copy(update={"data": spec.data.model_copy(update={"split": split})})

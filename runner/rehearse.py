@@ -16,7 +16,8 @@ from typing import Any
 
 from converters.numbers import world_size
 from eval.judge.address import STAND_IN
-from runner.spec.model import TINY_RANDOM, Cadence, Compute, Lora, Method, Model, Qlora, Spec, Tracking, Train
+from runner.spec.model import TINY_RANDOM, Cadence, LlmSpec, Lora, Method, Model, Qlora, Train
+from runner.spec.shared import Compute, Tracking
 from runner.spec.sources import Data, Split
 from runner.spec.tasks import ClassificationTask, JudgeTask, LmEvalTask, RougeTask, Task, WrittenTask
 
@@ -62,7 +63,7 @@ GPU_KEYS = (
 """Raw Axolotl keys, as name patterns, that need a GPU and are left out of a rehearsal."""
 
 
-def rehearsed(spec: Spec) -> Spec:
+def rehearsed(spec: LlmSpec) -> LlmSpec:
     """Return the spec of the rehearsal: small, on the CPU, otherwise the same.
 
     A valid spec gives a valid one: batch sizes divide, warm-up is shorter than the training, and
@@ -120,7 +121,7 @@ def _method(method: Method) -> Method:
     return method
 
 
-def _train(spec: Spec) -> Train:
+def _train(spec: LlmSpec) -> Train:
     train = spec.train
     steps = STEPS if train.steps is None else min(train.steps, STEPS)
     every = max(1, min(EVERY, steps // 2))
@@ -150,7 +151,7 @@ def _warmup(given: int | None, steps: int) -> int | None:
     return 2 if cut == 1 else cut
 
 
-def _batch(spec: Spec) -> Any:
+def _batch(spec: LlmSpec) -> Any:
     """Return the batch of one process: micro and accumulation each cut, effective their product."""
     batch = spec.train.batch
     accumulation = max(1, batch.effective // (batch.micro * world_size(spec)))
@@ -244,18 +245,20 @@ WHY: tuple[tuple[str, str], ...] = (
 """Pattern of an Axolotl key, dotted -> why a rehearsal sets it otherwise; the first that fits."""
 
 
-def differences(real: Mapping[str, Any], rehearsal: Mapping[str, Any]) -> tuple[Difference, ...]:
+def differences(
+    real: Mapping[str, Any], rehearsal: Mapping[str, Any], why: tuple[tuple[str, str], ...] = WHY
+) -> tuple[Difference, ...]:
     """Return the keys in which two engine configs differ, in the order of the real one.
 
     Mappings are compared key by key, with dotted names (`deepspeed.zero_optimization.stage`); lists
-    and texts as wholes. A key of one config alone is None in the other.
+    and texts as wholes. A key of one config alone is None in the other. `why` is the engine's table of reasons.
 
     >>> differences({"bf16": True, "seed": 1}, {"bf16": False, "seed": 1})[0].why
     'float32 is what every CPU computes'
     """
     before, after = dict(_flat(real)), dict(_flat(rehearsal))
     return tuple(
-        Difference(key, before.get(key), after.get(key), _why(key))
+        Difference(key, before.get(key), after.get(key), _why(key, why))
         for key in dict.fromkeys([*before, *after])
         if _differ(before.get(key), after.get(key))
     )
@@ -274,8 +277,8 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def _why(key: str) -> str:
-    for pattern, why in WHY:
+def _why(key: str, table: tuple[tuple[str, str], ...]) -> str:
+    for pattern, why in table:
         if fnmatch.fnmatchcase(key, pattern):
             return why
     if _needs_gpu(key):

@@ -7,7 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from runner.spec.model import Spec, Sweep
+from runner.spec.kinds import Spec
+from runner.spec.shared import Sweep
 
 MAX_ARMS = 200
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from converters.foreign import FOREIGN, VALUES, WHY
-from converters.harness_names import unknown_tasks
-from converters.modules import group_problems
+from runner.spec.kinds import Spec
 from runner.spec.load import Examined, Fault, Loaded, examine, load, whole
 from runner.spec.messages import Vocabulary
-from runner.spec.model import Spec
 from runner.spec.nearest import nearest
 from runner.spec.problems import Problem, SpecError, UsageError, choices
 from runner.spec.section import UnsoundError
@@ -167,23 +166,21 @@ def _missing(path: Path) -> str:
     return f"{message}\n  nearest: {whole if whole.exists() else gone.parent / near}"
 
 
-def _groups(spec: Spec) -> Iterable[Fault]:
-    return [Fault(item.path, item.code, item.message, item.hint) for item in group_problems(spec)]
+def _engine(spec: Spec) -> Iterable[Fault]:
+    """Yield what the engine of a language model would say: of module groups, tasks and raw keys."""
+    if spec.kind != "llm":
+        return
+    from converters.harness_names import unknown_tasks
+    from converters.modules import group_problems
+
+    for found in (group_problems, unknown_tasks):
+        with suppress(UnsoundError):
+            yield from (Fault(item.path, item.code, item.message, item.hint) for item in found(spec))
+    if spec.axolotl or spec.deepspeed:
+        from converters.engine_schema import check_raw  # brings jsonschema
+
+        yield from (Fault(item.path, item.code, item.message, item.hint) for item in check_raw(spec))
 
 
-def _harness_tasks(spec: Spec) -> Iterable[Fault]:
-    return [Fault(item.path, item.code, item.message, item.hint) for item in unknown_tasks(spec)]
-
-
-def _raw_keys(spec: Spec) -> Iterable[Fault]:
-    if not spec.axolotl and not spec.deepspeed:
-        return []
-    from converters.engine_schema import (
-        check_raw,  # brings jsonschema: only where there is something to check
-    )
-
-    return [Fault(item.path, item.code, item.message, item.hint) for item in check_raw(spec)]
-
-
-CHECKS = (_groups, _harness_tasks, _raw_keys)
+CHECKS = (_engine,)
 """What the engines would say."""

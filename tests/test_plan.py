@@ -16,7 +16,7 @@ from runner.backends import BACKENDS, backend
 from runner.machine import Machine
 from runner.plan import complete, make_plan, plan_from_json, plan_to_json, spec_from_json
 from runner.show import plan_text
-from runner.spec.model import KINDS
+from runner.spec.kinds import KINDS
 from runner.spec.problems import CountedError
 from runner.sweep import arms
 from runner.targets.local import stage_environment
@@ -165,8 +165,8 @@ def test_auto_takes_the_gpu(make_spec: Make) -> None:
 
 def test_every_kind_has_a_backend_that_is_there() -> None:
     for kind in KINDS.values():
-        assert kind.BACKEND in BACKENDS  # type: ignore[attr-defined]
-        assert backend(kind.BACKEND).stages  # type: ignore[attr-defined]
+        assert kind.BACKEND in BACKENDS
+        assert backend(kind.BACKEND).stages
 
 
 def test_a_sweep_is_every_combination_every_arm_every_seed(make_spec: Make) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runner import launching
+from runner import missing
 from runner.plan import make_plan
 from runner.probe import probe_machine
 from runner.rehearse import QUESTIONS, rehearsed
@@ -80,24 +80,24 @@ def test_files_that_include_each_other_end(own: Path) -> None:
 
 def test_folders_that_are_not_there_are_named(tmp_path: Path) -> None:
     loaded = loaded_with(tmp_path, "[mmlu_anatomy]", tmp_path / "gone")
-    (problem,) = launching.missing_files(loaded, {}, rehearse=False)
+    (problem,) = missing.missing_files(loaded, {}, rehearse=False)
     assert (problem.path, problem.code) == ("evaluate[0].include", "missing-file")
     assert problem.hint == "change evaluate[0].include"
 
 
 def test_an_empty_place_is_none(tmp_path: Path) -> None:
     loaded = loaded_with(tmp_path, "[mmlu_anatomy]", "${env:NOT_SET:-}")
-    assert list(launching.missing_files(loaded, {}, rehearse=False)) == []
+    assert list(missing.missing_files(loaded, {}, rehearse=False)) == []
     assert list(unusable_tasks(loaded, {})) == []
 
 
 def test_a_missing_harness_is_one_line(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = launching.find_spec
-    monkeypatch.setattr(launching, "find_spec", lambda name: None if name == "lm_eval" else real(name))
+    real = missing.find_spec
+    monkeypatch.setattr(missing, "find_spec", lambda name: None if name == "lm_eval" else real(name))
     asked = make_spec({"evaluate": ({"task": "lm_eval", "tasks": ("mmlu_anatomy",)},)})
-    lines = [line for line in launching.missing_packages(asked) if "lm-eval" in line]
+    lines = [line for line in missing.missing_packages(asked) if "lm-eval" in line]
     assert lines == ["lm-eval, which `evaluate` asks for: pip install 'runner[eval]'"]
-    assert not any("lm-eval" in line for line in launching.missing_packages(make_spec()))
+    assert not any("lm-eval" in line for line in missing.missing_packages(make_spec()))
 
 
 def test_a_rehearsal_asks_few_questions_and_no_hub(make_spec: MakeSpec) -> None:

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
+from converters import numbers as arithmetic
 from converters.axolotl import dump, to_axolotl
 from converters.deepspeed import to_deepspeed
-from converters.numbers import Numbers
+from converters.numbers import Counts, Numbers, stated_counts
 from converters.templates import end_of_turn
-from runner.rehearse import AT_MOST
+from runner.rehearse import AT_MOST, WHY, rehearsed
 from runner.spec.environment import has_placeholder
-from runner.spec.model import TINY_RANDOM, Full, Partial, Spec
+from runner.spec.judge_rules import judges_away
+from runner.spec.model import TINY_RANDOM, Full, LlmSpec, Partial
+from runner.spec.problems import CountedError
+from runner.spec.rules import needs_cuda
 from runner.spec.tasks import LmEvalTask, Task
 from runner.stage import PlannedFile, Stage
+
+__all__ = [
+    "WHY",
+    "config",
+    "files",
+    "needs_cuda",
+    "notes",
+    "numbers_of",
+    "rehearsed",
+    "stages",
+    "stated_counts",
+    "with_counts",
+]
 
 CONFIG = "config/axolotl.yaml"
 DEEPSPEED = "config/deepspeed.json"
@@ -26,7 +44,51 @@ DATA_CACHE = "../../.cache/data"
 """From a run directory to the cache that all runs of a runs folder share."""
 
 
-def files(spec: Spec, numbers: Numbers) -> tuple[PlannedFile, ...]:
+def numbers_of(spec: LlmSpec, counts: Counts | None) -> Numbers:
+    """Return the arithmetic of the run.
+
+    Raises:
+        CountedError: the best checkpoint is to be kept, but saves and evaluations, whose cadences become known
+            with the counts, do not fall together; the engine would end with the last checkpoint.
+    """
+    numbers = arithmetic.numbers_of(spec, counts)
+    save, evaluate = numbers.save_every, numbers.evaluate_every
+    best = spec.train.keep_best or spec.train.early_stopping is not None
+    if best and save is not None and evaluate is not None and save % evaluate:
+        raise CountedError(
+            f"a checkpoint every {save} steps does not fall on the evaluations, which are every {evaluate}: "
+            "the best one could not be kept\n  give train.save_every as a multiple of train.evaluate_every"
+        )
+    return numbers
+
+
+def with_counts(spec: LlmSpec, counts: Counts) -> LlmSpec:
+    """Return the spec as if it stated the counts."""
+    by = "record" if spec.data.split.by == "given" else spec.data.split.by
+    split = spec.data.split.model_copy(update={**dataclasses.asdict(counts), "by": by})
+    return spec.model_copy(update={"data": spec.data.model_copy(update={"split": split})})
+
+
+def notes(spec: LlmSpec, numbers: Numbers) -> tuple[str, ...]:
+    """Return what a person should know before the run."""
+    found: list[str] = []
+    hub = not spec.model.base.startswith(("/", "./", "../", "tiny-random", "${"))
+    if hub and spec.model.revision is None:
+        found.append(
+            f"model.revision is not given: {spec.model.base} is taken as it is on the day; a commit makes it repeatable"
+        )
+    if numbers.steps is None:
+        found.append("data.split has ratios: steps are known once the data stage has counted the records")
+    elif numbers.warmup_steps is not None and numbers.warmup_steps >= numbers.steps:
+        found.append(f"the warm-up of {numbers.warmup_steps} steps does not end within {numbers.steps} steps")
+    found.extend(
+        f"text leaves this machine: the answers and references of {task.split} are sent to the judge at {place}"
+        for task, place in judges_away(spec)
+    )
+    return tuple(found)
+
+
+def files(spec: LlmSpec, numbers: Numbers) -> tuple[PlannedFile, ...]:
     """Return `config/axolotl.yaml` and, with a zero strategy, `config/deepspeed.json`."""
     result = [PlannedFile(CONFIG, dump(to_axolotl(spec, numbers)))]
     deepspeed = to_deepspeed(spec, numbers)
@@ -35,14 +97,13 @@ def files(spec: Spec, numbers: Numbers) -> tuple[PlannedFile, ...]:
     return tuple(result)
 
 
-def config_of(planned: tuple[PlannedFile, ...]) -> Mapping[str, Any]:
-    """Return the Axolotl config out of the planned files."""
-    text = next(file.text for file in planned if file.path == CONFIG)
-    config: dict[str, Any] = yaml.safe_load(text)
-    return config
+def config(spec: LlmSpec, numbers: Numbers) -> Mapping[str, Any]:
+    """Return the Axolotl config as Axolotl reads it."""
+    read: dict[str, Any] = yaml.safe_load(dump(to_axolotl(spec, numbers)))
+    return read
 
 
-def stages(spec: Spec, numbers: Numbers, *, rehearsal: bool) -> tuple[Stage, ...]:
+def stages(spec: LlmSpec, numbers: Numbers, *, rehearsal: bool) -> tuple[Stage, ...]:
     """Return the processes of a run: data, a tiny model where asked for, evaluations, training, report."""
     tiny = spec.model.base == TINY_RANDOM
     result = [_data(spec, rehearsal=rehearsal, tiny=tiny)]
@@ -61,7 +122,7 @@ def stages(spec: Spec, numbers: Numbers, *, rehearsal: bool) -> tuple[Stage, ...
     )
 
 
-def _environment(spec: Spec) -> dict[str, str]:
+def _environment(spec: LlmSpec) -> dict[str, str]:
     """Return what every stage's process gets: no telemetry, no tracker and no hub that was not asked for."""
     names = [spec.model.base, spec.model.tokenizer, spec.model.adapter, getattr(spec.data, "id", None)]
     names.extend(getattr(part, "id", None) for part in getattr(spec.data, "components", ()))
@@ -86,7 +147,7 @@ def _asks_hub(task: Task) -> bool:
     return task.data is None or has_placeholder(task.data)
 
 
-def _data(spec: Spec, *, rehearsal: bool, tiny: bool) -> Stage:
+def _data(spec: LlmSpec, *, rehearsal: bool, tiny: bool) -> Stage:
     tokens = {
         "tokenizer": spec.model.tokenizer or spec.model.base,
         "template": spec.data.template,
@@ -108,7 +169,7 @@ def _data(spec: Spec, *, rehearsal: bool, tiny: bool) -> Stage:
     )
 
 
-def _tiny_model(spec: Spec) -> Stage:
+def _tiny_model(spec: LlmSpec) -> Stage:
     method = spec.method
     patterns: tuple[str, ...] = ()
     if isinstance(method, Partial):
@@ -132,7 +193,7 @@ def _tiny_model(spec: Spec) -> Stage:
     )
 
 
-def _evaluation(spec: Spec, name: str, *, adapter: str | None) -> Stage:
+def _evaluation(spec: LlmSpec, name: str, *, adapter: str | None) -> Stage:
     trained = name == "evaluate"
     out = "eval/tuned" if trained else "eval/baseline"
     tiny = spec.model.base == TINY_RANDOM
@@ -168,7 +229,7 @@ def _evaluation(spec: Spec, name: str, *, adapter: str | None) -> Stage:
     )
 
 
-def _train(spec: Spec, numbers: Numbers, *, tiny: bool) -> Stage:
+def _train(spec: LlmSpec, numbers: Numbers, *, tiny: bool) -> Stage:
     zero = spec.compute.strategy.startswith("zero")
     reads = [CONFIG, "data/train.jsonl"]
     reads += [DEEPSPEED] if zero else []
@@ -198,7 +259,7 @@ def _train(spec: Spec, numbers: Numbers, *, tiny: bool) -> Stage:
     )
 
 
-def _report(spec: Spec, *, rehearsal: bool) -> Stage:
+def _report(spec: LlmSpec, *, rehearsal: bool) -> Stage:
     evaluated = (
         ("eval/baseline.json", "eval/baseline", "eval/tuned.json", "eval/tuned") if spec.evaluate else ()
     )

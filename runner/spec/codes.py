@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from runner.spec.rules import RULES
+from runner.spec.kinds import every_rule
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ FAULTS: tuple[Code, ...] = (
 CODES: Mapping[str, Code] = MappingProxyType(
     {
         **{fault.code: fault for fault in FAULTS},
-        **{rule.code: Code(rule.code, rule.title, rule.reason, rule.fix) for rule in RULES},
+        **{rule.code: Code(rule.code, rule.title, rule.reason, rule.fix) for rule in every_rule()},
     }
 )
 """Code -> what it means."""

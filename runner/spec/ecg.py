@@ -6,9 +6,8 @@ from typing import ClassVar, Literal
 
 from runner.spec.ecg_methods import EcgMethod
 from runner.spec.ecg_sources import EcgData, Lead
-from runner.spec.model import Compute, Report, Sweep, Tracking
 from runner.spec.section import Section, key
-from runner.spec.tasks import Reference
+from runner.spec.shared import Compute, Reference, Report, Sweep, Tracking
 
 BackboneName = Literal["tinylight", "tiny", "base", "medium", "mediumv2", "large", "xresnet1d101"]
 

@@ -26,6 +26,7 @@ from runner.spec.fields import (
     leaves,
     refuses_placeholder,
 )
+from runner.spec.kinds import KINDS, Spec, broken_rules
 from runner.spec.messages import (
     Vocabulary,
     problems_of,
@@ -33,10 +34,9 @@ from runner.spec.messages import (
     without_unknown,
     wrong_paths,
 )
-from runner.spec.model import KINDS, Spec
 from runner.spec.nearest import nearest
 from runner.spec.problems import Problem, SpecError, choices
-from runner.spec.rules import RULE_CODES, broken_rules
+from runner.spec.rule import CODE
 from runner.spec.section import UnsoundError
 from runner.spec.sound import sound_part
 from runner.spec.yaml_text import MAX_BYTES, Mark, Tree, dotted, kind_of, read, scalar
@@ -154,7 +154,7 @@ def _without_echo(problems: Sequence[Problem]) -> Iterable[Problem]:
     slips = {p.path.rpartition(".")[0] for p in problems if p.code in ("unknown-key", "duplicate-key")}
     for problem in problems:
         of_value = problem.path in nothing and problem.code not in ("env", "secret")
-        of_slip = problem.path in slips and problem.code in RULE_CODES
+        of_slip = problem.path in slips and CODE.fullmatch(problem.code) is not None
         if not of_value and not of_slip:
             yield problem
 
@@ -538,7 +538,7 @@ def _typed(tree: Tree, expanded: Any, vocabulary: Vocabulary, problems: list[Pro
             expanded = without_unknown(rest, expanded)
             return sound_part(cls, expanded, wrong_paths(rest, expanded))  # type: ignore[return-value]  # of the kind
     kept = _keep_placeholders(expanded, tree.value, cls, ())
-    return cls.model_validate({**kept, "spec": expanded["spec"]})  # type: ignore[return-value]  # one kind so far
+    return cls.model_validate({**kept, "spec": expanded["spec"]})
 
 
 def _keep_placeholders(expanded: Any, written: Any, cls: Any, path: SpecPath) -> Any:

@@ -1,4 +1,4 @@
-"""The typed spec: the one definition of every key, its unit, its default and its meaning.
+"""The typed spec of `kind: llm`: the one definition of every key, its unit, its default and its meaning.
 
 `runner schema` writes the JSON Schema files from these classes, `docs/spec.md` is made from their
 descriptions, and `runner.spec.load` checks files with them. A default is written here and nowhere
@@ -7,15 +7,14 @@ else. Lists are tuples and every class is frozen, so a loaded spec cannot change
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from runner.spec.section import Section, key
+from runner.spec.shared import Compute, Reference, Report, Sweep, Tracking
 from runner.spec.sources import Data
-from runner.spec.tasks import Reference, Task
+from runner.spec.tasks import Task
 
 TINY_RANDOM = "tiny-random"
 """The word under `model.base` that asks for a small random model of the architecture."""
@@ -218,72 +217,6 @@ class Train(Section):
     loader: Loader = key(Loader(), "How batches reach the device.")
 
 
-# ------------------------------------------------------------------------------------------- compute
-
-
-class Compute(Section):
-    """The machine that the run wants."""
-
-    device: Literal["auto", "cuda", "mps", "cpu"] = key(
-        "auto", "Kind of device; `auto` takes a GPU where there is one."
-    )
-    nodes: int = key(1, "Machines.", unit="nodes", ge=1)
-    gpus: int = key(1, "Devices per node, one process each; on CPU the processes.", ge=1)
-    gpu: str | None = key(None, "Wanted type of GPU, compared with what the machine has (A100, ...).")
-    strategy: Literal["none", "ddp", "zero1", "zero2", "zero3", "zero3_offload"] = key(
-        "none", "How several devices share the work; the zero stages are DeepSpeed's."
-    )
-    target: Literal["local"] = key("local", "Where the stages run.")
-
-
-# ----------------------------------------------------------------------------------- report, tracking
-
-
-class Report(Section):
-    """The page at the end of the run."""
-
-    title: str | None = key(None, "Heading; without it the spec's `name`.")
-    notes: str | None = key(None, "A paragraph printed under the heading.")
-
-
-class Mlflow(Section):
-    """MLflow tracking."""
-
-    uri: str = key(
-        description="Tracking address or local folder.", min_length=1, form="hub-or-path", placeholder=True
-    )
-    experiment: str = key(description="Experiment name.", min_length=1, placeholder=True)
-
-
-class Wandb(Section):
-    """Weights & Biases tracking."""
-
-    project: str = key(description="Project name.", min_length=1, placeholder=True)
-    entity: str | None = key(None, "Team or user.", placeholder=True)
-    mode: Literal["offline", "online"] = key("offline", "`online` sends metrics off the machine.")
-
-
-class Tracking(Section):
-    """Where metrics go besides the run directory. Everything is off unless asked for."""
-
-    tensorboard: bool = key(False, "Write TensorBoard files into the run directory.")
-    mlflow: Mlflow | None = key(None, "MLflow tracking.")
-    wandb: Wandb | None = key(None, "Weights & Biases tracking.")
-
-
-# --------------------------------------------------------------------------------------------- sweep
-
-
-class Sweep(Section):
-    """Named variants of this spec, each launched as a run of its own."""
-
-    axes: dict[str, tuple[bool | int | float | str, ...]] = key(
-        {}, "Spec path -> values; every combination is an arm (`method.rank: [16, 32]`)."
-    )
-    arms: dict[str, dict[str, bool | int | float | str]] = key({}, "Arm name -> spec paths and values.")
-    seeds: tuple[int, ...] = key((), "Each arm once per value of `train.seed`.")
-
-
 # ---------------------------------------------------------------------------------------------- spec
 
 
@@ -315,10 +248,3 @@ class LlmSpec(Section):
     deepspeed: dict[str, Any] = key(
         {}, "Raw DeepSpeed keys laid over the strategy's file, checked against DeepSpeed's own classes."
     )
-
-
-Spec = LlmSpec
-"""Any spec; a union once there is more than one kind."""
-
-KINDS: Mapping[str, type[Section]] = MappingProxyType({"llm": LlmSpec})
-"""Word under `kind` -> the class that checks it."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from runner import __version__
-from runner.spec.codes import CODES, Code
 from runner.spec.problems import Problem
+
+if TYPE_CHECKING:
+    from runner.spec.codes import Code
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -41,6 +43,8 @@ def as_sarif(problems: Sequence[Problem]) -> dict[str, Any]:
     Every code is a rule with its help, whether it was broken or not. A problem of the file as a whole
     has no region; one of a `--set` has no file, and so a logical location alone.
     """
+    from runner.spec.codes import CODES  # brings the rules of every kind: only where they are listed
+
     index = {code: number for number, code in enumerate(CODES)}
     run = {
         "tool": {

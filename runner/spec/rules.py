@@ -1,4 +1,4 @@
-"""The rules between fields: one table, each with a code that never changes its meaning.
+"""The rules between the fields of `kind: llm`: one table, each with a code that never changes its meaning.
 
 A rule's check yields a path and what was given there. Title, reason and fix are said once, in the
 table, and appear in errors, in `runner explain CODE` and in `docs/rules.md`.
@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from runner.spec.judge_rules import key_is_encrypted, text_may_leave
 from runner.spec.lm_eval_rules import each_once
-from runner.spec.model import TINY_RANDOM, Cadence, LoraCommon, Partial, Spec
-from runner.spec.section import UnsoundError
+from runner.spec.model import TINY_RANDOM, Cadence, LlmSpec, LoraCommon, Partial
+from runner.spec.rule import Broken, Rule
 from runner.spec.sources import HuggingfaceSource, MixtureData
 from runner.spec.tabular_rules import answers_differ, features_of_tables, limits_in_order, prompt_fields
 from runner.spec.task_rules import (
@@ -30,47 +28,14 @@ from runner.spec.task_rules import (
 from runner.spec.tasks import JudgeTask, LmEvalTask
 from runner.spec.yaml_text import Path
 
-Broken = Iterator[tuple[Path, str]]
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HALF_PRECISION = ("bf16", "fp16")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule: what must hold, why, and what to do where it does not."""
-
-    code: str
-    title: str
-    reason: str
-    fix: str
-    check: Callable[[Spec], Broken]
-
-
-@dataclass(frozen=True)
-class BrokenRule:
-    """A rule that a spec breaks, and where."""
-
-    path: Path
-    code: str
-    message: str
-    hint: str
-
-
-def broken_rules(spec: Spec) -> Iterator[BrokenRule]:
-    """Yield every rule that the spec breaks.
-
-    Of a spec that is wrong in places (`runner.spec.sound`), a rule that asks for one of these ends there.
-    """
-    for rule in RULES:
-        with suppress(UnsoundError):
-            for path, given in rule.check(spec):
-                yield BrokenRule(path, rule.code, given, f"{rule.title}; {rule.fix}")
 
 
 # ---------------------------------------------------------------------------------- length and pace
 
 
-def _one_length(spec: Spec) -> Broken:
+def _one_length(spec: LlmSpec) -> Broken:
     train = spec.train
     if train.epochs is not None and train.steps is not None:
         yield ("train", "steps"), f"epochs {train.epochs:g} and steps {train.steps} are both given"
@@ -78,7 +43,7 @@ def _one_length(spec: Spec) -> Broken:
         yield ("train",), "neither epochs nor steps is given"
 
 
-def _one_warmup(spec: Spec) -> Broken:
+def _one_warmup(spec: LlmSpec) -> Broken:
     train = spec.train
     if train.warmup_steps is not None and train.warmup_ratio is not None:
         yield (
@@ -87,13 +52,13 @@ def _one_warmup(spec: Spec) -> Broken:
         )
 
 
-def _warmup_fits(spec: Spec) -> Broken:
+def _warmup_fits(spec: LlmSpec) -> Broken:
     train = spec.train
     if train.steps is not None and train.warmup_steps is not None and train.warmup_steps >= train.steps:
         yield ("train", "warmup_steps"), f"{train.warmup_steps} warm-up steps of {train.steps} steps in all"
 
 
-def _batch_divides(spec: Spec) -> Broken:
+def _batch_divides(spec: LlmSpec) -> Broken:
     batch, world = spec.train.batch, spec.compute.nodes * spec.compute.gpus
     if batch.effective % (batch.micro * world):
         yield (
@@ -103,7 +68,7 @@ def _batch_divides(spec: Spec) -> Broken:
         )
 
 
-def _cadences(spec: Spec) -> Iterator[tuple[Path, Cadence]]:
+def _cadences(spec: LlmSpec) -> Iterator[tuple[Path, Cadence]]:
     for name, cadence in (
         ("evaluate_every", spec.train.evaluate_every),
         ("save_every", spec.train.save_every),
@@ -112,7 +77,7 @@ def _cadences(spec: Spec) -> Iterator[tuple[Path, Cadence]]:
             yield ("train", name), cadence
 
 
-def _one_cadence(spec: Spec) -> Broken:
+def _one_cadence(spec: LlmSpec) -> Broken:
     for path, cadence in _cadences(spec):
         if (cadence.steps is None) == (cadence.epochs is None):
             given = (
@@ -123,7 +88,7 @@ def _one_cadence(spec: Spec) -> Broken:
             yield path, given
 
 
-def _evaluates_something(spec: Spec) -> Broken:
+def _evaluates_something(spec: LlmSpec) -> Broken:
     if spec.data.split.validation == 0:
         if spec.train.evaluate_every is not None:
             yield ("train", "evaluate_every"), "data.split.validation is 0: there is nothing to evaluate"
@@ -131,7 +96,7 @@ def _evaluates_something(spec: Spec) -> Broken:
             yield ("train", "keep_best"), "data.split.validation is 0: no checkpoint is better than another"
 
 
-def _stops_early(spec: Spec) -> Broken:
+def _stops_early(spec: LlmSpec) -> Broken:
     if spec.train.early_stopping is None:
         return
     if spec.data.split.validation == 0:
@@ -140,7 +105,7 @@ def _stops_early(spec: Spec) -> Broken:
         yield ("train", "early_stopping"), "train.evaluate_every is not given: nothing tells when to stop"
 
 
-def _best_is_saved(spec: Spec) -> Broken:
+def _best_is_saved(spec: LlmSpec) -> Broken:
     train = spec.train
     if not train.keep_best and train.early_stopping is None:
         return
@@ -173,7 +138,7 @@ def _cadence(cadence: Cadence) -> str:
 # --------------------------------------------------------------------------------------------- data
 
 
-def _split_sizes(spec: Spec) -> Broken:
+def _split_sizes(spec: LlmSpec) -> Broken:
     split = spec.data.split
     parts = (split.train, split.validation, split.test)
     if split.by == "given":
@@ -196,7 +161,7 @@ def _listed(numbers: Sequence[float]) -> str:
     return ", ".join(str(number) for number in numbers)
 
 
-def _filter_order(spec: Spec) -> Broken:
+def _filter_order(spec: LlmSpec) -> Broken:
     chosen = spec.data.filter
     if chosen.max_answer_words is not None and chosen.max_answer_words < chosen.min_answer_words:
         yield (
@@ -205,7 +170,7 @@ def _filter_order(spec: Spec) -> Broken:
         )
 
 
-def _columns(spec: Spec) -> Broken:
+def _columns(spec: LlmSpec) -> Broken:
     sources: list[tuple[Path, object]] = [(("data",), spec.data)]
     if isinstance(spec.data, MixtureData):
         sources = [(("data", "components", n), part) for n, part in enumerate(spec.data.components)]
@@ -222,7 +187,7 @@ def _columns(spec: Spec) -> Broken:
 _TEMPLATE_FAMILIES = {"gemma3": ("gemma",), "llama3": ("llama", "mllama"), "qwen3": ("qwen",)}
 
 
-def _template_fits(spec: Spec) -> Broken:
+def _template_fits(spec: LlmSpec) -> Broken:
     families = _TEMPLATE_FAMILIES.get(spec.data.template)
     if families and not spec.model.architecture.startswith(families):
         yield (
@@ -235,7 +200,7 @@ def _template_fits(spec: Spec) -> Broken:
 # -------------------------------------------------------------------------------------------- method
 
 
-def _modules_or_groups(spec: Spec) -> Broken:
+def _modules_or_groups(spec: LlmSpec) -> Broken:
     method = spec.method
     if isinstance(method, LoraCommon) and method.modules is not None:
         for word in ("include", "exclude"):
@@ -243,7 +208,7 @@ def _modules_or_groups(spec: Spec) -> Broken:
                 yield ("method", "modules"), f"given beside method.{word}"
 
 
-def _groups_left(spec: Spec) -> Broken:
+def _groups_left(spec: LlmSpec) -> Broken:
     method = spec.method
     if not isinstance(method, LoraCommon) or method.modules is not None:
         return
@@ -256,12 +221,12 @@ def _groups_left(spec: Spec) -> Broken:
         yield ("method", "train_fully"), f"{group!r} would get an adapter and be trained in full"
 
 
-def _partial_names_something(spec: Spec) -> Broken:
+def _partial_names_something(spec: LlmSpec) -> Broken:
     if isinstance(spec.method, Partial) and not spec.method.include and not spec.method.parameters:
         yield ("method",), "partial training of nothing"
 
 
-def _parameter_patterns(spec: Spec) -> Broken:
+def _parameter_patterns(spec: LlmSpec) -> Broken:
     if not isinstance(spec.method, Partial):
         return
     for number, pattern in enumerate(spec.method.parameters):
@@ -274,7 +239,7 @@ def _parameter_patterns(spec: Spec) -> Broken:
             yield ("method", "parameters", number), f"{pattern!r} is no regular expression"
 
 
-def _module_pattern(spec: Spec) -> Broken:
+def _module_pattern(spec: LlmSpec) -> Broken:
     method = spec.method
     if isinstance(method, LoraCommon) and method.modules is not None and not _compiles(method.modules):
         yield ("method", "modules"), f"{method.modules!r} is no regular expression"
@@ -289,7 +254,7 @@ def _compiles(pattern: str) -> bool:
     return True
 
 
-def _adapter_needs_lora(spec: Spec) -> Broken:
+def _adapter_needs_lora(spec: LlmSpec) -> Broken:
     if spec.model.adapter is not None and not isinstance(spec.method, LoraCommon):
         yield ("model", "adapter"), f"an adapter with the method {spec.method.name!r}"
 
@@ -297,7 +262,7 @@ def _adapter_needs_lora(spec: Spec) -> Broken:
 # ------------------------------------------------------------------------------------------- machine
 
 
-def needs_cuda(spec: Spec) -> Broken:
+def needs_cuda(spec: LlmSpec) -> Broken:
     """Yield what a spec asks for that its device, cpu or mps, does not have."""
     device = spec.compute.device
     if device not in ("cpu", "mps"):
@@ -318,12 +283,12 @@ def needs_cuda(spec: Spec) -> Broken:
         yield ("compute", "gpu"), f"a GPU of type {spec.compute.gpu!r} on {device}"
 
 
-def _flash_precision(spec: Spec) -> Broken:
+def _flash_precision(spec: LlmSpec) -> Broken:
     if spec.model.attention == "flash_attention_2" and spec.train.precision not in HALF_PRECISION:
         yield ("model", "attention"), f"flash_attention_2 with precision {spec.train.precision}"
 
 
-def _strategy_fits(spec: Spec) -> Broken:
+def _strategy_fits(spec: LlmSpec) -> Broken:
     devices = spec.compute.nodes * spec.compute.gpus
     if devices > 1 and spec.compute.strategy == "none":
         yield ("compute", "strategy"), f"{devices} devices and no strategy: each would train alone"
@@ -331,17 +296,17 @@ def _strategy_fits(spec: Spec) -> Broken:
         yield ("compute", "strategy"), "ddp with one device"
 
 
-def _one_node(spec: Spec) -> Broken:
+def _one_node(spec: LlmSpec) -> Broken:
     if spec.compute.nodes > 1 and spec.compute.target == "local":
         yield ("compute", "nodes"), f"{spec.compute.nodes} nodes on this machine"
 
 
-def _deepspeed_engaged(spec: Spec) -> Broken:
+def _deepspeed_engaged(spec: LlmSpec) -> Broken:
     if spec.deepspeed and not spec.compute.strategy.startswith("zero"):
         yield ("deepspeed",), f"DeepSpeed keys with strategy {spec.compute.strategy!r}, which does not use it"
 
 
-def _loader_fits(spec: Spec) -> Broken:
+def _loader_fits(spec: LlmSpec) -> Broken:
     loader = spec.train.loader
     if loader.prefetch is not None and loader.workers == 0:
         yield ("train", "loader", "prefetch"), f"prefetch {loader.prefetch} with 0 workers"
@@ -350,7 +315,7 @@ def _loader_fits(spec: Spec) -> Broken:
 _ADAM_ONLY = ("beta1", "beta2", "epsilon")
 
 
-def _adam_options(spec: Spec) -> Broken:
+def _adam_options(spec: LlmSpec) -> Broken:
     if spec.train.optimizer.startswith("adamw"):
         return
     for name in _ADAM_ONLY:
@@ -358,7 +323,7 @@ def _adam_options(spec: Spec) -> Broken:
             yield ("train", name), f"given with the optimiser {spec.train.optimizer!r}, which has none"
 
 
-def _masters(spec: Spec) -> Broken:
+def _masters(spec: LlmSpec) -> Broken:
     whole = spec.method.name in ("full", "partial")
     if spec.train.precision == "fp16" and whole and not spec.compute.strategy.startswith("zero"):
         yield ("train", "precision"), f"fp16 with the method {spec.method.name!r} and no zero strategy"
@@ -367,13 +332,13 @@ def _masters(spec: Spec) -> Broken:
 # ---------------------------------------------------------------------------------------------- rest
 
 
-def _remote_code(spec: Spec) -> Broken:
+def _remote_code(spec: LlmSpec) -> Broken:
     if spec.model.trust_remote_code and not COMMIT.fullmatch(spec.model.revision or ""):
         given = "no revision" if spec.model.revision is None else f"revision {spec.model.revision!r}"
         yield ("model", "trust_remote_code"), f"code from the hub with {given}"
 
 
-def _revision_fits(spec: Spec) -> Broken:
+def _revision_fits(spec: LlmSpec) -> Broken:
     model = spec.model
     local = model.base.startswith(("/", "./", "../")) or model.base == TINY_RANDOM
     if model.revision is not None and local:
@@ -383,18 +348,18 @@ def _revision_fits(spec: Spec) -> Broken:
         yield ("model", "adapter"), "an adapter for a model with random weights"
 
 
-def _one_revision(spec: Spec) -> Broken:
+def _one_revision(spec: LlmSpec) -> Broken:
     tokenizer = spec.model.tokenizer
     if spec.model.revision is not None and tokenizer is not None and not tokenizer.startswith(("/", "$")):
         yield ("model", "revision"), f"also asked of {tokenizer!r}, which is another repository"
 
 
-def _warmup_of_one(spec: Spec) -> Broken:
+def _warmup_of_one(spec: LlmSpec) -> Broken:
     if spec.train.warmup_steps == 1:
         yield ("train", "warmup_steps"), "1 warm-up step: the engine makes it 2"
 
 
-def _tasks_have_records(spec: Spec) -> Broken:
+def _tasks_have_records(spec: LlmSpec) -> Broken:
     seen: set[tuple[str, str]] = set()
     for number, task in enumerate(spec.evaluate):
         if isinstance(task, LmEvalTask):
@@ -407,7 +372,7 @@ def _tasks_have_records(spec: Spec) -> Broken:
         seen.add((name, task.split))
 
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[Rule[LlmSpec], ...] = (
     Rule(
         "R001",
         "give exactly one of train.epochs and train.steps",
@@ -719,6 +684,3 @@ RULES: tuple[Rule, ...] = (
         each_once,
     ),
 )
-"""Codes are never reused: a rule that goes leaves a gap."""
-
-RULE_CODES = frozenset(rule.code for rule in RULES)

@@ -15,7 +15,8 @@ import pytest
 
 from converters.deepspeed import FIELDS, dump, strategies, to_deepspeed
 from converters.numbers import numbers_of, stated_counts
-from runner.spec.model import Compute, LlmSpec
+from runner.spec.model import LlmSpec
+from runner.spec.shared import Compute
 
 MakeSpec = Callable[..., LlmSpec]
 

@@ -24,8 +24,8 @@ from runner.judging.stand_in import grades
 from runner.machine import Machine
 from runner.plan import make_plan
 from runner.rehearse import rehearsed
+from runner.spec.kinds import broken_rules
 from runner.spec.problems import DataError, MachineError
-from runner.spec.rules import broken_rules
 from runner.spec.tasks import EntitiesTask, JudgeTask
 
 torch = pytest.importorskip("torch", reason="needs the train extra")

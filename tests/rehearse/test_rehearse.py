@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from converters.axolotl import dump, to_axolotl
 from converters.numbers import numbers_of, stated_counts, world_size
 from runner.rehearse import AT_MOST, CONTEXT, MICRO, STEPS, WHY, Difference, differences, rehearsed
-from runner.spec.model import TINY_RANDOM, LlmSpec, Lora, Spec
-from runner.spec.rules import broken_rules
+from runner.spec.kinds import broken_rules
+from runner.spec.model import TINY_RANDOM, LlmSpec, Lora
 
 MakeSpec = Callable[..., LlmSpec]
 
@@ -64,7 +64,7 @@ def big(make_spec: MakeSpec) -> LlmSpec:
     return make_spec(BIG)
 
 
-def no_rule_broken(spec: Spec) -> bool:
+def no_rule_broken(spec: LlmSpec) -> bool:
     return not list(broken_rules(spec))
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-from runner.spec.rules import RULE_CODES
+from runner.spec.kinds import rules_of
 from tests.spec.test_broken import CASES
 
 Check = Callable[..., tuple[Any, ...]]
 Broken = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 
+RULE_CODES = {rule.code for rule in rules_of("llm")}
 ELSEWHERE = {  # a fault of a wrong type in a field that no rule reads: where -> the case's edit
     "log_every": ("  precision: fp32", "  log_every: often\n  precision: fp32"),
     "rank": ("  rank: 8", "  rank: eight"),

@@ -15,7 +15,8 @@ from jsonschema import Draft202012Validator
 
 from runner import docs
 from runner.spec.fields import leaves
-from runner.spec.model import KINDS, LlmSpec
+from runner.spec.kinds import KINDS
+from runner.spec.model import LlmSpec
 from runner.spec.problems import Problem, SpecError, UsageError
 from runner.spec.yaml_text import read
 from runner.validate import load_spec

@@ -1,0 +1,74 @@
+"""The kinds of spec: which class checks each, and which rules hold between its fields.
+
+A kind's classes and rules are imported when a spec of that kind is met, and not before: `validate` of a
+language model's spec does not build the classes of an ECG one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from runner.spec.rule import BrokenRule, Rule, broken
+
+if TYPE_CHECKING:
+    from runner.spec.ecg import EcgSpec
+    from runner.spec.model import LlmSpec
+
+Spec: TypeAlias = "LlmSpec | EcgSpec"
+"""A spec of any kind. `spec.kind` tells which: a type checker narrows on it."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    module: str
+    name: str
+    rules: str
+
+
+_KINDS: Mapping[str, _Kind] = MappingProxyType(
+    {
+        "llm": _Kind("runner.spec.model", "LlmSpec", "runner.spec.rules"),
+    }
+)
+
+
+class _Classes(Mapping[str, "type[LlmSpec] | type[EcgSpec]"]):
+    """Word under `kind` -> the class that checks it, imported on the way."""
+
+    def __getitem__(self, word: str) -> type[LlmSpec] | type[EcgSpec]:
+        kind = _KINDS[word]
+        found: type[LlmSpec] | type[EcgSpec] = getattr(import_module(kind.module), kind.name)
+        return found
+
+    def __contains__(self, word: object) -> bool:
+        return word in _KINDS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_KINDS)
+
+    def __len__(self) -> int:
+        return len(_KINDS)
+
+
+KINDS: Mapping[str, type[LlmSpec] | type[EcgSpec]] = _Classes()
+"""Word under `kind` -> the class that checks it."""
+
+
+def rules_of(kind: str) -> tuple[Rule[Any], ...]:
+    """Return the rules between the fields of a kind of spec."""
+    found: tuple[Rule[Any], ...] = import_module(_KINDS[kind].rules).RULES
+    return found
+
+
+def every_rule() -> tuple[Rule[Any], ...]:
+    """Return the rules of all kinds."""
+    return tuple(rule for kind in _KINDS for rule in rules_of(kind))
+
+
+def broken_rules(spec: Spec) -> Iterator[BrokenRule]:
+    """Yield every rule of its kind that the spec breaks; `runner.spec.rule.broken` says how."""
+    return broken(spec, rules_of(spec.kind))
