@@ -120,15 +120,37 @@ def cutmix(
     Returns:
         New tensors of the same shapes; the labels are soft.
     """
-    leads, samples = signal.shape[1:]
+    mix = drawn_mix(len(signal), signal.shape[1], signal.shape[2], draw, alpha)
+    order = mix.order.to(signal.device)
+    return mix.applied(signal, target, signal[order], target[order])
+
+
+@dataclass(frozen=True, eq=False)
+class Mix:
+    """What CutMix does to one batch: partner of each record, rectangle, and its share of leads x time."""
+
+    order: Tensor
+    leads: slice
+    times: slice
+    area: float
+
+    def applied(
+        self, signal: Tensor, target: Tensor, partners: Tensor, their_target: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return new records (record, lead, time) with the partners' rectangle, and the mixed labels."""
+        mixed = signal.clone()
+        mixed[:, self.leads, self.times] = partners[:, self.leads, self.times]
+        return mixed, (1 - self.area) * target + self.area * their_target
+
+
+def drawn_mix(records: int, leads: int, samples: int, draw: torch.Generator, alpha: float) -> Mix:
+    """Return the mix of one batch of `records`; see `cutmix`."""
     share = _beta(alpha, draw)
     side = (1 - share) ** 0.5
     rows, columns = (_span(size, side, draw) for size in (leads, samples))
-    order = torch.randperm(len(signal), generator=draw).to(signal.device)
-    mixed = signal.clone()
-    mixed[:, rows, columns] = signal[order][:, rows, columns]
+    order = torch.randperm(records, generator=draw)
     area = (rows.stop - rows.start) * (columns.stop - columns.start) / (leads * samples)
-    return mixed, (1 - area) * target + area * target[order]
+    return Mix(order, rows, columns, area)
 
 
 def _beta(alpha: float, draw: torch.Generator) -> float:

@@ -21,6 +21,7 @@ PURPOSES = (  # the place in this table is part of every seed: append, never reo
     "cutmix",
     "order",
     "hybrid",
+    "dropout",
 )
 Built = TypeVar("Built")
 

@@ -1,0 +1,124 @@
+"""Small trainings for the tests of the loop: learnable records, any method, run folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from native_parts import ESTIMATOR, LORA, learnable
+
+from runner.events import EventWriter
+from runner.native import first_order, fusion, zeroth_order
+from runner.native.adapters import attach, train_all
+from runner.native.backbone import Backbone, backbone
+from runner.native.coefficients import TwoPhase
+from runner.native.feed import Feed, InMemory, Order
+from runner.native.journal import Journal
+from runner.native.method import Method, Setup
+from runner.native.objective import Objective
+from runner.native.optimiser import OptimiserOptions, Update
+from runner.native.snapshots import Snapshots
+from runner.native.streams import built, generator
+from runner.native.together import Together
+from runner.native.train import Course, Training
+from runner.native.watch import Watch
+
+CPU = torch.device("cpu")
+CLASSES, SAMPLES = 3, 256
+
+
+def rows(records: int = 24, seed: int = 5) -> InMemory:
+    """Return learnable records."""
+    made = learnable(records, CLASSES, SAMPLES, seed)
+    return InMemory(made.signal.numpy(), made.target.numpy())
+
+
+def model_for(method: str, seed: int = 18) -> Backbone:
+    """Return a tinylight with what `method` trains."""
+    model = built(seed, lambda: backbone("tinylight", CLASSES))
+    if method == "full":
+        train_all(model)
+    else:
+        attach(model, LORA, generator(seed))
+    return model
+
+
+def method_for(
+    name: str,
+    model: Backbone,
+    steps: int,
+    *,
+    wrapped: torch.nn.Module | None = None,
+    bn: str = "batch",
+    rate: float = 2e-3,
+    optimizer: str = "adamw",
+) -> Method:
+    """Return a method, ready for its first step."""
+    update = Update(
+        model.parameters(), OptimiserOptions(optimizer, rate, 0.01, "all", "linear", 1, steps, None)
+    )
+    setup = Setup(model, Objective(), update, 18, steps, wrapped=wrapped)
+    if name == "fusion":
+        options = fusion.Options(ESTIMATOR, 2, TwoPhase(0.99, 0.9, 0.2), "full_batch", 1e-6, None)
+        return fusion.method(setup, options)
+    if name == "zeroth_order":
+        return zeroth_order.method(setup, zeroth_order.Options(ESTIMATOR, "full_batch", False, "optimiser"))
+    return first_order.method(setup, first_order.Options(bn, None))  # type: ignore[arg-type]
+
+
+def training(
+    folder: Path,
+    name: str = "full",
+    *,
+    steps: int = 8,
+    batch: int = 10,
+    every: int = 2,
+    save_every: int = 3,
+    patience: int | None = None,
+    keep_best: bool = True,
+    together: Together | None = None,
+    bn: str = "batch",
+    rate: float = 2e-3,
+    optimizer: str = "adamw",
+    stopping: Callable[[], bool] = lambda: False,
+    cutmix: float | None = 0.75,
+    **changes: Any,
+) -> Training:
+    """Return a training in `folder`, ready to run."""
+    at = together or Together()
+    model = model_for(name)
+    wrapped = at.wrapped(model, name)
+    events = EventWriter(folder / "events.jsonl", "train") if at.writes else None
+    folder.mkdir(parents=True, exist_ok=True)
+    return Training(
+        model=model,
+        method=changes.pop("method", None)
+        or method_for(name, model, steps, wrapped=wrapped, bn=bn, rate=rate, optimizer=optimizer),
+        feed=Feed(rows(), Order(24, batch, 18, at.world), CPU, cutmix=cutmix, rank=at.rank, world=at.world),
+        held=changes.pop("held", rows(12, seed=9)),
+        course=Course(
+            steps=steps,
+            seed=18,
+            log_every=1,
+            evaluate_every=every,
+            save_every=save_every,
+            evaluation_batch=5,
+            keep_best=keep_best,
+            precision="fp32",
+        ),
+        watch=Watch("macro_map", patience),
+        snapshots=Snapshots(folder / "checkpoints", 2),
+        journal=Journal(events, folder / "metrics.jsonl", folder / "proof.json"),
+        together=at,
+        stopping=stopping,
+    )
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Say whether two models hold the same bits under the same names."""
+    mine, theirs = one.state_dict(), other.state_dict()
+    return mine.keys() == theirs.keys() and all(
+        torch.equal(value, theirs[name]) for name, value in mine.items()
+    )
