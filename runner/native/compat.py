@@ -39,7 +39,7 @@ class UpstreamFullBatch(FullBatch):
         """Return the objective at call 0, and its main part alone afterwards."""
         if call == 0:
             return super().loss(outputs, call)
-        return float(self.objective.main(in_double(outputs), self.batch.target.double()))
+        return float(self.objective.main(in_double(outputs), self.batch.target.cpu().double()))
 
     def statistics(self, call: int) -> Statistics:
         """Return `batch` at every call: the stored statistics are updated at both sides."""

@@ -60,7 +60,7 @@ class FirstOrder(Stateful):
 
     def _backward(self, batch: Batch) -> float:
         size = self._options.micro_batch or len(batch.signal)
-        total = torch.zeros((), dtype=torch.float64, device=batch.signal.device)
+        total = torch.zeros((), device=batch.signal.device)
         parts = list(zip(torch.split(batch.signal, size), torch.split(batch.target, size), strict=True))
         for place, (signal, target) in enumerate(parts):
             last = place == len(parts) - 1

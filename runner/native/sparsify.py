@@ -66,7 +66,7 @@ def keep_mask(shape: torch.Size, share: float, kind: str, draw: torch.Generator)
     """
     if kind == "upstream":
         return torch.randn(shape, generator=draw, device=draw.device) >= share
-    uniform = torch.rand(shape, generator=draw, device=draw.device, dtype=torch.float64)
+    uniform = torch.rand(shape, generator=draw, device=draw.device)
     if kind == "bernoulli":
         return uniform >= share
     kept = round((1 - share) * uniform.numel())

@@ -176,7 +176,7 @@ class FullBatch:
     def loss(self, outputs: Outputs, call: int) -> float:
         """Return the objective, the same at every call."""
         del call
-        return float(self.objective(in_double(outputs), self.batch.target.double()))
+        return float(self.objective(in_double(outputs), self.batch.target.cpu().double()))
 
     def statistics(self, call: int) -> Statistics:
         """Return how batch normalisation works at a call: only the first one may update what is stored."""
@@ -186,8 +186,9 @@ class FullBatch:
 
 
 def in_double(outputs: Outputs) -> Outputs:
-    """Return `outputs` in double precision."""
-    return Outputs(outputs.logits.double(), None if outputs.aux is None else outputs.aux.double())
+    """Return `outputs` on the CPU in double precision, which not every device has."""
+    aux = None if outputs.aux is None else outputs.aux.cpu().double()
+    return Outputs(outputs.logits.cpu().double(), aux)
 
 
 def features_without_graph(model: EcgModel, signal: Tensor, micro_batch: int | None) -> Tensor:
