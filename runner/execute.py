@@ -154,6 +154,8 @@ class _Execution:
         found = Counts(
             **{name: manifest["splits"][name]["records"] for name in ("train", "validation", "test")}
         )
+        if short := _short_of(self.plan, manifest):
+            self.events.write("note", text=short)
         if self.plan.counts is None:
             self.plan = complete(self.plan, found)
             self._store_plan()
@@ -263,3 +265,21 @@ class _Execution:
         self.read_to += len(whole)
         for event in events_in(whole):
             self.progress.event(event)
+
+
+def _short_of(plan: Plan, manifest: Mapping[str, Any]) -> str:
+    """Return what a rehearsal has to say of a split that asks for more records than there are.
+
+    The rehearsal itself takes a few of each side; the real run would be refused.
+    """
+    split = plan.spec["data"].get("split", {})
+    asked = [split.get(side) for side in ("train", "validation", "test")]
+    there = manifest.get("records", {}).get("kept")
+    if not plan.rehearsal or there is None or not all(isinstance(count, int) for count in asked):
+        return ""
+    if sum(asked) <= there:
+        return ""
+    return (
+        f"the spec's own split wants {' + '.join(map(str, asked))} = {sum(asked):,} records, and {there:,} are "
+        "there: the real run on these data would be refused"
+    )

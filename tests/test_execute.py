@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from converters.numbers import Counts
 from runner.environment import environment_of
 from runner.events import EventWriter, read_events
 from runner.execute import Outcome, execute
@@ -100,6 +101,31 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 def wait_for(path: Path) -> None:
     wait_until(path.exists)
+
+
+DATA = """
+import json
+from pathlib import Path
+Path("data").mkdir()
+splits = {name: {"records": n} for name, n in (("train", 24), ("validation", 4), ("test", 4))}
+Path("data/manifest.json").write_text(json.dumps({"splits": splits, "records": {"kept": 90}}))
+"""
+
+
+@pytest.mark.parametrize(("train", "said"), [(60, True), (50, False)])
+def test_a_rehearsal_says_that_the_real_split_asks_for_too_much(
+    train: int, said: bool, stages: Callable[..., Stage], make_spec: Callable[..., Any], run: RunDir
+) -> None:
+    """60 + 20 + 20 of 90 records: a few of each side can be rehearsed, the real run cannot be made."""
+    split = {"train": train, "validation": 20, "test": 20, "by": "record"}
+    plan = replace(
+        make_plan(make_spec({"data.split": split}), CPU, rehearse=True),
+        stages=(stages("data", WRITE + DATA),), files=(), counts=Counts(24, 4, 4),
+    )  # fmt: skip
+    assert launch(plan, run) == Outcome("done", 0, "")
+    notes = [event["text"] for event in read_events(run.events) if event["event"] == "note"]
+    assert [note for note in notes if "60 + 20 + 20 = 100 records, and 90 are there" in note] == notes[:said]
+    assert len(notes) == said
 
 
 def test_stages_run_in_order_and_leave_events_logs_and_state(
