@@ -198,12 +198,13 @@ def applied(steps: Sequence[Step], wave: FloatArray, fs_hz: float) -> FloatArray
 def filtered(
     wave: FloatArray, fs_hz: float, low_hz: float = 1.0, high_hz: float = 47.0, order: int = 3
 ) -> FloatArray:
-    """Return `wave`, shape (..., lead, time), in the band; float64, same unit."""
-    return zero_phase(band_pass(low_hz, high_hz, order, fs_hz), wave)
+    """Return `wave`, shape (..., lead, time), in the band; same unit, float32 stays so, else float64."""
+    kind = "f4" if wave.dtype == np.float32 else "f8"
+    return zero_phase(band_pass(low_hz, high_hz, order, fs_hz, kind), wave)
 
 
 def standardised(wave: FloatArray) -> FloatArray:
-    """Return `wave`, shape (..., lead, time), with mean 0 and standard deviation 1 over time, without a unit.
+    """Return `wave`, shape (..., lead, time), with mean 0 and standard deviation 1 over time; no unit, same type.
 
     The standard deviation is that of the population (divided by the number of samples). A lead whose
     deviation is rounding of its own values counts as flat and becomes 0, not noise of size 1.
@@ -212,15 +213,16 @@ def standardised(wave: FloatArray) -> FloatArray:
     array([[-1.,  1.],
            [ 0.,  0.]])
     """
-    wide = wave.astype(np.float64, copy=False)
-    middle = wide.mean(axis=-1, keepdims=True)
-    centred = wide - middle
+    if wave.dtype != np.float32:
+        wave = wave.astype(np.float64, copy=False)
+    middle = wave.mean(axis=-1, keepdims=True)
+    centred = wave - middle
     # One product instead of a second pass with a temporary array.
-    deviation = np.sqrt(np.einsum("...t,...t->...", centred, centred)[..., None] / wave.shape[-1])
-    rounding = 1e-12 * np.abs(wide).max(axis=-1, keepdims=True, initial=0.0)
-    flat = deviation <= rounding
-    out: FloatArray = centred * np.where(flat, 0.0, 1.0 / np.where(flat, 1.0, deviation))
-    return out
+    deviation = np.sqrt(np.vecdot(centred, centred)[..., None] / wave.shape[-1])
+    flat = deviation <= 4 * np.finfo(wave.dtype).eps * np.abs(middle)
+    centred *= np.where(flat, 0.0, 1.0 / np.where(flat, 1.0, deviation)).astype(wave.dtype)
+    scaled: FloatArray = centred
+    return scaled
 
 
 def resampled(wave: FloatArray, from_hz: float, to_hz: float) -> FloatArray:

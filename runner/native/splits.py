@@ -191,8 +191,8 @@ def iterative(
 
     The label with the fewest unplaced recordings goes first; each group that has it goes to the part that wants
     that label most, of equal ones to the part that wants recordings most, then by chance. Groups without a label
-    go last, to the part that wants recordings most. Larger groups come before smaller ones within a
-    label, so that what is hard to place is placed while there is room.
+    go last, to the part that wants recordings most. Within a label the order is by chance: with large groups
+    first, small parts would be filled at the end, with patients of one recording only.
     """
     names = sorted(dict.fromkeys(groups), key=str)
     number = {name: place for place, name in enumerate(names)}
@@ -208,8 +208,7 @@ def iterative(
     left = counts[:, :-1].sum(axis=0)
     while (left > 0).any():
         label = int(np.where(left > 0, left, np.inf).argmin())
-        here = order[(placed[order] < 0) & (counts[order, label] > 0)]
-        for group in here[np.argsort(-counts[here, label], kind="stable")]:
+        for group in order[(placed[order] < 0) & (counts[order, label] > 0)]:
             _place(int(group), label, placed, wanted, counts, tie, open_parts)
             left -= counts[group, :-1]
     for group in order[placed[order] < 0]:

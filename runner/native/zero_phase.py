@@ -1,9 +1,10 @@
-"""Zero-phase IIR filtering by matrix products: what `scipy.signal.sosfiltfilt` gives, two to three times as fast.
+"""Zero-phase IIR filtering by matrix products: what `scipy.signal.sosfiltfilt` gives, at two to three times its speed.
 
 scipy runs one recurrence a sample, a lead and a section, each waiting for the one before. Here a signal is cut
 into blocks: within a block the filter is one matrix, between blocks only its state passes on. So all leads of all
-records of a batch go through BLAS together. The answer differs from scipy's by rounding (1e-10 of the signal's
-size; a test says so), and the edges are extended in the same way.
+records of a batch go through BLAS together. The edges are extended as scipy extends them, and the answer differs by
+rounding: 1e-12 of the signal's size in float64, 1e-6 in float32, where scipy itself is off by 2e-5. Float32 is that exact
+because the state is measured in coordinates in which it is as large as what it still adds to the output.
 
 Source: the definition of `scipy.signal.sosfiltfilt` (odd extension, steady initial state); the block form of a linear
 recurrence is the variation-of-constants formula.
@@ -17,11 +18,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal
+from scipy import linalg, signal
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 BLOCK = 32
 """Time points of a block: fewest multiplications and Python steps together, measured for order 3."""
+TOGETHER = 4
+"""Blocks between two steps of the one loop over time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +46,12 @@ class Blocks:
 
 
 @lru_cache(maxsize=32)
-def band_pass(low_hz: float, high_hz: float, order: int, fs_hz: float) -> Blocks:
-    """Return a Butterworth band-pass in blocks."""
-    return in_blocks(signal.butter(order, [low_hz, high_hz], "bandpass", fs=fs_hz, output="sos"))
+def band_pass(low_hz: float, high_hz: float, order: int, fs_hz: float, kind: str = "f8") -> Blocks:
+    """Return a Butterworth band-pass in blocks, for waves of the type `kind` (`f4` or `f8`)."""
+    return in_blocks(signal.butter(order, [low_hz, high_hz], "bandpass", fs=fs_hz, output="sos"), kind)
 
 
-def in_blocks(sections: FloatArray) -> Blocks:
+def in_blocks(sections: FloatArray, kind: str = "f8") -> Blocks:
     """Return a filter given as second-order sections, shape (section, 6), in blocks.
 
     The matrices are read off scipy's own filter: its answers to each unit impulse and each unit state.
@@ -59,15 +62,28 @@ def in_blocks(sections: FloatArray) -> Blocks:
     within, ends = signal.sosfilt(sections, np.eye(BLOCK), axis=-1, zi=rest.transpose(1, 0, 2))
     states = np.eye(n_states).reshape(n_states, len(sections), 2).transpose(1, 0, 2)
     carried, left = signal.sosfilt(sections, np.zeros((n_states, BLOCK)), axis=-1, zi=states)
+    gained, kept = _flat_states(ends), _flat_states(left)
+    into, out_of = _coordinates(kept, carried)
     at_zero = min((sections[:, 2] == 0).sum(), (sections[:, 5] == 0).sum())
     return Blocks(
-        within=np.ascontiguousarray(within),
-        carried=np.ascontiguousarray(carried),
-        gained=_flat_states(ends),
-        kept=_flat_states(left),
-        steady=signal.sosfilt_zi(sections).reshape(n_states),
+        within=_typed(within, kind),
+        carried=_typed(into @ carried, kind),
+        gained=_typed(gained @ out_of, kind),
+        kept=_typed(into @ kept @ out_of, kind),
+        steady=_typed(signal.sosfilt_zi(sections).reshape(n_states) @ out_of, kind),
         edge=3 * int(2 * len(sections) + 1 - at_zero),
     )
+
+
+def _coordinates(kept: FloatArray, carried: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the matrices into and out of coordinates in which a state's length is that of all it will add."""
+    energy = linalg.solve_discrete_lyapunov(kept, carried @ carried.T)
+    out_of = linalg.cholesky(energy, lower=True)
+    return linalg.inv(out_of), out_of
+
+
+def _typed(values: FloatArray, kind: str) -> FloatArray:
+    return np.ascontiguousarray(values, dtype=kind)
 
 
 def _flat_states(states: FloatArray) -> FloatArray:
@@ -83,7 +99,7 @@ def zero_phase(blocks: Blocks, wave: FloatArray) -> FloatArray:
         wave: shape (..., time), with more than `blocks.edge` time points.
 
     Returns:
-        Shape (..., time), float64; `wave` is left alone.
+        Shape (..., time), of the type of `blocks`; `wave` is left alone.
 
     Raises:
         ValueError: too few time points.
@@ -93,7 +109,7 @@ def zero_phase(blocks: Blocks, wave: FloatArray) -> FloatArray:
         raise ValueError(f"{n_time} samples are too few to filter: more than {blocks.edge} are needed")
     rows = wave.reshape(-1, n_time)
     length = n_time + 2 * blocks.edge
-    padded = np.empty((len(rows), -(-length // BLOCK) * BLOCK))
+    padded = np.empty((len(rows), -(-length // BLOCK) * BLOCK), dtype=blocks.within.dtype)
     _extend(rows, blocks.edge, padded)
     padded[:, length:] = 0.0
     forward = _forward(blocks, padded)
@@ -105,10 +121,10 @@ def zero_phase(blocks: Blocks, wave: FloatArray) -> FloatArray:
 
 def _extend(rows: FloatArray, edge: int, out: FloatArray) -> None:
     """Write `rows` with both ends turned about their last point (scipy's "odd" padding) into `out`."""
-    n_time = rows.shape[1]
-    out[:, edge : edge + n_time] = rows
-    out[:, :edge] = 2.0 * rows[:, :1] - rows[:, edge:0:-1]
-    out[:, edge + n_time : 2 * edge + n_time] = 2.0 * rows[:, -1:] - rows[:, -2 : -edge - 2 : -1]
+    end = edge + rows.shape[1]
+    out[:, edge:end] = rows
+    out[:, :edge] = 2.0 * out[:, edge : edge + 1] - out[:, 2 * edge : edge : -1]
+    out[:, end : end + edge] = 2.0 * out[:, end - 1 : end] - out[:, end - 2 : end - edge - 2 : -1]
 
 
 def _forward(blocks: Blocks, padded: FloatArray) -> FloatArray:
@@ -134,10 +150,26 @@ def _backward(blocks: Blocks, wave: FloatArray, out: FloatArray) -> FloatArray:
 
 
 def _states(gained: FloatArray, first: FloatArray, kept: FloatArray) -> FloatArray:
-    """Return the state at the start of each block, shape (row * block, s)."""
-    states = np.empty(gained.shape)
+    """Return the state at the start of each block, shape (row * block, s).
+
+    Blocks are taken `TOGETHER` at a time: what they add is summed for all rows and times at once, one short loop goes from
+    one such group to the next, and the states inside the groups follow again all at once.
+    """
+    n_rows, n_blocks, n_states = gained.shape
+    n_groups = -(-n_blocks // TOGETHER)
+    whole = np.zeros((n_rows, n_groups * TOGETHER, n_states), dtype=gained.dtype)
+    whole[:, :n_blocks] = gained
+    parts = whole.reshape(n_rows, n_groups, TOGETHER, n_states)
+    added = parts[:, :, 0]
+    for number in range(1, TOGETHER):
+        added = added @ kept + parts[:, :, number]
+    kept_by_all = np.linalg.matrix_power(kept, TOGETHER)
+    states = np.empty_like(parts)
     state = first
-    for number in range(gained.shape[1]):
-        states[:, number] = state
-        state = state @ kept + gained[:, number]
-    return states.reshape(-1, gained.shape[-1])
+    for group in range(n_groups):
+        states[:, group, 0] = state
+        state = state @ kept_by_all + added[:, group]
+    for number in range(1, TOGETHER):
+        states[:, :, number] = states[:, :, number - 1] @ kept + parts[:, :, number - 1]
+    flat: FloatArray = states.reshape(n_rows, -1, n_states)[:, :n_blocks].reshape(-1, n_states)
+    return flat

@@ -149,7 +149,7 @@ class Ptbxl:
             Faulty: something is wrong with it or its row.
             Dropped: it has none of the classes.
         """
-        if not raw.header.resolve().is_relative_to(self.root.resolve()):
+        if ".." in raw.header.parts or not raw.header.is_relative_to(self.root):
             raise Faulty(BAD_METADATA, raw.id, f"its file {raw.header} is not below {self.root}")
         codes = self.codes_of(raw)
         labels = labels_of(codes, self.classes)

@@ -13,9 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from converters.records.ecg.record import (
     BAD_GAIN,
@@ -141,55 +143,68 @@ def _record_line(line: str, record_id: str) -> tuple[str, int, float, int]:
 
 def _lead_line(line: str, record_id: str) -> LeadLine:
     parts = line.split(maxsplit=8)
-    form = _FORMAT.fullmatch(parts[1]) if len(parts) == 9 else None
     try:
-        if form is None:
-            raise ValueError(line)
+        file, form, name = parts[0], _format(parts[1]), parts[8].strip()
         zero, checksum = int(parts[4]), int(parts[6])
-    except ValueError:
+    except (ValueError, IndexError):
         raise Faulty(BAD_HEADER, record_id, f"lead line {line!r:.80}") from None
-    file, name = parts[0], parts[8].strip()
-    if Path(file).name != file:
+    if "/" in file or "\\" in file or file in (".", ".."):
         raise Faulty(BAD_HEADER, record_id, f"{name}: the file {file!r:.60} is not beside the header")
-    gain = _GAIN.fullmatch(parts[2])
     try:
-        per_unit = float(gain[1]) if gain else 0.0
+        gain, baseline, unit = _gain(parts[2])
     except ValueError:
-        per_unit = 0.0
-    if gain is None or not np.isfinite(per_unit) or per_unit == 0:
-        raise Faulty(BAD_GAIN, record_id, f"{name}: {parts[2]!r:.60}; expected ADC units per mV as '1000/mV'")
-    unit = gain[3] or "mV"  # header(5): millivolts where none is given
+        expected = "expected ADC units per mV as '1000/mV'"
+        raise Faulty(BAD_GAIN, record_id, f"{name}: {parts[2]!r:.60}; {expected}") from None
     if unit.casefold() not in MV_PER_UNIT:
         raise Faulty(BAD_UNIT, record_id, f"{name}: {unit!r:.60}")
-    plain = (form[2] or "1") == "1" and (form[3] or "0") == "0"
-    baseline = int(gain[2]) if gain[2] else zero
-    return LeadLine(file, form[1], int(form[4] or 0), plain, per_unit, baseline, unit, checksum, name)
+    return LeadLine(file, *form, gain, zero if baseline is None else baseline, unit, checksum, name)
+
+
+@lru_cache(maxsize=1024)  # the 12 leads of 40,000 records write the same few texts
+def _format(text: str) -> tuple[str, int, bool]:
+    """Return format, byte offset, and whether there is one sample a frame and no skew; ValueError for no format."""
+    found = _FORMAT.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    plain = (found[2] or "1") == "1" and (found[3] or "0") == "0"
+    return found[1], int(found[4] or 0), plain
+
+
+@lru_cache(maxsize=1024)
+def _gain(text: str) -> tuple[float, int | None, str]:
+    """Return ADC units per unit, baseline (None: not given) and unit; ValueError where there is no gain but 0."""
+    found = _GAIN.fullmatch(text)
+    gain = float(found[1]) if found else 0.0
+    if found is None or not np.isfinite(gain) or gain == 0:
+        raise ValueError(text)
+    # header(5): millivolts where no unit is given
+    return gain, int(found[2]) if found[2] else None, found[3] or "mV"
 
 
 # ----------------------------------------------------------------------------------------------- signal
 
 
-def to_millivolts(adu: FloatArray, leads: Sequence[LeadLine]) -> FloatArray:
-    """Convert stored ECG integers to millivolts.
+def to_millivolts(adu: FloatArray, gain: float, baseline: int, unit: str = "mV") -> FloatArray:
+    """Convert stored ECG integers of one lead to millivolts.
 
     Args:
-        adu: samples as stored, shape (lead, time), in ADC units, float64; NaN where there is none.
-        leads: one a row.
+        adu: samples as stored, in ADC units, float64; NaN where there is none.
+        gain: ADC units per `unit`.
+        baseline: the ADC value that stands for 0.
+        unit: one of `MV_PER_UNIT`, in any case.
 
     Returns:
-        Shape (lead, time), float32, in mV: (adu - baseline) / gain, in float64 until the end.
+        The shape of `adu`, float32, in mV: (adu - baseline) / gain, in float64 until the end.
 
     Source:
         WFDB header(5), "ADC gain" and "baseline".
     """
-    scale = np.array([lead.gain / MV_PER_UNIT[lead.unit.casefold()] for lead in leads])
-    baseline = np.array([lead.baseline for lead in leads], dtype=float)
-    millivolts: FloatArray = ((adu - baseline[:, None]) / scale[:, None]).astype(np.float32)
+    millivolts: FloatArray = ((adu - baseline) / (gain / MV_PER_UNIT[unit.casefold()])).astype(np.float32)
     return millivolts
 
 
-def decoded(content: bytes, header: Header) -> tuple[FloatArray, list[Finding]]:
-    """Return the samples of format 16 as stored, shape (lead, time), float64, NaN for "no sample".
+def decoded(content: bytes, header: Header) -> tuple[NDArray[np.int16], list[Finding]]:
+    """Return the samples of format 16 as stored, shape (lead, time), int16.
 
     Raises:
         Faulty: fewer bytes than the header says.
@@ -200,28 +215,41 @@ def decoded(content: bytes, header: Header) -> tuple[FloatArray, list[Finding]]:
     if there < n_samples:
         raise Faulty(TRUNCATED, header.id, f"{there} of {n_samples} samples a lead in {header.leads[0].file}")
     stored = np.frombuffer(content, "<i2", n_samples * n_leads, start).reshape(n_samples, n_leads)
-    # int64 sums first: int16 wraps around silently. The header's checksum is the sum modulo 2**16.
-    sums = stored.sum(axis=0, dtype=np.int64)
+    adu = np.ascontiguousarray(stored.T)
+    # Wide sums: int16 wraps around silently. The header's checksum is the sum modulo 2**16.
+    sums = adu.sum(axis=1, dtype=np.int64)
     wrong = [
         lead.name
         for lead, total in zip(header.leads, sums, strict=True)
         if lead.checksum is not None and (int(total) - lead.checksum) % 65536
     ]
-    adu = np.ascontiguousarray(stored.T).astype(np.float64)
-    if stored.min() == INVALID_16:
-        adu[adu == INVALID_16] = np.nan
     return adu, [Finding(CHECKSUM, name) for name in wrong]
 
 
 def in_millivolts(content: bytes, header: Header) -> tuple[FloatArray, list[Finding]]:
     """Return the signal of format 16 in file order, shape (lead, time), float32, mV, and its findings."""
     adu, findings = decoded(content, header)
-    return to_millivolts(adu, header.leads), findings
+    signal = np.empty(adu.shape, dtype=np.float32)
+    for row, stored, lead in zip(signal, adu, header.leads, strict=True):
+        values = _all_values(lead.gain, lead.baseline, lead.unit)
+        np.take(values, stored.view(np.uint16), out=row, mode="clip")  # every place is in it: no check
+    return signal, findings
+
+
+@lru_cache(maxsize=64)
+def _all_values(gain: float, baseline: int, unit: str) -> FloatArray:
+    """Return what each of the 65,536 values of 16 bits stands for in mV, by the same 16 bits without a sign."""
+    adu = np.arange(65536, dtype=np.uint16).view(np.int16).astype(float)
+    adu[adu == INVALID_16] = np.nan
+    return to_millivolts(adu, gain, baseline, unit)
 
 
 def _read_by_wfdb(path: Path, header: Header) -> FloatArray:
     import wfdb  # half a second; most sets never need it
 
+    for name in {lead.file for lead in header.leads}:
+        if not path.with_name(name).is_file():
+            raise Faulty(NO_SIGNAL, header.id, name)
     try:
         read = wfdb.rdrecord(str(path.with_suffix("")), smooth_frames=True)
     except Exception as error:
@@ -262,12 +290,9 @@ def read_recording(path: Path, wanted: Sequence[str] = LEADS, fill_at_most: floa
         (lead.file, lead.format, lead.byte_offset, lead.plain) == (first.file, "16", first.byte_offset, True)
         for lead in header.leads
     )
-    for name in {lead.file for lead in header.leads}:
-        if not (path.parent / name).is_file():
-            raise Faulty(NO_SIGNAL, header.id, name)
     if whole:
         try:
-            content = (path.parent / first.file).read_bytes()
+            content = path.with_name(first.file).read_bytes()
         except OSError as error:
             raise Faulty(NO_SIGNAL, header.id, f"{first.file}: {error.strerror or error}") from error
         signal, noted = in_millivolts(content, header)

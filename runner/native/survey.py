@@ -1,0 +1,240 @@
+"""What there is: every recording read once and not kept, so that the size of a store is known before it is written."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from converters.records.ecg.record import (
+    WRONG_LENGTH,
+    WRONG_RATE,
+    Attribute,
+    EcgRecord,
+    EcgSource,
+    Faulty,
+    Finding,
+)
+from converters.records.record import Dropped, Ledger
+from runner.native.parallel import spread
+from runner.native.signals import SignalError, Step, traced
+from runner.spec.problems import DataError
+
+PER_TASK = 32
+"""Recordings that a process works on between two reports."""
+FAULTS_AT_MOST = 0.01
+"""Share of a set's recordings that may be faulty before this is an error and not a footnote."""
+MAX_NAMED = 20
+Progress: TypeAlias = Callable[[int, int, str], None]
+"""done, total, unit."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is known of one recording that goes into the store."""
+
+    raw: int
+    """Its number among the source's recordings."""
+    id: str
+    samples: int
+    """Before any step."""
+    fs_hz: float
+    """Before any step."""
+    crc32: int
+    """Of the signal in mV: tells a changed file, and finds two copies of one recording."""
+    labels: tuple[str, ...]
+    patient: str | None
+    attributes: Mapping[str, Attribute]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """One recording that does not go into the store; `detail` is empty where the user's choice left it out."""
+
+    raw: int
+    id: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A source, looked through."""
+
+    read: int
+    kept: tuple[Kept, ...]
+    left_out: tuple[LeftOut, ...]
+    samples: int
+    """Time points of every recording after the steps."""
+    fs_hz: float
+    """Sampling rate of every recording after the steps."""
+
+    def ledger(self) -> Ledger:
+        """Return what was left out by reason."""
+        ledger = Ledger()
+        for one in self.left_out:
+            ledger.drop(one.reason, one.id)
+        return ledger
+
+    def findings(self) -> Ledger:
+        """Return what is remarkable about recordings that stayed, each counted once a word."""
+        ledger = Ledger()
+        for one in self.kept:
+            for word in dict.fromkeys(finding.word for finding in one.findings):
+                ledger.drop(word, one.id)
+        return ledger
+
+
+def survey(
+    source: EcgSource,
+    raws: Sequence[Any],
+    steps: Sequence[Step],
+    fs_hz: float,
+    faults_at_most: float = FAULTS_AT_MOST,
+    processes: int = 1,
+    progress: Progress = lambda done, total, unit: None,
+) -> Survey:
+    """Look through `raws`.
+
+    Args:
+        source: what reads them.
+        raws: `source.raws()`, or some of them.
+        steps: what will be done to each signal; they must end in one length.
+        fs_hz: the sampling rate that every recording must have after the steps.
+        faults_at_most: share of `raws` that may be faulty; what the user's choice leaves out does not count.
+        processes: how many work on it.
+        progress: told of every `PER_TASK` recordings.
+
+    Raises:
+        DataError: an id is there twice, more are faulty than allowed, nothing is left, or the steps
+            do not lead to one length; the message names recordings and reasons.
+    """
+    twice = [name for name, count in Counter(raw.id for raw in raws).items() if count > 1]
+    if twice:
+        raise DataError(f"{source.name}: {len(twice)} ids are there twice: {', '.join(twice[:MAX_NAMED])}")
+
+    def look(task: int) -> list[Kept | LeftOut]:
+        numbers = range(task, min(task + PER_TASK, len(raws)))
+        return [_looked_at(source, number, raws[number], steps, fs_hz) for number in numbers]
+
+    found: list[Kept | LeftOut] = []
+    for _, some in spread(look, range(0, len(raws), PER_TASK), processes):
+        found += some
+        progress(len(found), len(raws), "recordings read")
+    found.sort(key=lambda one: one.raw)
+    kept = tuple(one for one in found if isinstance(one, Kept))
+    left_out = tuple(one for one in found if isinstance(one, LeftOut))
+    _limited(source, left_out, len(raws), faults_at_most)
+    if not kept:
+        raise DataError(f"{source.name}: {len(raws)} recordings read, none kept{_by_reason(left_out)}")
+    return Survey(len(raws), kept, left_out, _one_length(kept, steps), fs_hz)
+
+
+def _looked_at(
+    source: EcgSource, number: int, raw: Any, steps: Sequence[Step], fs_hz: float
+) -> Kept | LeftOut:
+    try:
+        record = source.read(raw)
+        _passes(record, steps, fs_hz)
+    except Faulty as fault:
+        return LeftOut(number, fault.record_id, fault.reason, fault.detail)
+    except Dropped as drop:
+        return LeftOut(number, drop.record_id, drop.reason, "")
+    return Kept(
+        number,
+        record.id,
+        record.signal_mv.shape[1],
+        record.fs_hz,
+        signal_crc(record),
+        record.labels,
+        record.patient,
+        record.attributes,
+        record.findings,
+    )
+
+
+def signal_crc(record: EcgRecord) -> int:
+    """Return a checksum of a signal in mV."""
+    wave: Any = np.ascontiguousarray(record.signal_mv)  # Any: NumPy's stubs call no array a buffer
+    return zlib.crc32(wave)
+
+
+def _passes(record: EcgRecord, steps: Sequence[Step], fs_hz: float) -> None:
+    try:
+        _, after_hz = traced(steps, record.signal_mv.shape[1], record.fs_hz)
+    except SignalError as error:
+        raise Faulty(WRONG_LENGTH, record.id, str(error)) from None
+    if after_hz != fs_hz:
+        raise Faulty(
+            WRONG_RATE,
+            record.id,
+            f"{after_hz:g} Hz after the steps; the set has {fs_hz:g} Hz (add a resample step)",
+        )
+
+
+def _limited(source: EcgSource, left_out: Iterable[LeftOut], total: int, faults_at_most: float) -> None:
+    faulty = [one for one in left_out if one.detail]
+    if len(faulty) > faults_at_most * total:
+        named = "".join(f"\n  {one.id}: {one.reason}: {one.detail}" for one in faulty[:MAX_NAMED])
+        more = f"\n  ... and {len(faulty) - MAX_NAMED} more" if len(faulty) > MAX_NAMED else ""
+        raise DataError(
+            f"{source.name}: {len(faulty)} of {total} recordings are faulty, at most {100 * faults_at_most:g} % may "
+            f"be{named}{more}\n  mend or remove them, or raise the limit; nothing was written"
+        )
+
+
+def _by_reason(left_out: Iterable[LeftOut]) -> str:
+    counts = Counter(one.reason for one in left_out)
+    return "".join(f"\n  {count} left out: {reason}" for reason, count in sorted(counts.items()))
+
+
+def _one_length(kept: Sequence[Kept], steps: Sequence[Step]) -> int:
+    lengths = Counter(traced(steps, one.samples, one.fs_hz)[0] for one in kept)
+    if len(lengths) > 1:
+        shown = ", ".join(f"{samples} ({count} times)" for samples, count in lengths.most_common(5))
+        raise DataError(
+            f"the recordings have several lengths after the steps: {shown}\n  add a pad_or_crop step"
+        )
+    return next(iter(lengths))
+
+
+# ------------------------------------------------------------------------------------- who belongs together
+
+
+def identical(source: EcgSource, raws: Sequence[Any], kept: Sequence[Kept]) -> list[list[str]]:
+    """Return the ids of recordings whose signals are equal, sample for sample, in groups."""
+    by_sum: dict[tuple[int, int], list[Kept]] = {}
+    for one in kept:
+        by_sum.setdefault((one.crc32, one.samples), []).append(one)
+    found = []
+    for suspects in (some for some in by_sum.values() if len(some) > 1):
+        by_bytes: dict[bytes, list[str]] = {}
+        for one in suspects:
+            by_bytes.setdefault(source.read(raws[one.raw]).signal_mv.tobytes(), []).append(one.id)
+        found += [ids for ids in by_bytes.values() if len(ids) > 1]
+    return found
+
+
+def groups_of(kept: Sequence[Kept], copies: Iterable[Sequence[str]]) -> list[str]:
+    """Return whose each recording is: `patient:NAME`, or `record:ID` where nothing else is known.
+
+    Recordings with equal signals belong together whatever their patients are called: two patients of
+    whom one recording is the same are one group.
+    """
+    own = {one.id: f"patient:{one.patient}" if one.patient else f"record:{one.id}" for one in kept}
+    first: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while name in first:
+            name = first[name]
+        return name
+
+    for ids in copies:
+        names = sorted({root(own[one]) for one in ids})
+        first.update(dict.fromkeys(names[1:], names[0]))
+    return [root(own[one.id]) for one in kept]
