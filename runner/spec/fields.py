@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -77,6 +77,42 @@ def field_at(annotation: Any, path: Path) -> Leaf | None:
     return Leaf(".".join(names), found) if found else None
 
 
+def field_in(annotation: Any, path: Path, data: Any) -> Leaf | None:
+    """Return the field at `path` of the variants that `data` chooses by its words; as `field_at` where it chooses none."""
+    found: FieldInfo | None = None
+    for part in path:
+        if isinstance(part, int):
+            data = data[part] if isinstance(data, tuple) and part < len(data) else None
+            continue
+        classes = [cls for cls in classes_in(annotation) if part in cls.model_fields]
+        if not classes:
+            return None
+        fields = [cls.model_fields[part] for cls in _fitting(classes, data)]
+        found = fields[0]
+        annotation = Union[tuple(field.annotation for field in fields)]  # noqa: UP007 - made at run time
+        data = data.get(part) if isinstance(data, Mapping) else None
+    names = [part for part in path if isinstance(part, str)]
+    return Leaf(".".join(names), found) if found else None
+
+
+def _fitting(classes: list[type[BaseModel]], data: Any) -> list[type[BaseModel]]:
+    """Return the classes that a section's own words choose, all of them where none does."""
+    if not isinstance(data, Mapping):
+        return classes
+    chosen = [
+        cls
+        for cls in classes
+        if all(
+            data[tag] in words
+            for tag in TAGS
+            if tag in cls.model_fields
+            and isinstance(data.get(tag), (str, int))
+            and (words := literals_in(cls.model_fields[tag].annotation))
+        )
+    ]
+    return chosen or classes
+
+
 def is_free_text(annotation: Any, path: Path) -> bool:
     """Return whether any text may stand at `path`, so that a placeholder can be kept in it."""
     leaf = field_at(annotation, path)
@@ -99,7 +135,7 @@ def refuses_placeholder(annotation: Any, path: Path) -> bool:
     return section is not None and get_origin(section.field.annotation) is dict
 
 
-TAGS = ("spec", "kind", "source", "name", "task")
+TAGS = ("spec", "kind", "source", "name", "task", "step")
 """Keys whose word chooses which other keys there are, wherever only certain words may stand."""
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from runner.spec.describe import type_in_words
-from runner.spec.fields import TAGS, Leaf, classes_in, field_at, literals_in, places_of
+from runner.spec.fields import TAGS, Leaf, classes_in, field_at, field_in, literals_in, places_of
 from runner.spec.nearest import nearest
 from runner.spec.problems import MAX_CHOICES, Problem, choices
 from runner.spec.yaml_text import Path, Tree, dotted, kind_of, scalar
@@ -242,7 +242,7 @@ def _words(
     if kind == "extra_forbidden":
         return "unknown-key", f"unknown key {path[-1]!r}", _nearest_key(path, cls, data, vocabulary)
     if kind == "missing":
-        leaf = field_at(cls, path)
+        leaf = field_in(cls, path, data)
         return "missing-key", "missing key", f"{type_in_words(leaf)}: {_about(leaf)}" if leaf else ""
     if kind == "union_tag_not_found":
         tag = _tag_key(item)
@@ -252,12 +252,12 @@ def _words(
         value = given.get(tag) if isinstance(given, Mapping) else given
         return _unknown_value(value, _tags(cls, path, tag), (*path, tag), vocabulary)
     if kind == "literal_error":
-        leaf = field_at(cls, path)
+        leaf = field_in(cls, path, data)
         return _unknown_value(given, literals_in(leaf.field.annotation) if leaf else (), path, vocabulary)
     if kind in _EXPECTED:
         return (
             "wrong-type",
-            f"expected {_expected(kind, path, cls)}, got {kind_of(given)}",
+            f"expected {_expected(kind, path, cls, data)}, got {kind_of(given)}",
             _type_hint(kind, given),
         )
     if kind in _BOUNDS:
@@ -265,20 +265,22 @@ def _words(
         return (
             "bad-value",
             f"expected a number {word} {context[key]:g}, got {given!r}",
-            _about(field_at(cls, path)),
+            _about(field_in(cls, path, data)),
         )
     if kind == "string_pattern_mismatch":
         message = f"{given!r} does not fit the pattern {context['pattern']}"
-        return "bad-value", message, _about(field_at(cls, path))
+        return "bad-value", message, _about(field_in(cls, path, data))
     if kind in ("string_too_short", "too_short"):
         least = context["min_length"]
-        message = "must not be empty" if least == 1 else f"expected at least {least} entries, got {len(given)}"
-        return "bad-value", message, _about(field_at(cls, path))
-    return "bad-value", f"{item['msg']}, got {kind_of(given)}", _about(field_at(cls, path))
+        message = (
+            "must not be empty" if least == 1 else f"expected at least {least} entries, got {len(given)}"
+        )
+        return "bad-value", message, _about(field_in(cls, path, data))
+    return "bad-value", f"{item['msg']}, got {kind_of(given)}", _about(field_in(cls, path, data))
 
 
-def _expected(kind: str, path: Path, cls: type[BaseModel]) -> str:
-    leaf = field_at(cls, path)
+def _expected(kind: str, path: Path, cls: type[BaseModel], data: Any) -> str:
+    leaf = field_in(cls, path, data)
     if leaf and literals_in(leaf.field.annotation) and kind != "tuple_type":
         return "one of " + ", ".join(str(value) for value in literals_in(leaf.field.annotation))
     unit = f" of {leaf.unit}" if leaf and leaf.unit and kind in ("int_type", "float_type") else ""
