@@ -21,6 +21,7 @@ LOCK = {
     "few_shot": "answered examples before each question of lm-eval's tasks, given or the task's own",
     "harness": "versions of lm-eval and of what it reads questions with",
     "records": "SHA-256 of the records judged; of lm-eval's tasks, of each one's questions",
+    "validation_records": "SHA-256 of the validation records that a temperature is fitted on, null without one",
     "rubric": "what a judge is asked: the rubric, and the SHA-256 of its prompt and schema",
     "vocabulary": "SHA-256 of the clinical findings and the cues of their denial",
     "template": "chat template: its word in the spec and the SHA-256 of its text",

@@ -112,7 +112,7 @@ def identity_of(place: str, model: Any) -> dict[str, Any]:
     """
     folder = Path(place)
     if not folder.is_dir():
-        return {"commit": getattr(model.config, "_commit_hash", None)}
+        return {"commit": getattr(getattr(model, "config", None), "_commit_hash", None)}
     files = sorted(file for pattern in WEIGHTS for file in folder.glob(pattern))
     return {"sha256": {file.name: sha256_of(file) for file in files}}
 

@@ -136,6 +136,24 @@ class Judging:
             f"from position {place} on\n  the template, the tokenizer or the context is not that of the training"
         )
 
+    def check_trained(self) -> None:
+        """Check that weights trained in full are not those that the baseline was measured with.
+
+        What an adapter changes is proven when it is attached.
+
+        Raises:
+            StageError: the files are equal.
+        """
+        before = Path("eval/baseline.json")
+        if self.settings["trained_on"] is None or self.settings["adapter"] or not before.exists():
+            return
+        base = read_json(before).get("model", {}).get("sha256")
+        now = identity_of(self.settings["model"], None).get("sha256")
+        if base and now and sorted(base.values()) == sorted(now.values()):
+            raise StageError(
+                f"the weights in {self.settings['model']!r} are those of the base model: nothing was trained"
+            )
+
     def progress(self, done: int, total: int, unit: str) -> None:
         """Tell how far a task is, at most once a second and at its end."""
         now = time.monotonic()

@@ -31,7 +31,9 @@ from runner.stages.common import expand, expand_path, stage_main
 PLACES = ("model", "adapter", "tokenizer")
 """Settings that are a folder or a hub id."""
 
-VERSIONS = ("numpy", "peft", "tokenizers", "torch", "transformers")
+VERSIONS = (
+    "numpy", "peft", "rouge-score", "runner", "scikit-learn", "scipy", "tokenizers", "torch", "transformers",
+)  # fmt: skip
 
 
 def evaluate(settings: Mapping[str, Any], events: EventWriter) -> None:
@@ -45,6 +47,7 @@ def evaluate(settings: Mapping[str, Any], events: EventWriter) -> None:
     """
     run = Judging(_expanded(settings), settings, events)
     run.check_tokens()
+    run.check_trained()
     out = Path(settings["out"])
     results, places = [], []
     for number, task in enumerate(settings["tasks"], start=1):
@@ -84,6 +87,7 @@ def _lock(run: Judging, task: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "task": dict(task),
         "records": run.records_sha256(task["split"]) if "split" in task else None,
+        "validation_records": run.records_sha256("validation") if task.get("temperature_scaling") else None,
         "template": {
             "name": run.settings["template"],
             "sha256": hashlib.sha256(run.template.encode()).hexdigest(),
@@ -99,10 +103,16 @@ def _lock(run: Judging, task: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
+def _versions() -> dict[str, str | None]:
+    from importlib.metadata import PackageNotFoundError, version
 
-    return {name: version(name) for name in VERSIONS}
+    found: dict[str, str | None] = {}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
 
 
 if __name__ == "__main__":

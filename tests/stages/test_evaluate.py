@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from eval.lock import LOCK, lock_differences
 from eval.perplexity import METRICS
 from runner.events import EventWriter, read_events
 from runner.spec.problems import DataError, MachineError, StageError
@@ -263,6 +264,80 @@ def test_tokens_that_training_did_not_see_are_an_error(
     proof.write_text(json.dumps({"first_row": first}))
     with pytest.raises(StageError, match=r"has 65 tokens, .* and their tokens differ from position 5 on"):
         judge(trained_on="proof.json")
+
+
+def test_weights_of_the_base_are_not_taken_for_trained_ones(
+    make_model: Callable[..., Any], judge: Callable[..., dict[str, Any]], run_dir: Path
+) -> None:
+    model = make_model()
+    (run_dir / "proof.json").write_text("{}")
+    judge()
+    (run_dir / "eval" / "tuned.json").rename(run_dir / "eval" / "baseline.json")
+    with pytest.raises(StageError, match="are those of the base model: nothing was trained"):
+        judge(trained_on="proof.json")
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] += 1e-3
+    model.save_pretrained(run_dir / "model")
+    assert judge(trained_on="proof.json")["n_records"] == len(RECORDS)
+
+
+# --------------------------------------------------------------------------------------------- lock
+
+COMMON = {
+    "task", "records", "validation_records", "template", "tokenizer", "context", "precision", "attention",
+    "device", "versions", "model", "adapter",
+}  # fmt: skip
+
+
+def test_the_lock_has_every_part_that_is_not_one_tasks_own(
+    make_model: Callable[..., Any], judge: Callable[..., dict[str, Any]]
+) -> None:
+    make_model()
+    lock = judge()["lock"]
+    assert lock.keys() == COMMON
+    assert lock.keys() <= LOCK.keys()
+    assert {"torch", "transformers", "numpy", "scikit-learn", "rouge-score", "runner"} <= lock[
+        "versions"
+    ].keys()
+    assert lock["device"] == "cpu"
+    assert len(lock["template"]["sha256"]) == len(lock["tokenizer"]) == len(lock["records"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"precision": "bf16"}, "precision"),
+        ({"context": 48}, "context"),
+        ({"attention": "eager"}, "attention"),
+        ({"template": "chatml"}, "template"),
+        ({"batch": 4}, "task"),
+        ({"records": 12}, "task"),
+    ],
+)
+def test_what_is_judged_otherwise_has_another_lock(
+    changes: dict[str, Any], part: str, make_model: Callable[..., Any], judge: Callable[..., dict[str, Any]]
+) -> None:
+    make_model()
+    one, other = judge()["lock"], judge(**changes)["lock"]
+    assert {difference.path.partition(".")[0] for difference in lock_differences(one, other)} == {part}
+
+
+def test_other_records_another_tokenizer_and_other_weights_are_in_the_lock(
+    make_model: Callable[..., Any], judge: Callable[..., dict[str, Any]], run_dir: Path
+) -> None:
+    model = make_model()
+    one = judge()["lock"]
+    records = run_dir / "data" / "test.jsonl"
+    records.write_text("\n".join(records.read_text().splitlines()[:-1]) + "\n")
+    words = load_tokenizer("model")
+    words.add_tokens(["angina"])
+    words.save_pretrained(run_dir / "model")
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] += 1e-3
+    model.save_pretrained(run_dir / "model")
+    other = judge()["lock"]
+    assert {item.path for item in lock_differences(one, other)} == {"records", "tokenizer"}
+    assert one["model"]["sha256"] != other["model"]["sha256"]
 
 
 # ----------------------------------------------------------------------------------------- adapters
