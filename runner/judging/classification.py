@@ -222,10 +222,11 @@ def label_of(record: Record, labels: Mapping[str, Sequence[str]]) -> str | None:
 
 
 def check_labels(labels: Mapping[str, Sequence[str]], splits: Mapping[str, Sequence[Record]]) -> None:
-    """Check that the labels of the records are those of the task.
+    """Check that the labels of the records are those of the task, and begin with what the records answer.
 
     Raises:
-        DataError: a record's label is none of the task's, or no record has one of the task's.
+        DataError: a record's label is none of the task's, its label begins with another word than the
+            record's answer, or no record has one of the task's.
     """
     seen: set[str] = set()
     for split, records in splits.items():
@@ -237,12 +238,30 @@ def check_labels(labels: Mapping[str, Sequence[str]], splits: Mapping[str, Seque
                 f"task's: {_some(names)}; the task has {_some(list(labels))}\n  the first word of a label must be "
                 "the answer that the records give"
             )
+        check_first_words(labels, split, records)
         seen |= {str(label_of(record, labels)) for record in records}
     unused = [label for label in labels if label not in seen]
     if unused:
         raise DataError(
             f"no record has the label {_some(unused)} of the task; the records have {_some(sorted(seen))}"
         )
+
+
+def check_first_words(labels: Mapping[str, Sequence[str]], split: str, records: Sequence[Record]) -> None:
+    """Check that what is scored, the first word of a label, is what records with that label answer.
+
+    Raises:
+        DataError: they differ; names the label, its first word and the answers.
+    """
+    for label, words in labels.items():
+        said = [record["messages"][-1]["content"] for record in records if label_of(record, labels) == label]
+        other = [answer for answer in said if answer.strip() != words[0]]
+        if other:
+            raise DataError(
+                f"data/{split}.jsonl: the label {label!r} begins with {words[0]!r}, but {len(other)} of "
+                f"{len(said)} records with it answer {_some(sorted(set(other)))}\n  write the answer as the first "
+                "word of the label: its likelihood is what is scored"
+            )
 
 
 def check_attributes(names: Sequence[str], records: Sequence[Record]) -> None:

@@ -18,6 +18,7 @@ from runner.spec.rule import Broken, Rule
 from runner.spec.sources import HuggingfaceSource, MixtureData
 from runner.spec.tabular_rules import answers_differ, features_of_tables, limits_in_order, prompt_fields
 from runner.spec.task_rules import (
+    first_words_are_answers,
     floors_have_features,
     labels_are_answers,
     nothing_is_ignored,
@@ -675,6 +676,13 @@ RULES: tuple[Rule[LlmSpec], ...] = (
         "They would be ignored.",
         "take the key out, or set a temperature above 0, or scoring: [generation]",
         nothing_is_ignored,
+    ),
+    Rule(
+        "R056",
+        "a label that is called like an answer of the table begins with it",
+        "The likelihood of a label is that of its first word; the model was taught another.",
+        "write the answer first, then other words for it",
+        first_words_are_answers,
     ),
     Rule(
         "R060",

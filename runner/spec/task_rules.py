@@ -69,6 +69,19 @@ def labels_are_answers(spec: LlmSpec) -> Broken:
                 yield (*path, "labels"), f"{len(task.labels)} labels, and data.answers gives {len(answers)}"
 
 
+def first_words_are_answers(spec: LlmSpec) -> Broken:
+    """Yield labels called like an answer of the table that begin with another word, which would be scored."""
+    tables = [source for _, source in sources_of(spec) if isinstance(source, TabularSource)]
+    answers = {word for table in tables for word in (table.answers.absent, table.answers.present)}
+    for path, task in _classifications(spec):
+        for label, words in task.labels.items():
+            if label in answers and words and words[0] != label:
+                yield (
+                    (*path, "labels", label),
+                    f"begins with {words[0]!r}, but the records answer {label!r} (data.answers)",
+                )
+
+
 def temperature_is_fitted_elsewhere(spec: LlmSpec) -> Broken:
     """Yield temperatures without likelihoods, and those that would be fitted on the judged records or on none."""
     for path, task in _classifications(spec):

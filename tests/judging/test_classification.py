@@ -287,7 +287,9 @@ def test_labels_are_read_off_the_answer_where_the_source_names_none(
         ({"validation": []}, {"temperature_scaling": True}, r"validation.jsonl holds no record"),
         ({}, {"subgroups": ("site",)}, "no record has the attribute 'site' of the task's subgroups; they have: sex"),
         ({"train": [patient(1, features=None)]}, {"floors": ("one_rule",)}, "the task's floors: the record 'p1' has no features"),
-        ({}, {"labels": {"no": ("no",), "yes": ("no yes",)}, "names": True}, "'no' and 'no yes' begin with the same tokens"),
+        ({}, {"labels": {"no": ("nein", "no"), "yes": ("yes",)}},
+         r"data/train.jsonl: the label 'no' begins with 'nein', but \d+ of \d+ records with it answer 'no'"),
+        ({}, {"labels": {"no": ("yes",), "yes": ("no",)}}, "the label 'no' begins with 'yes', .* answer 'no'"),
     ],
 )  # fmt: skip
 def test_wrong_records_are_refused_before_the_model_is_asked(
@@ -295,9 +297,23 @@ def test_wrong_records_are_refused_before_the_model_is_asked(
 ) -> None:
     make_patient_model()
     patients(**splits)
-    changes.pop("names", None)
     with pytest.raises(DataError, match=says):
         judge(task(**changes))
+
+
+def test_labels_of_which_one_begins_with_the_other_are_refused(
+    make_patient_model: Make, patients: Make, judge: Make
+) -> None:
+    """Both are what the records answer, and yet the one's likelihood holds the other's."""
+    make_patient_model()
+    patients(
+        **{
+            split: [patient(n, answer="no yes" if n % 3 == 0 else "no") for n in range(start, start + 12)]
+            for split, start in (("train", 100), ("validation", 200), ("test", 0))
+        }
+    )
+    with pytest.raises(DataError, match="'no' and 'no yes' begin with the same tokens"):
+        judge(task(labels={"no": ("no",), "no yes": ("no yes",)}, positive="no yes"))
 
 
 def test_a_likelihood_that_is_no_number_is_named(
