@@ -21,6 +21,7 @@ JUDGES: Mapping[str, str] = MappingProxyType(
         "rouge": "eval.judges.rouge",
         "entities": "eval.judges.entities",
         "judge": "eval.judges.by_rubric",
+        "signal_multilabel": "eval.judges.signal_multilabel",
     }
 )
 

@@ -6,7 +6,7 @@ import pytest
 
 from eval import entities, likelihood, perplexity, text
 from eval.judge.rubrics import RUBRICS, rubric
-from eval.judges import JUDGES
+from eval.judges import JUDGES, signal_multilabel
 from eval.judges.by_rubric import _names
 from eval.judges.classification import OVERALL
 from eval.report.metrics import METRICS, metric_name
@@ -29,6 +29,14 @@ GIVEN = {
         name
         for word in RUBRICS
         for name in (*_names(rubric(word)), f"{word}_judged", f"{word}_bad_as_lowest")
+    ),
+    "signal_multilabel": (
+        *signal_multilabel.MACRO,
+        *(f"{name}_present" for name in signal_multilabel.MACRO),
+        *signal_multilabel.OVER_ALL,
+        *signal_multilabel.BETA,
+        *signal_multilabel.CALIBRATION,
+        "challenge_score",
     ),
     "lm_eval": ("acc", "acc_norm", "acc_macro", "acc_norm_macro", "mmlu_anatomy.acc", "bleu", "chrf", "ter"),
 }

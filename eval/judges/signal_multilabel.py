@@ -1,0 +1,352 @@
+"""Any number of labels a recording, from stored logits: areas, decisions at thresholds, calibration, sub-groups.
+
+A stored line holds `id`, `group` (the patient), `split`, `labels` (names of the true classes), `logits` (class ->
+number) and `attributes`. The task says `classes`, the columns in their order, and `codes`, class -> SNOMED CT
+codes, beside its options in the spec. Lines of the validation split choose the thresholds and nothing else.
+
+A class without a positive or a negative has no area. The mean over all classes then does not exist, and the same
+name with `_present` is the mean over the others; how many these are stands in the notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from eval.bootstrap import BoolArray, FloatArray, IntArray, Interval
+from eval.challenge import Weights, challenge_difference, challenge_score, merge_codes, read_weights
+from eval.checks import check_classes, check_ids
+from eval.judges import Line, paired
+from eval.judges.class_tables import CHANCE_AUC, reliability_table, subgroup_table
+from eval.likelihood import BinaryScores, binary_differences, score_binary
+from eval.multilabel import MultiLabel, label_differences, score_labels
+from eval.numbers import finite, interval_json
+from eval.thresholds import (
+    BetaScores,
+    Threshold,
+    beta_differences,
+    beta_scores,
+    decided,
+    fit_thresholds,
+)
+
+# Name of a result -> field of `MultiLabel`.
+MACRO = {
+    "macro_auc": "auc",
+    "average_precision": "average_precision",
+    "macro_f1": "f1",
+    "f_beta_weighed": "f_beta",
+    "g_beta_weighed": "g_beta",
+    "auc_hard": "auc_hard",
+}
+OVER_ALL = ("coverage", "ranking_loss", "hamming_loss", "exact_match")
+BETA = ("f_beta", "g_beta")
+CALIBRATION = ("brier", "calibration_error")
+PRESENT = "_present"
+HEADLINE = ("macro_auc", "average_precision", "f_beta")
+SUBGROUP = tuple(f"{name}{PRESENT}" for name in HEADLINE)
+"""Of sub-groups only these: a small one seldom has every class."""
+PER_CLASS = ("auc", "average_precision", "f1", "sensitivity", "specificity")
+HALF = 0.5
+EXAMPLES = 8
+
+Numbers = dict[str, dict[str, float | None]]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Lines as arrays."""
+
+    lines: Sequence[Line]
+    classes: tuple[str, ...]
+    truth: BoolArray
+    """Shape (record, class)."""
+    logits: FloatArray
+    """Shape (record, class)."""
+    groups: tuple[str, ...]
+
+    def part(self, rows: IntArray) -> Judged:
+        """Return some of the records."""
+        lines, groups = [self.lines[row] for row in rows], tuple(self.groups[row] for row in rows)
+        return Judged(lines, self.classes, self.truth[rows], self.logits[rows], groups)
+
+    def of_classes(self, places: IntArray) -> Judged:
+        """Return the same records with some of the classes."""
+        names = tuple(self.classes[place] for place in places)
+        return replace(self, classes=names, truth=self.truth[:, places], logits=self.logits[:, places])
+
+    @property
+    def present(self) -> IntArray:
+        """Places of the classes with a positive and a negative."""
+        return np.flatnonzero(self.truth.any(axis=0) & ~self.truth.all(axis=0))
+
+
+def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
+    """Return the result of one model.
+
+    Raises:
+        ValueError: no lines of the split, an id twice, classes that are not the task's, a logit that is no
+            number, no validation lines to choose thresholds on.
+    """
+    of = _of_split(task, lines, task["split"])
+    thresholds = thresholds_of(task, lines)
+    decisions = decided(of.logits, thresholds)
+    found, beta = _labels(of, decisions), beta_scores(of.truth, decisions, of.groups, beta=task["beta"])
+    calibrated = _calibrated(task, of)
+    metrics = _macro(found) | _intervals(found, OVER_ALL) | _intervals(beta, BETA)
+    metrics |= _intervals(calibrated, CALIBRATION)
+    metrics |= _of_present(task, of, thresholds) if found.missing else {}
+    challenge, covered = _challenge(task, of, decisions)
+    metrics |= challenge
+    tables = {
+        "per_class": _per_class(found, beta, decisions),
+        "thresholds": _threshold_table(thresholds),
+        "reliability": reliability_table(calibrated),
+    }
+    if task["subgroups"]:
+
+        def judge(rows: IntArray) -> Mapping[str, Interval]:
+            found = _of_present(task, of.part(rows), thresholds)
+            return {name: found[name] for name in SUBGROUP if name in found}
+
+        tables["subgroups"] = subgroup_table(task["subgroups"], of.lines, of.groups, judge)
+    return {
+        "task": task["task"],
+        "name": task["task"],
+        "split": task["split"],
+        "n_records": len(of.lines),
+        "n_groups": found.n_groups,
+        "n_classes": len(of.classes),
+        "n_classes_defined": len(of.present),
+        "metrics": {name: interval_json(value) for name, value in metrics.items()},
+        "headline": [
+            *(f"{name}{PRESENT}" if found.missing else name for name in HEADLINE),
+            *(["challenge_score"] if challenge else []),
+        ],
+        "method": f"{found.method}; {_method(task)}; calibration over all (record, class) pairs, {calibrated.binning}",
+        "notes": _notes(task, of, found, thresholds, metrics, covered),
+        "floors": {},
+        "tables": tables,
+        "examples": _examples(of, decisions),
+    }
+
+
+def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence[Line]) -> Numbers:
+    """Return each metric's difference, after minus before, with its interval over the same drawn groups.
+
+    Each side decides at thresholds of its own, chosen on its own validation lines.
+
+    Raises:
+        ValueError: the two are not of the same records, or a record's labels differ.
+    """
+    paired(before, after)
+    one, two = (_of_split(task, side, task["split"]) for side in (before, after))
+    if (one.truth != two.truth).any():
+        raise ValueError("the labels of the same records differ before and after")
+    said = [decided(side.logits, thresholds_of(task, lines)) for side, lines in ((one, before), (two, after))]
+    found = _changes(task, one, two, said, "")
+    if 0 < len(one.present) < len(one.classes):
+        places = one.present
+        changes = _changes(
+            task, one.of_classes(places), two.of_classes(places), [side[:, places] for side in said], PRESENT
+        )
+        found |= {f"{name}{PRESENT}": value for name, value in changes.items()}
+    first, second = (expit(side.logits).ravel() for side in (one, two))
+    of_pairs = binary_differences(
+        one.truth.ravel(), first, second, _pair_groups(one), bins=task["calibration_bins"]
+    )
+    found |= {name: of_pairs[name] for name in CALIBRATION}
+    if task["challenge_score"]:
+        weights = read_weights()
+        truth, first, second = (_merged(task, one, values, weights) for values in (one.truth, *said))
+        found["challenge_score"] = challenge_difference(
+            truth, first, second, weights.classes, weights, one.groups
+        )
+    return {name: interval_json(value) for name, value in found.items()}
+
+
+def _changes(
+    task: Mapping[str, Any], one: Judged, two: Judged, said: Sequence[BoolArray], suffix: str
+) -> dict[str, Interval]:
+    sides = [(decisions, side.logits) for decisions, side in zip(said, (one, two), strict=True)]
+    changes = label_differences(one.truth, sides[0], sides[1], one.classes, one.groups)
+    found = {name: changes[field] for name, field in MACRO.items()}
+    found |= {} if suffix else {name: changes[name] for name in OVER_ALL}
+    return found | beta_differences(one.truth, said[0], said[1], one.groups, beta=task["beta"])
+
+
+# ------------------------------------------------------------------------------------- what was stored
+
+
+def _of_split(task: Mapping[str, Any], lines: Sequence[Line], split: str) -> Judged:
+    ids = [line["id"] for line in lines]
+    check_ids(ids, ids)
+    kept = [line for line in lines if line["split"] == split]
+    if not kept:
+        raise ValueError(f"no records of the split {split} to judge")
+    classes = tuple(task["classes"])
+    for line in kept:
+        check_classes(classes, list(line["logits"]))
+        if unknown := set(line["labels"]) - set(classes):
+            raise ValueError(f"record {line['id']!r} has labels that are no class: {sorted(unknown)}")
+    truth = np.array([[name in line["labels"] for name in classes] for line in kept])
+    logits = np.array([[line["logits"][name] for name in classes] for line in kept], dtype=np.float64)
+    return Judged(kept, classes, truth, logits, tuple(line["group"] for line in kept))
+
+
+def thresholds_of(task: Mapping[str, Any], lines: Sequence[Line]) -> tuple[Threshold, ...]:
+    """Return the thresholds, on the scale of the logits, of the lines of the validation split.
+
+    Raises:
+        ValueError: thresholds are to come from validation records, and there are none.
+    """
+    if task["thresholds"] == "half":
+        return tuple(Threshold(name, 0.0, float("nan"), 0, False) for name in task["classes"])
+    held = _of_split(task, lines, "validation")
+    return fit_thresholds(
+        held.truth, held.logits, held.classes, split="validation", beta=task["beta"], fallback=0.0
+    )
+
+
+# ------------------------------------------------------------------------------------------- metrics
+
+
+def _labels(of: Judged, decisions: BoolArray) -> MultiLabel:
+    return score_labels(of.truth, decisions, of.classes, of.groups, y_score=of.logits)
+
+
+def _macro(found: MultiLabel) -> dict[str, Interval]:
+    return {name: getattr(found, field) for name, field in MACRO.items()}
+
+
+def _intervals(found: Any, names: Sequence[str]) -> dict[str, Interval]:
+    return {name: getattr(found, name) for name in names}
+
+
+def _of_present(task: Mapping[str, Any], of: Judged, thresholds: Sequence[Threshold]) -> dict[str, Interval]:
+    """Return the means over the classes that are defined; nothing where none is."""
+    places = of.present
+    if not len(places):
+        return {}
+    part = of.of_classes(places)
+    decisions = decided(part.logits, [thresholds[place] for place in places])
+    found = _macro(_labels(part, decisions))
+    found |= _intervals(beta_scores(part.truth, decisions, part.groups, beta=task["beta"]), BETA)
+    return {f"{name}{PRESENT}": value for name, value in found.items()}
+
+
+def _pair_groups(of: Judged) -> list[str]:
+    return [group for group in of.groups for _ in of.classes]
+
+
+def _calibrated(task: Mapping[str, Any], of: Judged) -> BinaryScores:
+    return score_binary(
+        of.truth.ravel(), expit(of.logits).ravel(), _pair_groups(of), bins=task["calibration_bins"]
+    )
+
+
+def _merged(task: Mapping[str, Any], of: Judged, values: BoolArray, weights: Weights) -> BoolArray:
+    """Return labels or decisions by the classes of the challenge."""
+    known = weights.class_of()
+    codes = [next((code for code in task["codes"][name] if code in known), name) for name in of.classes]
+    return merge_codes(values, codes, weights)
+
+
+def _challenge(
+    task: Mapping[str, Any], of: Judged, decisions: BoolArray
+) -> tuple[dict[str, Interval], tuple[int, int]]:
+    """Return the challenge score where it is asked for, and how many of its classes ours are."""
+    if not task["challenge_score"]:
+        return {}, (0, 0)
+    weights = read_weights()
+    truth, said = (_merged(task, of, values, weights) for values in (of.truth, decisions))
+    known = weights.class_of()
+    covered = {known[code] for name in of.classes for code in task["codes"][name] if code in known}
+    found = challenge_score(truth, said, weights.classes, weights, of.groups)
+    return {"challenge_score": found.score}, (len(covered), len(weights.classes))
+
+
+# -------------------------------------------------------------------------------------- tables, words
+
+
+def _per_class(found: MultiLabel, beta: BetaScores, decisions: BoolArray) -> dict[str, Any]:
+    columns = ["class", "positives", "predicted"]
+    for name in (*PER_CLASS, "f_beta"):
+        columns += [name, f"{name}_low", f"{name}_high"]
+    rows = []
+    for place, score in enumerate(found.per_class):
+        row: list[Any] = [score.name, score.positives, int(decisions[:, place].sum())]
+        for value in (*(getattr(score, name) for name in PER_CLASS), beta.per_class[place][0]):
+            row += interval_json(value).values()
+        rows.append(row)
+    return {"columns": columns, "rows": rows}
+
+
+def _threshold_table(thresholds: Sequence[Threshold]) -> dict[str, Any]:
+    rows = [
+        [one.name, one.value, float(expit(one.value)), finite(one.f_beta), one.positives, one.fallback]
+        for one in thresholds
+    ]
+    columns = ["class", "logit", "probability", "f_beta_validation", "positives_validation", "fallback"]
+    return {"columns": columns, "rows": rows}
+
+
+def _method(task: Mapping[str, Any]) -> str:
+    where = "0.5 for every class"
+    if task["thresholds"] == "validation":
+        where = f"for each class the one with the highest F-beta on the validation records, beta = {task['beta']:g}"
+    return f"decided at or above a threshold: {where}"
+
+
+def _notes(
+    task: Mapping[str, Any],
+    of: Judged,
+    found: MultiLabel,
+    thresholds: Sequence[Threshold],
+    metrics: Mapping[str, Interval],
+    covered: tuple[int, int],
+) -> list[str]:
+    said = []
+    if found.missing:
+        said.append(
+            f"{len(of.present)} of {len(of.classes)} classes have a positive and a negative among the judged records; "
+            f"without: {', '.join(found.missing)}. Means over all classes do not exist; those ending in {PRESENT} are "
+            "over the others"
+        )
+    if fallback := [one.name for one in thresholds if one.fallback]:
+        said.append(
+            f"no positive among the validation records, so that the threshold is {HALF}: {', '.join(fallback)}"
+        )
+    if task["split"] == "validation" and task["thresholds"] == "validation":
+        said.append("the thresholds were chosen on the very records that are judged: decisions look too good")
+    auc = metrics.get("macro_auc_present", metrics["macro_auc"])
+    if auc.low <= CHANCE_AUC <= auc.high:
+        said.append(f"macro_auc: not different from chance, its interval holds {CHANCE_AUC}")
+    if covered[1] and covered[0] < covered[1]:
+        said.append(
+            f"challenge_score: {covered[0]} of the challenge's {covered[1]} classes are among ours; labels and "
+            "decisions of the others are absent on both sides"
+        )
+    return said
+
+
+def _examples(of: Judged, decisions: BoolArray) -> list[dict[str, str]]:
+    """Return some records, evenly spaced: chosen by place, not by how good the answer is."""
+    step = max(1, len(of.lines) // EXAMPLES)
+    return [
+        {
+            "id": of.lines[row]["id"],
+            "prompt": f"recording {of.lines[row]['id']}",
+            "answer": "; ".join(
+                f"{name} ({expit(logit):.0%})"
+                for name, logit, yes in zip(of.classes, of.logits[row], decisions[row], strict=True)
+                if yes
+            ),
+            "reference": "; ".join(of.lines[row]["labels"]),
+        }
+        for row in list(range(0, len(of.lines), step))[:EXAMPLES]
+    ]

@@ -1,0 +1,213 @@
+"""The judge of ECG recordings: every number from stored lines alone, thresholds from validation lines alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.metrics import (
+    average_precision_score,
+    coverage_error,
+    fbeta_score,
+    hamming_loss,
+    label_ranking_loss,
+    roc_auc_score,
+)
+
+from eval.judges import judge
+from eval.judges.signal_multilabel import thresholds_of
+
+CLASSES = ("NSR", "AF", "SB")
+CODES = {"NSR": ["426783006"], "AF": ["164889003"], "SB": ["426177001"]}
+TASK: dict[str, Any] = {
+    "task": "signal_multilabel",
+    "split": "test",
+    "records": None,
+    "batch": 8,
+    "thresholds": "validation",
+    "beta": 2.0,
+    "challenge_score": True,
+    "subgroups": ["sex"],
+    "calibration_bins": 5,
+    "classes": list(CLASSES),
+    "codes": CODES,
+}
+JUDGE = judge("signal_multilabel")
+
+
+def lines(
+    seed: int = 0, strength: float = 2.0, records: int = 90, *, lacking: str | None = None
+) -> list[dict[str, Any]]:
+    """Return lines of 30 validation and 60 test records, two of each patient; labels depend on no seed."""
+    labels = np.random.default_rng(77).random((records, 3)) < 0.4
+    if lacking:
+        labels[:, CLASSES.index(lacking)] = False
+    logits = np.random.default_rng(seed).normal(size=(records, 3)) + strength * (labels - 0.5)
+    return [
+        {
+            "id": f"r{row}",
+            "group": f"p{row // 2}",
+            "split": "validation" if row < 30 else "test",
+            "labels": [name for name, yes in zip(CLASSES, labels[row], strict=True) if yes],
+            "logits": dict(zip(CLASSES, logits[row].tolist(), strict=True)),
+            "attributes": {"sex": "male" if row % 3 else "female"},
+        }
+        for row in range(records)
+    ]
+
+
+def arrays(of: list[dict[str, Any]], split: str) -> tuple[Any, Any]:
+    kept = [line for line in of if line["split"] == split]
+    truth = np.array([[name in line["labels"] for name in CLASSES] for line in kept])
+    return truth, np.array([list(line["logits"].values()) for line in kept])
+
+
+def value(result: dict[str, Any], name: str) -> float:
+    found: float = result["metrics"][name]["value"]
+    return found
+
+
+def test_numbers_are_those_of_scikit_learn() -> None:
+    of = lines()
+    result = JUDGE.judged(TASK, of)
+    truth, logits = arrays(of, "test")
+    held, held_logits = arrays(of, "validation")
+    best = []
+    for column in range(3):
+        scores = np.unique(held_logits[:, column])
+        curve = [fbeta_score(held[:, column], held_logits[:, column] >= at, beta=2) for at in scores]
+        place = np.flatnonzero(np.isclose(curve, max(curve), rtol=0, atol=1e-12))[-1]
+        best.append(scores[place - 1 : place + 1].mean())
+    said = logits >= np.array(best)
+    assert value(result, "macro_auc") == pytest.approx(
+        roc_auc_score(truth, logits, average="macro"), abs=1e-12
+    )
+    assert value(result, "average_precision") == pytest.approx(
+        average_precision_score(truth, logits), abs=1e-12
+    )
+    assert value(result, "f_beta") == pytest.approx(
+        fbeta_score(truth, said, beta=2, average="macro"), abs=1e-12
+    )
+    assert value(result, "coverage") == pytest.approx(coverage_error(truth, logits), abs=1e-12)
+    assert value(result, "ranking_loss") == pytest.approx(label_ranking_loss(truth, logits), abs=1e-12)
+    assert value(result, "hamming_loss") == pytest.approx(hamming_loss(truth, said), abs=1e-12)
+    assert value(result, "brier") == pytest.approx(((expit(logits) - truth) ** 2).mean(), abs=1e-12)
+    per_class = {row[0]: row for row in result["tables"]["per_class"]["rows"]}
+    assert per_class["AF"][3] == pytest.approx(roc_auc_score(truth[:, 1], logits[:, 1]))
+    assert (result["n_records"], result["n_groups"], result["n_classes_defined"]) == (60, 30, 3)
+    json.dumps(result, allow_nan=False)
+
+
+def test_test_lines_do_not_move_a_threshold() -> None:
+    of = lines()
+    moved = [
+        {**line, "logits": dict.fromkeys(CLASSES, 5.0)} if line["split"] == "test" else line for line in of
+    ]
+    assert thresholds_of(TASK, of) == thresholds_of(TASK, moved)
+
+
+def test_without_validation_lines_there_is_no_threshold() -> None:
+    with pytest.raises(ValueError, match="no records of the split validation"):
+        JUDGE.judged(TASK, [line for line in lines() if line["split"] == "test"])
+
+
+def test_half_needs_no_validation_lines() -> None:
+    only = [line for line in lines() if line["split"] == "test"]
+    result = JUDGE.judged(TASK | {"thresholds": "half"}, only)
+    truth, logits = arrays(only, "test")
+    assert value(result, "hamming_loss") == pytest.approx(((logits >= 0) != truth).mean())
+
+
+def test_a_class_that_nobody_has_is_named_and_not_averaged_over() -> None:
+    of = lines(lacking="AF")
+    result = JUDGE.judged(TASK, of)
+    assert result["metrics"]["macro_auc"] == {"value": None, "low": None, "high": None}
+    truth, logits = arrays(of, "test")
+    kept = [0, 2]
+    assert value(result, "macro_auc_present") == pytest.approx(roc_auc_score(truth[:, kept], logits[:, kept]))
+    assert result["headline"][0] == "macro_auc_present"
+    assert result["n_classes_defined"] == 2
+    notes = " ".join(result["notes"])
+    assert "2 of 3 classes" in notes
+    assert "without: AF" in notes
+    assert "the threshold is 0.5: AF" in notes
+    fallback = {row[0]: row[-1] for row in result["tables"]["thresholds"]["rows"]}
+    assert fallback == {"NSR": False, "AF": True, "SB": False}
+
+
+def test_a_model_that_knows_nothing_is_said_to() -> None:
+    assert any(
+        "not different from chance" in note for note in JUDGE.judged(TASK, lines(strength=0.0))["notes"]
+    )
+    assert not any("chance" in note for note in JUDGE.judged(TASK, lines(strength=3.0))["notes"])
+
+
+def test_thresholds_chosen_on_the_judged_records_are_said_to_be() -> None:
+    notes = JUDGE.judged(TASK | {"split": "validation"}, lines())["notes"]
+    assert any("the very records that are judged" in note for note in notes)
+
+
+def test_the_challenge_score_says_how_many_of_its_classes_are_ours() -> None:
+    result = JUDGE.judged(TASK, lines(strength=50.0))
+    assert value(result, "challenge_score") == pytest.approx(1)
+    assert any("3 of the challenge's" in note for note in result["notes"])
+    assert "challenge_score" not in JUDGE.judged(TASK | {"challenge_score": False}, lines())["metrics"]
+
+
+def test_subgroups_have_intervals_and_small_ones_their_size_alone() -> None:
+    rows = JUDGE.judged(TASK, lines())["tables"]["subgroups"]["rows"]
+    male = [row for row in rows if row[1] == "male"]
+    assert {row[3] for row in male} == {"macro_auc_present", "average_precision_present", "f_beta_present"}
+    assert all(row[5] <= row[4] <= row[6] for row in male)
+    assert [row[3] for row in rows if row[1] == "female"] == ["fewer than 30 records"]
+
+
+def test_differences_are_of_the_same_records_and_zero_for_the_same_model() -> None:
+    of = lines()
+    same = JUDGE.differences(TASK, of, of)
+    assert all(one["value"] == one["low"] == one["high"] == 0 for one in same.values())
+    before, after = lines(1, 0.5), lines(2, 4.0)
+    found = JUDGE.differences(TASK, before, after)
+    results = [JUDGE.judged(TASK, side) for side in (before, after)]
+    assert found.keys() == results[0]["metrics"].keys()
+    for name, change in found.items():
+        assert change["value"] == pytest.approx(value(results[1], name) - value(results[0], name), abs=1e-12)
+    low = found["macro_auc"]["low"]
+    assert low is not None
+    assert low > 0
+
+
+def test_differences_of_a_lacking_class_exist_over_the_others() -> None:
+    before, after = lines(1, 0.5, lacking="SB"), lines(2, 4.0, lacking="SB")
+    found = JUDGE.differences(TASK, before, after)
+    assert found.keys() == JUDGE.judged(TASK, after)["metrics"].keys()
+    assert found["macro_auc"]["value"] is None
+    assert found["macro_auc_present"]["value"] is not None
+
+
+def test_other_labels_or_records_are_no_pair() -> None:
+    of = lines()
+    other = [*of]
+    other[40] = {**of[40], "labels": [] if of[40]["labels"] else ["AF"]}
+    with pytest.raises(ValueError, match="labels of the same records differ"):
+        JUDGE.differences(TASK, of, other)
+    with pytest.raises(ValueError, match="stand on one side only"):
+        JUDGE.differences(TASK, of, of[:-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"logits": {"NSR": 0.0}}, "classes differ"),
+        ({"labels": ["VF"]}, r"no class: \['VF'\]"),
+        ({"logits": {"NSR": float("nan"), "AF": 0.0, "SB": 0.0}}, "NaN"),
+    ],
+)
+def test_wrong_lines_are_refused(change: dict[str, Any], said: str) -> None:
+    of = lines()
+    of[50] = of[50] | change
+    with pytest.raises(ValueError, match=said):
+        JUDGE.judged(TASK, of)

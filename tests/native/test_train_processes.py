@@ -1,0 +1,144 @@
+"""Trainings in processes of their own: killed, asked to stop, shared by two."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from safetensors.torch import load_file  # noqa: E402 - after the skip
+
+PROCESS = Path(__file__).parent.parent / "support" / "train_process.py"
+LIMIT_S = 120
+
+
+def start(
+    folder: Path,
+    method: str,
+    steps: int,
+    save_every: int = 3,
+    *,
+    processes: int = 1,
+    optimizer: str = "adamw",
+) -> subprocess.Popen[str]:
+    """Start a training; with several processes, under torchrun."""
+    launcher = [sys.executable]
+    if processes > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [*launcher, str(PROCESS), str(folder), method, str(steps), str(save_every), optimizer]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    """Wait for a process that must end well, and return what it printed."""
+    out, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0, err[-3000:]
+    return out
+
+
+def wait_for_lines(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Return when so many metrics were told; fail when the process is over before."""
+    until = time.monotonic() + LIMIT_S
+    while time.monotonic() < until:
+        if (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").read_bytes().count(
+            b"\n"
+        ) >= count:
+            return
+        assert process.poll() is None, "it was over too early to be ended"
+        time.sleep(0.001)
+    pytest.fail("it did not come that far")
+
+
+def equal(one: Path, other: Path) -> bool:
+    first, second = (load_file(folder / "final.safetensors") for folder in (one, other))
+    return first.keys() == second.keys() and all(
+        torch.equal(value, second[name]) for name, value in first.items()
+    )
+
+
+def told(folder: Path) -> list[tuple[object, ...]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [(line["event"], line["step"], line["loss"]) for line in lines]
+
+
+@pytest.mark.parametrize("method", ["full", "fusion"])
+def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path: Path, method: str) -> None:
+    """Kill -9 at two places, wherever the process is then: in a step, an evaluation, a checkpoint being written."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finished(start(whole, method, 30, 1))
+    for lines in (7, 29):  # a checkpoint at every step: many of these fall into the writing of one
+        process = start(killed, method, 30, 1)
+        wait_for_lines(killed, lines, process)
+        process.kill()
+        process.communicate(timeout=LIMIT_S)
+        assert process.returncode == -signal.SIGKILL
+    assert "finished 30" in finished(start(killed, method, 30, 1))
+    assert equal(whole, killed)
+    assert told(whole) == told(killed)
+    assert not list((killed / "checkpoints").glob(".partial-*"))
+
+
+def test_sigterm_saves_and_the_next_goes_on(tmp_path: Path) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    finished(start(whole, "full", 30, 100))
+    process = start(stopped, "full", 30, 100)
+    wait_for_lines(stopped, 5, process)
+    process.send_signal(signal.SIGTERM)
+    words = finished(process).split()
+    assert words[0] == "interrupted"
+    assert (stopped / f"checkpoints/checkpoint-{words[1]}").is_dir()
+    proof = json.loads((stopped / "proof.json").read_text(encoding="utf-8"))
+    assert (proof["state"], str(proof["steps"])) == ("interrupted", words[1])
+    finished(start(stopped, "full", 30, 100))
+    assert equal(whole, stopped)
+    assert told(whole) == told(stopped)
+
+
+@pytest.mark.parametrize(("optimizer", "tolerance"), [("sgd", 2e-6), ("adamw", 2e-4)])
+def test_two_processes_train_as_one_with_the_same_batch(
+    tmp_path: Path, optimizer: str, tolerance: float
+) -> None:
+    """Batch statistics, CutMix partners and gradients are over all records of a step, whoever holds them.
+
+    Only the order of sums differs: 2e-6 on weights of size 0.1 with SGD. AdamW divides a gradient by its own size,
+    and that of a bias before a batch normalisation is nothing but rounding: such biases wander by the learning
+    rate, and the running means with them, without any effect. All else stays within 2e-4.
+    """
+    one, two = tmp_path / "one", tmp_path / "two"
+    alone = start(one, "full", 6, optimizer=optimizer)
+    together = start(two, "full", 6, processes=2, optimizer=optimizer)
+    finished(alone)
+    finished(together)
+    first, second = (load_file(folder / "final.safetensors") for folder in (one, two))
+    assert first.keys() == second.keys()
+    wander = ("conv1.bias", "conv2.bias", "running_mean") if optimizer == "adamw" else ("\0",)
+    for name, value in first.items():
+        if not name.endswith(wander):
+            torch.testing.assert_close(value, second[name], rtol=0, atol=tolerance)
+    for mine, theirs in zip(told(one), told(two), strict=True):
+        assert mine[:2] == theirs[:2]
+        assert mine[2] == pytest.approx(theirs[2], abs=tolerance)
+
+
+def test_two_processes_stop_at_one_step_and_go_on(tmp_path: Path) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    finished(start(whole, "full", 24, 100, processes=2))
+    process = start(stopped, "full", 24, 100, processes=2)
+    wait_for_lines(stopped, 5, process)
+    rank_0 = int(json.loads((stopped / "proof.json").read_text(encoding="utf-8"))["pid"])
+    os.kill(rank_0, signal.SIGTERM)
+    assert "interrupted" in finished(process)
+    assert "finished 24" in finished(start(stopped, "full", 24, 100, processes=2))
+    assert equal(whole, stopped)
+    assert told(whole) == told(stopped)
