@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -151,20 +152,34 @@ def lead_order(
     >>> lead_order(["II", "I", "AVR "], ["I", "aVR"], "r")[0]
     [1, 2]
     """
-    place: dict[str, int] = {}
-    for number, name in enumerate(names):
-        if place.setdefault(name.strip().casefold(), number) != number:
-            raise Faulty(WRONG_LEADS, record_id, f"lead {name.strip()!r} is there twice in {list(names)}")
-    lacking = [name for name in wanted if name.casefold() not in place]
+    chosen, twice, lacking = _places(tuple(names), tuple(wanted))
+    if twice:
+        raise Faulty(WRONG_LEADS, record_id, f"lead {twice[0]!r} is there twice in {list(names)}")
     if lacking:
         raise Faulty(WRONG_LEADS, record_id, f"lacking: {', '.join(lacking)}; given: {', '.join(names)}")
-    chosen = [place[name.casefold()] for name in wanted]
-    findings = [
-        Finding(EXTRA_LEAD, name.strip()) for number, name in enumerate(names) if number not in chosen
-    ]
-    if chosen != sorted(chosen):
+    findings = []
+    if len(chosen) < len(names):
+        left = (name.strip() for number, name in enumerate(names) if number not in chosen)
+        findings += [Finding(EXTRA_LEAD, name) for name in left]
+    if list(chosen) != sorted(chosen):
         findings.append(Finding(OTHER_ORDER, " ".join(name.strip() for name in names)))
-    return chosen, findings
+    return list(chosen), findings
+
+
+@lru_cache(maxsize=256)  # all records of a set write their leads in one or two ways
+def _places(
+    names: tuple[str, ...], wanted: tuple[str, ...]
+) -> tuple[tuple[int, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return where each wanted lead stands, the names that stand twice, and the wanted ones that do not stand."""
+    place: dict[str, int] = {}
+    twice = tuple(
+        name.strip()
+        for number, name in enumerate(names)
+        if place.setdefault(name.strip().casefold(), number) != number
+    )
+    lacking = tuple(name for name in wanted if name.casefold() not in place)
+    chosen = () if lacking else tuple(place[name.casefold()] for name in wanted)
+    return chosen, twice, lacking
 
 
 # ------------------------------------------------------------------------------------- gaps, flat leads

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +47,7 @@ _GAIN = re.compile(r"([-+]?[\d.]+(?:e[-+]?\d+)?)(?:\(([-+]?\d+)\))?(?:/(.+))?", 
 _COMMENT = re.compile(r"#\s*([A-Za-z]+)\s*:\s*(.*)")
 
 
-@dataclass(frozen=True)
-class LeadLine:
+class LeadLine(NamedTuple):  # made twelve times a record: half the cost of a frozen dataclass
     """One line of a header that describes a lead."""
 
     file: str
@@ -232,7 +232,7 @@ def in_millivolts(content: bytes, header: Header) -> tuple[FloatArray, list[Find
     signal = np.empty(adu.shape, dtype=np.float32)
     for row, stored, lead in zip(signal, adu, header.leads, strict=True):
         values = _all_values(lead.gain, lead.baseline, lead.unit)
-        np.take(values, stored.view(np.uint16), out=row, mode="clip")  # every place is in it: no check
+        values.take(stored.view(np.uint16), out=row, mode="clip")  # every place is in it: no check
     return signal, findings
 
 
