@@ -7,7 +7,6 @@ is changed. lm-eval and datasets are imported inside the functions: importing th
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +15,7 @@ from typing import Any
 
 from converters.harness_names import OWN
 from converters.lm_eval import BUILDERS, MMLU, QuestionsError, below, invented, mmlu_rows
+from runner.judging.canonical import canonical
 from runner.spec.nearest import nearest
 from runner.spec.problems import DataError, MachineError, UsageError
 from runner.task_files import refuse_code
@@ -50,14 +50,15 @@ class Leaf:
 
     def facts(self) -> dict[str, Any]:
         """Return what must be equal for two results to compare: version, text of the task, its questions."""
-        config = {key: value for key, value in self.task.dump_config().items() if key not in SOURCE_KEYS}
+        whole = self.task.config.to_dict(keep_callable=True)
+        config = {key: value for key, value in whole.items() if key not in SOURCE_KEYS}
         questions = hashlib.sha256()
         for row in _first(self.task.eval_docs, self.count):
-            questions.update(_canonical(row))
+            questions.update(canonical(row))
         return {
             "version": self.task.VERSION,
             "few_shot": self.few_shot,
-            "config": hashlib.sha256(_canonical(config)).hexdigest(),
+            "config": hashlib.sha256(canonical(config)).hexdigest(),
             "questions": questions.hexdigest(),
         }
 
@@ -258,7 +259,3 @@ def _in_memory(rows: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
 def _first(rows: Any, count: int) -> Iterator[Any]:
     for number in range(count):
         yield rows[number]
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode()
