@@ -83,7 +83,7 @@ def numbers_of(spec: LlmSpec, counts: Counts | None) -> Numbers:
     per_epoch = None if counts is None else _steps_per_epoch(counts.train, batch.micro * world, accumulation)
     steps = spec.train.steps
     if steps is None and per_epoch is not None and spec.train.epochs is not None:
-        steps = _ceil_of(spec.train.epochs, per_epoch)
+        steps = ceil_of(spec.train.epochs, per_epoch)
     validated = counts is None or counts.validation > 0
     evaluate_every = _every(spec.train.evaluate_every, per_epoch, steps) if validated else None
     rows = None
@@ -156,16 +156,16 @@ def _warmup(spec: LlmSpec, steps: int | None) -> int | None:
     elif steps is None:
         return None
     else:
-        warmup = _ceil_of(spec.train.warmup_ratio, steps)
+        warmup = ceil_of(spec.train.warmup_ratio, steps)
     return 2 if warmup == 1 else warmup
 
 
-def _ceil_of(share: float, whole: int) -> int:
+def ceil_of(share: float, whole: int) -> int:
     """Return share * whole rounded up, for the share as it is written.
 
     In binary, 0.07 * 100 is a little more than 7.
 
-    >>> _ceil_of(0.07, 100), math.ceil(0.07 * 100)
+    >>> ceil_of(0.07, 100), math.ceil(0.07 * 100)
     (7, 8)
     """
     return math.ceil(Fraction(repr(share)) * whole)

@@ -20,7 +20,7 @@ from runner.files import write_text
 from runner.spec.codes import FAULTS, Code
 from runner.spec.describe import allowed, default, is_nullable, type_of
 from runner.spec.fields import TAGS, Leaf, classes_in, leaves, literals_in
-from runner.spec.kinds import KINDS, every_rule
+from runner.spec.kinds import KINDS, anchor, every_rule
 from runner.spec.problems import UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -252,8 +252,8 @@ stands here about a key. This page is made from the classes in `runner/spec/`.
 - A key without "required" may be left out and has the default given. `none` means that there is no
   value; `null` says the same in a file.
 - `extends: other.yaml` (or a list) reads other files first and lays this one over them: sections key
-  by key, lists and values as a whole. A section that chooses another `source`, `name` or `task` is
-  replaced whole. Name a file that is only a part `_something.yaml`, and `runner validate` of its
+  by key, lists and values as a whole. A section that chooses another `source`, `name`, `kind` or `task`
+  is replaced whole. Name a file that is only a part `_something.yaml`, and `runner validate` of its
   folder passes it over.
 - `--set train.epochs=1` on the command line is laid over the file, and passes the same checks.
 - `${env:NAME}` and `${env:NAME:-default}` stand for environment variables. A number, a yes or no, and a
@@ -263,7 +263,7 @@ stands here about a key. This page is made from the classes in `runner/spec/`.
 - Paths are relative to the file that they stand in, those of `--set` to the current folder. A text
   that may also be a hub id is a path where it begins with `./`, `../`, `/` or `~/`.
 - Editors check while you type where the first line is
-  `# yaml-language-server: $schema=<path>/runner/spec/schema/llm.json`.
+  `# yaml-language-server: $schema=<path>/runner/spec/schema/llm.json`, or `ecg.json`.
 """
 
 
@@ -274,8 +274,13 @@ def spec_page() -> str:
     parts = [_NOTICE, _SPEC_INTRO.replace("PLACEHOLDERS", listed)]
     for kind, cls in KINDS.items():
         parts.append(f"## `kind: {kind}`\n\n{cls.__doc__}\n")
-        parts.extend(_section_parts(cls, "", 3))
+        parts.append(_anchored("\n".join(_section_parts(cls, "", 3)), kind))
     return _each_anchor_once("\n".join(parts))
+
+
+def _anchored(part: str, kind: str) -> str:
+    """Return the part of a kind with its own anchors, where an earlier kind has keys of the same names."""
+    return re.sub(r'(?<=<a id=")[^"]*', lambda match: anchor(kind, match[0]), part)
 
 
 def _each_anchor_once(page: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import BaseModel
 
@@ -11,7 +11,7 @@ from converters.foreign import FOREIGN, WHY
 from runner.spec.codes import CODES, Code
 from runner.spec.describe import in_words
 from runner.spec.fields import Leaf, classes_in, leaves
-from runner.spec.kinds import KINDS
+from runner.spec.kinds import KINDS, anchor
 from runner.spec.nearest import nearest
 from runner.spec.problems import UsageError
 
@@ -50,27 +50,43 @@ def explain_code(code: Code) -> str:
     )
 
 
-def _all_leaves() -> dict[str, Leaf]:
-    return {leaf.path: leaf for cls in KINDS.values() for leaf in leaves(cls)}
+def _all_leaves() -> dict[str, dict[str, Leaf]]:
+    """Return path -> kind -> the key, paths in the order of the first kind that has them."""
+    found: dict[str, dict[str, Leaf]] = {}
+    for kind, cls in KINDS.items():
+        for leaf in leaves(cls):
+            found.setdefault(leaf.path, {})[kind] = leaf
+    return found
 
 
 def _keys(word: str) -> Iterator[str]:
     path = _POSITION.sub("", word).lower()
     found = _all_leaves()
     if path in found:
-        yield _explain_key(found[path])
+        yield from _of_kinds(found[path])
         return
     ending = f".{path}"
-    for name, leaf in found.items():
+    for name, of_kind in found.items():
         if name.endswith(ending):
-            yield _explain_key(leaf)
+            yield from _of_kinds(of_kind)
+
+
+def _of_kinds(of_kind: Mapping[str, Leaf]) -> Iterator[str]:
+    """Yield what a key means, once for all kinds in which it means the same."""
+    said: set[str] = set()
+    for kind, leaf in of_kind.items():
+        text = _explain_key(leaf)
+        if text not in said:
+            said.add(text)
+            mark = "" if kind == next(iter(KINDS)) else f"(of kind {kind}) "
+            yield f"{mark}{text}\n  see docs/spec.md#{anchor(kind, leaf.path)}"
 
 
 def _explain_key(leaf: Leaf) -> str:
     lines = [f"{leaf.path}: {in_words(leaf)}", f"  {leaf.field.description}"]
     if variants := classes_in(leaf.field.annotation):
         lines.append(f"  keys: {', '.join(_names(variants))}")
-    return "\n".join([*lines, f"  see docs/spec.md#{leaf.path}"])
+    return "\n".join(lines)
 
 
 def _names(variants: Iterable[type[BaseModel]]) -> dict[str, None]:
@@ -82,6 +98,6 @@ def _foreign(word: str) -> Iterator[str]:
     if plain in FOREIGN:
         path = _POSITION.sub("", FOREIGN[plain])
         advice = f"\n  {WHY[plain]}" if plain in WHY else ""
-        yield f"{word} is another tool's word for {path}{advice}\n\n{_explain_key(_all_leaves()[path])}"
+        yield f"{word} is another tool's word for {path}{advice}\n\n{next(_of_kinds(_all_leaves()[path]))}"
     elif plain in WHY:
         yield f"{word} is another tool's word, with no key of its own here\n  {WHY[plain]}"

@@ -45,13 +45,9 @@ def missing_packages(spec: Spec) -> list[str]:
     """Return what is to be installed before this spec can run here, each with the command."""
     extras = sorted({extra for package, extra in NEEDED[spec.kind].items() if find_spec(package) is None})
     missing = [f"packages of the extra {extra!r}: pip install 'runner[{extra}]'" for extra in extras]
-    asked = {
-        "mlflow": ("tracking.mlflow", spec.tracking.mlflow is not None),
-        "wandb": ("tracking.wandb", spec.tracking.wandb is not None),
-        "tensorboard": ("tracking.tensorboard", spec.tracking.tensorboard),
-    }
+    asked: Mapping[str, tuple[str, bool]] = {}
     if spec.kind == "llm":
-        asked |= _asked_of_engine(spec)
+        asked = _asked_of_engine(spec)
         if any(isinstance(task, LmEvalTask) for task in spec.evaluate) and find_spec("lm_eval") is None:
             missing.append("lm-eval, which `evaluate` asks for: pip install 'runner[eval]'")
     return missing + [
@@ -63,6 +59,9 @@ def missing_packages(spec: Spec) -> list[str]:
 
 def _asked_of_engine(spec: LlmSpec) -> dict[str, tuple[str, bool]]:
     return {
+        "mlflow": ("tracking.mlflow", spec.tracking.mlflow is not None),
+        "wandb": ("tracking.wandb", spec.tracking.wandb is not None),
+        "tensorboard": ("tracking.tensorboard", spec.tracking.tensorboard),
         "bitsandbytes": (
             "4-bit weights and 8-bit optimisers",
             spec.method.name == "qlora" or spec.train.optimizer == "adamw_bnb_8bit",

@@ -87,9 +87,8 @@ def resolve_device(spec: Spec, machine: Machine) -> str:
     """Return the device that `auto` means on this machine."""
     if spec.compute.device != "auto":
         return spec.compute.device
-    if machine.gpus:
-        return "cuda"
-    return "mps" if machine.mps else "cpu"
+    there = {"cuda": machine.gpus > 0, "mps": machine.mps, "cpu": True}
+    return next(device for device in backend(spec.BACKEND).DEVICES if there[device])
 
 
 def lacks(spec: Spec, machine: Machine) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def plan_text(plan: Plan) -> str:
                 f"warm-up          {_known(numbers.warmup_steps)} steps",
                 f"evaluations      {_evaluations(plan)}",
                 f"checkpoints      every {_known(numbers.save_every)} steps",
-                f"tokens           {_tokens(plan)}",
+                *([f"tokens           {_tokens(plan)}"] if plan.kind == "llm" else []),
             ],
         )
     )

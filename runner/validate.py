@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from converters import foreign_ecg
 from converters.foreign import FOREIGN, VALUES, WHY
 from runner.spec.kinds import Spec
 from runner.spec.load import Examined, Fault, Loaded, examine, load, whole
@@ -17,7 +18,7 @@ from runner.spec.section import UnsoundError
 from runner.spec.yaml_text import Tree, dotted
 from runner.sweep import MAX_ARMS, Arm, arms, size
 
-VOCABULARY = Vocabulary(FOREIGN, WHY, VALUES)
+VOCABULARY = Vocabulary(FOREIGN, WHY, VALUES, {"ecg": Vocabulary(foreign_ecg.FOREIGN)})
 SUFFIXES = (".yaml", ".yml")
 
 

@@ -21,10 +21,11 @@ from runner.spec.problems import CountedError
 from runner.sweep import arms
 from runner.targets.local import stage_environment
 from runner.validate import load_spec
+from tests.support.specs import specs_of_kind
 
 CPU = Machine("Linux", 2, 8.0, 0, None, None, False, False)
 A100S = Machine("Linux", 64, 500.0, 8, "NVIDIA A100-SXM4-80GB", 80.0, False, True)
-SPECS = sorted((Path(__file__).parent.parent / "specs").rglob("*.yaml"))
+SPECS = specs_of_kind()
 Make = Callable[..., Any]
 
 

@@ -12,7 +12,9 @@ from runner.spec.kinds import Spec
 from runner.spec.yaml_text import Path
 from runner.stage import PlannedFile, Stage
 
-BACKENDS: Mapping[str, str] = MappingProxyType({"axolotl": "runner.backends.axolotl"})
+BACKENDS: Mapping[str, str] = MappingProxyType(
+    {"axolotl": "runner.backends.axolotl", "native": "runner.backends.native"}
+)
 """Name -> module. Text, so that knowing the names imports nothing."""
 
 
@@ -22,6 +24,10 @@ class Backend(Protocol):
     @property
     def WHY(self) -> tuple[tuple[str, str], ...]:  # noqa: N802 - a constant of the module
         """Pattern of a key of `config` -> why a rehearsal sets it otherwise; the first that fits."""
+
+    @property
+    def DEVICES(self) -> tuple[str, ...]:  # noqa: N802 - a constant of the module
+        """What `compute.device: auto` may mean, the first that the machine has."""
 
     def rehearsed(self, spec: Spec) -> Spec:
         """Return the spec of the rehearsal: small, on the CPU, otherwise the same."""

@@ -24,6 +24,7 @@ from runner.spec.tasks import LmEvalTask, Task
 from runner.stage import PlannedFile, Stage
 
 __all__ = [
+    "DEVICES",
     "WHY",
     "config",
     "files",
@@ -36,6 +37,7 @@ __all__ = [
     "with_counts",
 ]
 
+DEVICES = ("cuda", "mps", "cpu")
 CONFIG = "config/axolotl.yaml"
 DEEPSPEED = "config/deepspeed.json"
 MODEL_FOLDER = "model"

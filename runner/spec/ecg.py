@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from runner.spec.ecg_methods import EcgMethod
 from runner.spec.ecg_sources import EcgData, Lead
 from runner.spec.section import Section, key
-from runner.spec.shared import Compute, Reference, Report, Sweep, Tracking
+from runner.spec.shared import Compute, Reference, Report, Sweep
 
 BackboneName = Literal["tinylight", "tiny", "base", "medium", "mediumv2", "large", "xresnet1d101"]
 
@@ -67,9 +67,10 @@ class EcgTrain(Section):
     max_grad_norm: float | None = key(
         None, "Gradients are clipped to this norm; not at all without it.", gt=0
     )
-    precision: Literal["fp32", "bf16", "fp16"] = key(
+    precision: Literal["fp32", "bf16"] = key(
         "fp32",
-        "Number format of passes with a graph. Losses that are compared (zeroth order) are always in fp32.",
+        "Number format of passes with a graph, by autocast. Losses that are compared (zeroth order) are always in "
+        "fp32: a perturbation would be lost in the rounding.",
     )
     aux: Auxiliary | None = key(None, "An auxiliary head.")
     cutmix: float | None = key(
@@ -90,9 +91,6 @@ class EcgTrain(Section):
     evaluation_batch: int = key(64, "Records per forward pass of an evaluation.", unit="records", ge=1)
     save_every: int = key(50, "Steps between checkpoints to resume from.", unit="steps", ge=1)
     log_every: int = key(1, "A metrics event every so many steps.", unit="steps", ge=1)
-    workers: int = key(
-        0, "Processes that prepare batches, per device; 0: the trainer's own.", unit="processes", ge=0
-    )
     seed: int = key(18, "Seed of initialisation, order of records, augmentation and directions.", ge=0)
 
 
@@ -170,4 +168,3 @@ class EcgSpec(Section):
     reference: Reference | None = key(None, "The published result set beside the measured one.")
     sweep: Sweep | None = key(None, "Named variants of this spec.")
     report: Report = key(Report(), "The page at the end of the run.")
-    tracking: Tracking = key(Tracking(), "Where metrics go besides the run directory.")

@@ -34,9 +34,10 @@ class Sparsity(Section):
 
     fraction: float = key(description="Share of the entries that is zeroed.", ge=0, lt=1)
     per_tensor: dict[str, float] = key({}, "Parameter name -> another share for it.")
-    kind: Literal["bernoulli", "exact"] = key(
+    kind: Literal["bernoulli", "exact", "upstream"] = key(
         "bernoulli",
-        "`bernoulli` zeroes each entry with that chance, `exact` exactly that share of each tensor.",
+        "`bernoulli` zeroes each entry with that chance, `exact` exactly that share of each tensor; `upstream` is "
+        "the published rule with its defects, for `compat: upstream` alone.",
     )
     rescale: bool = key(True, "Multiply what is kept, so that the estimate keeps its mean.")
 
@@ -160,8 +161,8 @@ class Fusion(Section):
     zo: ZerothOrder = key(ZerothOrder(), "How the full batch's loss is probed.")
     compat: Literal["upstream"] | None = key(
         None,
-        "`upstream` reproduces the published code with its defects, for ablation. It has its own words for "
-        "`coef`, `head` and most of `zo`, which then may not be given.",
+        "`upstream` reproduces the published code with its defects, for ablation. `coef`, `head` and `zo` must then "
+        "say what that code executes.",
     )
 
 

@@ -97,12 +97,12 @@ class EcgDataCommon(Section):
     classes: tuple[str, ...] | None = key(
         None, "Only these classes of the source, in this order; all of them without it.", min_length=1
     )
-    faulty_records: int = key(
-        0,
-        "How many recordings that cannot be used (no partner file, truncated, all-NaN leads, ...) are left out, "
-        "named and counted; one more is an error.",
-        unit="records",
+    faults_at_most: float = key(
+        0.01,
+        "Share of the recordings that may be unusable (no partner file, truncated, all-NaN leads, ...). These are "
+        "left out, named and counted; more are an error.",
         ge=0,
+        lt=1,
     )
     classes_without_positives: int = key(
         0,

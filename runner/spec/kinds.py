@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from runner.spec.fields import leaves
 from runner.spec.rule import BrokenRule, Rule, broken
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class _Kind:
 _KINDS: Mapping[str, _Kind] = MappingProxyType(
     {
         "llm": _Kind("runner.spec.model", "LlmSpec", "runner.spec.rules"),
+        "ecg": _Kind("runner.spec.ecg", "EcgSpec", "runner.spec.ecg_rules"),
     }
 )
 
@@ -56,6 +59,17 @@ class _Classes(Mapping[str, "type[LlmSpec] | type[EcgSpec]"]):
 
 KINDS: Mapping[str, type[LlmSpec] | type[EcgSpec]] = _Classes()
 """Word under `kind` -> the class that checks it."""
+
+
+@cache
+def _paths(kind: str) -> frozenset[str]:
+    return frozenset(leaf.path for leaf in leaves(KINDS[kind]))
+
+
+def anchor(kind: str, path: str) -> str:
+    """Return the place of a key in docs/spec.md; a key that an earlier kind has too is told apart by its kind."""
+    first = next((other for other in _KINDS if path in _paths(other)), kind)
+    return path if first == kind else f"{kind}.{path}"
 
 
 def rules_of(kind: str) -> tuple[Rule[Any], ...]:

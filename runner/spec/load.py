@@ -294,7 +294,9 @@ def _numbered(value: Any) -> Iterable[tuple[int, Any]]:
 
 def _changes_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Return whether `new` selects another variant (another source, another method) than `old`."""
-    return any(word in old and word in new and old[word] != new[word] for word in ("source", "name", "task"))
+    return any(
+        word in old and word in new and old[word] != new[word] for word in ("source", "name", "task", "kind")
+    )
 
 
 # -------------------------------------------------------------------------------------------- `--set`
@@ -529,7 +531,7 @@ def _typed(tree: Tree, expanded: Any, vocabulary: Vocabulary, problems: list[Pro
     try:
         cls.model_validate(expanded)
     except ValidationError as error:
-        problems.extend(problems_of(error, cls, expanded, tree, vocabulary))
+        problems.extend(problems_of(error, cls, expanded, tree, vocabulary.of(expanded["kind"])))
         expanded = with_nearest_variants(error, without_unknown(error, expanded), cls)
         try:
             cls.model_validate(expanded)

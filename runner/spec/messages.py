@@ -27,6 +27,12 @@ class Vocabulary:
     paths: Mapping[str, str] = field(default_factory=dict)
     advice: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    kinds: Mapping[str, Vocabulary] = field(default_factory=dict)
+    """Kind of spec -> its own words, where these are others."""
+
+    def of(self, kind: str) -> Vocabulary:
+        """Return the words for specs of a kind."""
+        return self.kinds.get(kind, self)
 
 
 _EXPECTED = {

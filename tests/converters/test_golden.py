@@ -12,9 +12,10 @@ from converters import axolotl, deepspeed
 from converters.numbers import numbers_of, stated_counts
 from runner.spec.model import LlmSpec
 from runner.validate import load_spec
+from tests.support.specs import specs_of_kind
 
 SPECS = Path(__file__).parents[2] / "specs"
-SHIPPED = sorted(str(path.relative_to(SPECS)) for path in SPECS.rglob("*.yaml"))
+SHIPPED = [str(path.relative_to(SPECS)) for path in specs_of_kind("llm")]
 
 LORA = {"rank": 16, "alpha": 32, "dropout": 0.05}
 GPU: dict[str, Any] = {"compute.device": "cuda", "train.precision": "bf16"}
@@ -74,7 +75,9 @@ def test_there_are_specs() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_engine_config_is_the_golden_one(name: str, golden: Callable[[str, str], None]) -> None:
-    _compare(load_spec(SPECS / name, (), {}).spec, name, golden)
+    spec = load_spec(SPECS / name, (), {}).spec
+    assert spec.kind == "llm"
+    _compare(spec, name, golden)
 
 
 @pytest.mark.parametrize("name", SMALL)

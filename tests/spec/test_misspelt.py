@@ -12,9 +12,10 @@ import pytest
 from runner.spec.problems import Problem
 from runner.spec.yaml_text import Path as SpecPath
 from runner.spec.yaml_text import Tree, dotted, read
+from tests.support.specs import specs_of_kind
 
 ROOT = Path(__file__).parent.parent.parent
-SPECS = [path.relative_to(ROOT) for path in sorted((ROOT / "specs").rglob("*.yaml"))]
+SPECS = [path.relative_to(ROOT) for path in specs_of_kind() if "\nextends: " not in path.read_text()]
 SEED = 20260101
 
 
