@@ -53,6 +53,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         "metrics": {name: interval_json(value) for name, value in metrics.items()},
         "headline": _headline(asked, metrics),
         "method": method,
+        "chance": _chance_json(asked, metrics, chance),
         "notes": _notes(lines, asked, chance),
         "tables": {"tasks": _table(asked, metrics, chance)} if asked else {},
         "examples": [
@@ -144,6 +145,19 @@ def _chances(lines: Sequence[Line]) -> dict[str, Chance]:
             right = round(sum(line["metrics"]["acc"] for line in part))
             found[name] = against_chance(right, [line["options"] for line in part])
     return found
+
+
+def _chance_json(
+    lines: Sequence[Line], metrics: Mapping[str, Any], chance: Mapping[str, Chance]
+) -> list[dict[str, Any]]:
+    """Return accuracy beside guessing under the names of the result's metrics; all tasks together first."""
+    several = len({line["task"] for line in lines}) > 1
+    named = {f"{task}.acc" if task else "acc": one for task, one in chance.items() if several or not task}
+    return [
+        {"metric": name, "within": one.within, "text": one.sentence()}
+        for name, one in named.items()
+        if name in metrics
+    ]
 
 
 def _notes(lines: Sequence[Line], asked: Sequence[Line], chance: Mapping[str, Chance]) -> list[str]:

@@ -75,6 +75,29 @@ def test_a_result_within_chance_says_so(right: int, within: str) -> None:
     assert any(within in note and "guessing gives 25.0%" in note for note in result["notes"])
 
 
+@pytest.mark.parametrize(("right", "within"), [(273, True), (330, False)])
+def test_chance_is_a_field_of_its_own(right: int, within: bool) -> None:
+    """For whoever counts what is told apart from guessing; the note is for reading."""
+    result = judged(TASK, choices("a", right, 1089))
+    (chance,) = result["chance"]
+    assert chance.keys() == {"metric", "within", "text"}
+    assert (chance["metric"], chance["within"]) == ("acc", within)
+    assert f"acc is {chance['text']}." in result["notes"]
+
+
+def test_chance_of_each_task_and_of_all() -> None:
+    """5 of 20 and 20 of 20 among four: one is guessing, the other and both together are not."""
+    result = judged(TASK, [*choices("a", 5, 20), *choices("b", 20, 20)])
+    found = {chance["metric"]: chance["within"] for chance in result["chance"]}
+    assert found == {"acc": False, "a.acc": True, "b.acc": False}
+    assert found.keys() <= result["metrics"].keys()
+
+
+def test_written_answers_have_no_chance() -> None:
+    lines = [line("w", n, options=None, metrics={"acc": 1.0}) for n in range(3)]
+    assert judged(TASK, lines)["chance"] == []
+
+
 def test_all_wrong_has_an_interval_with_a_width() -> None:
     """Wilson for 0 of 8: z^2 / (8 + z^2) with z = 1.96 is 0.3244; a bootstrap would say 0 to 0."""
     result = judged(TASK, [*choices("a", 0, 8), *choices("b", 8, 8)])
