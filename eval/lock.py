@@ -27,6 +27,7 @@ LOCK = {
     "template": "chat template: its word in the spec and the SHA-256 of its text",
     "tokenizer": "SHA-256 of its vocabulary",
     "context": "tokens after which a record is cut",
+    "signal": "of recordings: leads, those the model is given, length, sampling rate, what was done to them",
     "precision": "number format of the weights",
     "attention": "attention implementation",
     "device": "kind of device",

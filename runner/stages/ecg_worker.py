@@ -1,0 +1,398 @@
+"""One process of an ECG training: builds what the settings say, trains, and leaves weights and proof.
+
+Alone, in the process of the train stage, or one of several that torchrun started. `python -m runner.stages.ecg_worker
+NAME` reads `config/NAME.json`; `runner.stages.ecg_train` says what is in it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+from eval.thresholds import fit_thresholds
+from runner.events import EventWriter
+from runner.files import write_json
+from runner.native import distill
+from runner.native.adapters import merge
+from runner.native.assembly import (
+    WEIGHTS,
+    choose_trained,
+    method_of,
+    network,
+    objective_of,
+    start_from,
+    trained_facts,
+    update_of,
+    weights_file,
+)
+from runner.native.checkpoints import facts_of, load, save
+from runner.native.dataset import Records, SomeLeads, open_records
+from runner.native.errors import NativeError
+from runner.native.feed import Feed, Order, Rows
+from runner.native.journal import Journal
+from runner.native.method import Method, Setup
+from runner.native.model import EcgModel
+from runner.native.optimiser import Update
+from runner.native.snapshots import Snapshots
+from runner.native.together import Together
+from runner.native.train import Course, Ended, Training
+from runner.native.watch import Watch, logits_of
+from runner.proof import FAILED
+from runner.spec.problems import RunnerError, StageError
+from runner.stages.common import expand_path, read_json
+
+CHECKPOINTS_KEPT = 2
+VERSIONS = ("torch", "numpy", "safetensors")
+LOADED_BACK_ATOL = 1e-5
+"""How much a logit of the weights on the disk may differ: adapters are merged there, which adds in another order."""
+
+Settings = Mapping[str, Any]
+
+
+@dataclass
+class Stop:
+    """Whether this process was asked to end; a second request ends it at once."""
+
+    asked: bool = False
+
+    def __call__(self) -> bool:
+        """Return whether it was asked."""
+        return self.asked
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Remember the first request."""
+        del frame
+        if self.asked:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.asked = True
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGTERM and SIGINT for requests to stop inside the block."""
+        before = {number: signal.signal(number, self.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def work(settings: Settings, events: EventWriter, environ: Mapping[str, str]) -> Ended:
+    """Train in the run directory that is the current folder, and leave the final weights.
+
+    Raises:
+        StageError: the training failed; the proof says so too.
+    """
+    stop = Stop()
+    together = Together.of(environ)
+    device = together.device(settings["device"])
+    out = Path(settings["out"])
+    journal = Journal(events if together.writes else None, out / "metrics.jsonl", out / "proof.json")
+    with stop.listening(), together.join(device):
+        journal.prove(device=settings["device"], processes=together.world)
+        try:
+            return _train(settings, environ, together, device, journal, stop)
+        except NativeError as error:
+            journal.prove(state=FAILED, reason=str(error))
+            raise StageError(str(error)) from error
+
+
+def _train(
+    settings: Settings,
+    environ: Mapping[str, str],
+    together: Together,
+    device: torch.device,
+    journal: Journal,
+    stop: Callable[[], bool],
+) -> Ended:
+    repeatable(device)
+    records = open_records(Path("data"))
+    train, expect = settings["train"], settings["expect"]
+    model = network(
+        settings["model"], len(records.store.class_names), aux=train["aux"] is not None, seed=train["seed"]
+    )
+    model.check_length(records.store.time_points)
+    _start(settings["model"], model, environ, journal)
+    chosen = choose_trained(model, settings["method"], train["seed"])
+    model.to(device)
+    wrapped = together.wrapped(model, _kind(settings))
+    train_rows = records.sides["train"]
+    labels = torch.from_numpy(train_rows.labels(np.arange(len(train_rows))))
+    method, update = _method(
+        settings, records, model, wrapped, labels, _taught(settings, records, device, environ)
+    )
+    facts = trained_facts(model, chosen, update)
+    journal.prove(**facts, distributed="none" if wrapped is None else "ddp")
+    _introduce(journal, settings, together, facts, wrapped is not None)
+    held = records.sides["validation"]
+    has_held = len(held) > 0
+    out = Path(settings["out"])
+    order = Order(len(train_rows), train["batch"], train["seed"], together.world)
+    with Feed(
+        records.sides["train"],
+        order,
+        device,
+        cutmix=train["cutmix"],
+        rank=together.rank,
+        world=together.world,
+    ) as feed:
+        training = Training(
+            model=model,
+            method=method,
+            feed=feed,
+            held=_seen(held, settings) if has_held else None,
+            course=Course(
+                steps=expect["steps"],
+                seed=train["seed"],
+                log_every=train["log_every"],
+                evaluate_every=train["evaluate_every"] if has_held else None,
+                save_every=train["save_every"],
+                evaluation_batch=train["evaluation_batch"],
+                keep_best=has_held,
+                precision=train["precision"],
+            ),
+            watch=Watch(train["select"], train["patience"] if has_held else None),
+            snapshots=Snapshots(out / "checkpoints", CHECKPOINTS_KEPT),
+            journal=journal,
+            together=together,
+            stopping=stop,
+        )
+        ended = training.run()
+    if ended.state == "finished" and together.writes:
+        _leave(settings, records, model, device, journal, ended)
+    together.wait()
+    return ended
+
+
+# ------------------------------------------------------------------------------------------ the parts
+
+
+def repeatable(device: torch.device) -> None:
+    """Make this process compute the same twice: deterministic kernels, none chosen by timing."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+
+
+def _start(model: Settings, built: EcgModel, environ: Mapping[str, str], journal: Journal) -> None:
+    place = expand_path(model["checkpoint"], environ, hub=False) if model["checkpoint"] else ""
+    if not place:
+        return
+    loaded = start_from(built, Path(place))
+    for name, reason in loaded.left_out.items():
+        journal.event("note", text=f"of the checkpoint {name} is not used: {reason}")
+    if loaded.new:
+        journal.event("note", text=f"{len(loaded.new)} tensors start at random, the first is {loaded.new[0]}")
+    journal.prove(started_from={"tensors": len(loaded.names), "new": list(loaded.new)})
+
+
+def _kind(settings: Settings) -> str:
+    """Return the name of the method as far as sharing it out is concerned."""
+    name: str = settings["method"]["name"]
+    return "distill" if settings["distill"] else name
+
+
+def _method(
+    settings: Settings,
+    records: Records,
+    model: EcgModel,
+    wrapped: torch.nn.Module | None,
+    labels: torch.Tensor,
+    under: distill.Options | None,
+) -> tuple[Method, Update]:
+    train, expect, method = settings["train"], settings["expect"], settings["method"]
+    upstream = method.get("compat") == "upstream"
+    objective = objective_of(train, records.store.class_names, labels, check=not upstream)
+    update = update_of(model, train, expect["steps"], expect["warmup_steps"])
+    setup = Setup(model, objective, update, train["seed"], expect["steps"], train["precision"], wrapped)
+    return method_of(setup, method, under), update
+
+
+def _taught(
+    settings: Settings, records: Records, device: torch.device, environ: Mapping[str, str]
+) -> distill.Options | None:
+    return _teacher(settings, records, device, environ) if settings["distill"] else None
+
+
+def _teacher(
+    settings: Settings, records: Records, device: torch.device, environ: Mapping[str, str]
+) -> distill.Options:
+    """Return the teacher, on its device, and how the student is taught.
+
+    Raises:
+        NativeError: its weights are of other classes or leads, or do not say of which network they are.
+    """
+    asked = settings["distill"]
+    place = Path(expand_path(asked["teacher"], environ, hub=False))
+    file = weights_file(place)
+    facts = facts_of(file)
+    if lacking := [name for name in ("backbone", "leads", "classes") if name not in facts]:
+        raise NativeError(f"{file}: does not say its {', '.join(lacking)}; name a run of this program")
+    if facts["classes"] != _joined(records.store.class_names):
+        raise NativeError(
+            f"{file}: the teacher knows the classes {facts['classes']}, these records have "
+            f"{_joined(records.store.class_names)}"
+        )
+    if facts["leads"] != _joined(records.store.leads):
+        raise NativeError(
+            f"{file}: the teacher sees the leads {facts['leads']}, these records have {_joined(records.store.leads)}"
+        )
+    section = {"backbone": facts["backbone"], "leads": records.store.leads}
+    teacher = network(section, len(records.store.class_names), aux=facts.get("aux") == "true", seed=0)
+    load(teacher, file)
+    return distill.Options(
+        teacher=teacher.to(device).eval(),
+        label_weight=asked["label_weight"],
+        kd_weight=asked["kd_weight"],
+        temperature=asked["temperature"],
+        leads=asked["leads"],
+        bn=settings["method"]["bn"],
+    )
+
+
+def _joined(names: Any) -> str:
+    return "; ".join(names)
+
+
+def _seen(rows: Rows, settings: Settings) -> Rows:
+    """Return rows as the model sees them in use."""
+    asked = settings["distill"]
+    if not asked or asked["leads"] == max(distill.LEADS):
+        return rows
+    return SomeLeads(rows, distill.LEADS[asked["leads"]])
+
+
+def _introduce(
+    journal: Journal, settings: Settings, together: Together, facts: Settings, is_wrapped: bool
+) -> None:
+    journal.event(
+        "alive",
+        versions={name: version(name) for name in VERSIONS},
+        device=settings["device"],
+        processes=together.world,
+        distributed="ddp" if is_wrapped else "none",
+    )
+    journal.event(
+        "modules",
+        trainable=facts["trainable"],
+        total=facts["total"],
+        share=facts["trainable"] / facts["total"],
+        matched=facts["matched"],
+        names=facts["names"],
+    )
+
+
+# ------------------------------------------------------------------------------------------ what is left
+
+
+def _leave(
+    settings: Settings,
+    records: Records,
+    model: EcgModel,
+    device: torch.device,
+    journal: Journal,
+    ended: Ended,
+) -> None:
+    """Write the final weights, adapters merged, and thresholds; load them back and compare.
+
+    Raises:
+        NativeError: what is on the disk does not say what the trained model says.
+    """
+    train, store = settings["train"], records.store
+    out = Path(settings["out"])
+    partial, final = out / "final.partial", out / "final"
+    held = records.sides["validation"] if len(records.sides["validation"]) else records.sides["train"]
+    probe = _seen(held, settings)
+    some = np.arange(min(8, len(probe)))
+    before = logits_of(model, probe, some, 8, device, "fp32")
+    for folder in (partial, final):
+        shutil.rmtree(folder, ignore_errors=True)
+    partial.mkdir(parents=True)
+    facts = {
+        "backbone": settings["model"]["backbone"],
+        "leads": _joined(store.leads),
+        "classes": _joined(store.class_names),
+        "samples": str(store.time_points),
+        "fs_hz": f"{store.fs_hz:g}",
+        "aux": str(model.aux_classifier is not None).lower(),
+        "step": str(ended.best_step if ended.best_step is not None else ended.steps),
+    }
+    save(merge(model), partial / WEIGHTS, facts)
+    again = network(
+        settings["model"], len(store.class_names), aux=train["aux"] is not None, seed=train["seed"] + 1
+    )
+    load(again, partial / WEIGHTS)
+    after = logits_of(again.to(device), probe, some, 8, device, "fp32")
+    worst = float(np.abs(before - after).max())
+    if not worst <= LOADED_BACK_ATOL * max(1.0, float(np.abs(before).max())):
+        raise NativeError(
+            f"{final}: the weights on the disk give logits that differ by {worst:.2g} from those trained"
+        )
+    write_json(partial / "thresholds.json", _thresholds(settings, records, again, device))
+    partial.rename(final)
+    journal.prove(load_back="", load_back_difference=worst)
+
+
+def _thresholds(
+    settings: Settings, records: Records, model: EcgModel, device: torch.device
+) -> dict[str, Any]:
+    """Return the threshold of each class, on its logit, from the validation records alone."""
+    held = records.sides["validation"]
+    if not len(held):
+        return {"split": None, "classes": []}
+    places = np.arange(len(held))
+    logits = logits_of(
+        model, _seen(held, settings), places, settings["train"]["evaluation_batch"], device, "fp32"
+    )
+    found = fit_thresholds(
+        held.labels(places) > 0.5,
+        logits.astype(np.float64),
+        records.store.class_names,
+        split="validation",
+        fallback=0.0,
+    )
+    return {
+        "split": "validation",
+        "beta": 2.0,
+        "scale": "logit",
+        "classes": [
+            {"name": one.name, "logit": one.value, "positives": one.positives, "fallback": one.fallback}
+            for one in found
+        ],
+    }
+
+
+def main() -> None:
+    """Be one of several processes of a training."""
+    from runner.stages.engine import stop_with_parent
+
+    stop_with_parent()
+    name = sys.argv[1]
+    try:
+        ended = work(
+            read_json(Path("config") / f"{name}.json"), EventWriter(Path("events.jsonl"), name), os.environ
+        )
+    except RunnerError as error:
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)
+    with suppress(BrokenPipeError):
+        print(f"{ended.state} after step {ended.steps}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
