@@ -136,6 +136,7 @@ def _config(manager: Any, name: str) -> dict[str, Any]:
 
 def _load(manager: Any, name: str, changes: Mapping[str, Any], wanted: Mapping[str, Any]) -> Leaf:
     config = {**_config(manager, name), **changes}
+    _refuse_two_templates(config, name, wanted)
     source = _source(config, name, wanted)
     if isinstance(source, str):
         return Leaf(name, None, 0, 1, skipped=source)
@@ -155,6 +156,21 @@ def _load(manager: Any, name: str, changes: Mapping[str, Any], wanted: Mapping[s
     task.set_fewshot_seed(seed=wanted["seed"])
     made_up = "custom_dataset" in source and not wanted["data"]
     return Leaf(name, task, few_shot, min(available, wanted["limit"] or available), invented=made_up)
+
+
+def _refuse_two_templates(config: Mapping[str, Any], name: str, wanted: Mapping[str, Any]) -> None:
+    """Check that one of our own tasks is asked in the form that it has prompts for.
+
+    Raises:
+        UsageError: whole prompts would stand in a turn of a chat, or bare ones in none.
+    """
+    bare = (config.get("dataset_kwargs") or {}).get("bare")
+    if bare is False and wanted["chat_template"]:
+        raise UsageError(
+            f"the prompts of {name!r} are whole and cannot stand in a chat template: take {name}_chat"
+        )
+    if bare and not wanted["chat_template"]:
+        raise UsageError(f"the prompts of {name!r} are bare questions: write chat_template: true beside it")
 
 
 def _few_shot(task: Any, name: str, wanted: int | None) -> int:

@@ -145,7 +145,7 @@ def _line(model: Any, leaf: Leaf, number: int, sample: Mapping[str, Any]) -> dic
     options = None
     scores = []
     if leaf.task.OUTPUT_TYPE == "multiple_choice":
-        options = list(leaf.task.doc_to_choice(doc))
+        options = [option.strip() for option in leaf.task.doc_to_choice(doc)]
         scores = [float(answer[0]) for answer in sample["filtered_resps"]][: len(options)]
         if not all(math.isfinite(score) for score in scores):
             raise StageError(

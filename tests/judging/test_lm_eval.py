@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +13,8 @@ import pytest
 from converters.harness_names import OWN
 from eval.judges import judge as judging_module
 from eval.lock import lock_differences
-from eval.tasks.records import found
 from runner.spec.problems import DataError, MachineError, StageError, UsageError
+from tests.support.sourced_records import of_source, write_test_records
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("lm_eval", reason="needs the eval extra")
@@ -255,18 +252,52 @@ def test_the_lock_says_what_must_be_equal(make_model: MakeModel, judge: Judge, m
 
 
 def test_our_tasks_read_the_records_of_the_run(make_model: MakeModel, judge: Judge, run_dir: Path) -> None:
-    records = [json.loads(text) for text in (run_dir / "data/test.jsonl").read_text().splitlines()]
-    for number, record in enumerate(records):
-        record["messages"][-1]["content"] = ("No", "yes ")[number % 2]
-    (run_dir / "data/test.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    """Each takes those of its own source, also out of a mixture."""
+    write_test_records(run_dir, [*of_source("cardio"), *of_source("medquad-2", ("Rest.", "Water."))])
     make_model(positions=256)
-    result = judge(task(tasks=["cardio_yes_no"], limit=10))
-    assert result["n_records"] == 10
+    result = judge(task(tasks=["cardio_yes_no"]))
+    assert result["n_records"] == 6
     assert [example["reference"] for example in result["examples"]][:2] == ["no", "yes"]
+    assert {example["answer"] for example in result["examples"]} <= {"no", "yes"}
     assert any("guessing gives 50.0%" in note for note in result["notes"])
     written = judge(task(tasks=["medquad"], limit=4))
     assert set(written["metrics"]) == {"chrf", "bleu"}
-    assert written["examples"][1]["reference"] == "yes "
+    assert written["examples"][1]["reference"] == "Water."
+
+
+def test_a_run_without_a_tasks_records_is_not_judged(
+    make_model: MakeModel, judge: Judge, run_dir: Path
+) -> None:
+    write_test_records(run_dir, of_source("cardio"))
+    make_model(positions=256)
+    with pytest.raises(MachineError, match=r"'medquad'.*no records of 'medquad': .*has 6 of 'cardio'"):
+        judge(task(tasks=["medquad"]))
+
+
+def test_the_chat_form_asks_as_the_run_was_trained(
+    make_model: MakeModel, judge: Judge, lines: Callable[[], list[dict[str, Any]]], run_dir: Path
+) -> None:
+    write_test_records(run_dir, of_source("cardio"))
+    make_model(positions=256, template="chatml")
+    judge(task(tasks=["cardio_yes_no_chat"], chat_template=True), template="chatml")
+    prompt = lines()[0]["prompt"]
+    assert prompt.endswith("<|im_start|>user\nAbout cardio 0?<|im_end|>\n<|im_start|>assistant\n")
+    assert "Question" not in prompt
+
+
+@pytest.mark.parametrize(
+    ("name", "chat", "says"),
+    [
+        ("cardio_yes_no", True, "'cardio_yes_no' are whole .*: take cardio_yes_no_chat"),
+        ("medquad_chat", False, "'medquad_chat' are bare questions: write chat_template: true"),
+    ],
+)
+def test_a_prompt_is_never_in_two_templates_or_in_none(
+    make_model: MakeModel, judge: Judge, name: str, chat: bool, says: str
+) -> None:
+    make_model()
+    with pytest.raises(UsageError, match=says):
+        judge(task(tasks=[name], chat_template=chat))
 
 
 def test_all_of_multimedqa_can_be_rehearsed(make_model: MakeModel, judge: Judge) -> None:
@@ -445,77 +476,10 @@ def test_weights_that_are_no_number_are_an_error(
         judge(task(data=str(mmlu)))
 
 
-def test_no_room_for_the_question_is_an_error(make_model: MakeModel, judge: Judge) -> None:
+def test_no_room_for_the_question_is_an_error(make_model: MakeModel, judge: Judge, run_dir: Path) -> None:
+    write_test_records(run_dir, of_source("medquad"))
     make_model(positions=64)
     with pytest.raises(
         StageError, match="'medquad' lets the model write 128 tokens, and the model holds 64 in all"
     ):
         judge(task(tasks=["medquad"]))
-
-
-# ------------------------------------------------------------------------------- the plain command
-
-
-def plain_lm_eval(cwd: Path, tasks: str, *words: str) -> dict[str, Any]:
-    """Return the results of the plain command, with the hub shut off and an empty cache."""
-    program = Path(sys.executable).with_name("lm_eval")
-    if not program.exists():
-        pytest.skip(f"no {program}")
-    done = subprocess.run(
-        [
-            *(str(program), "--model", "hf", "--device", "cpu", "--include_path", str(OWN), "--tasks", tasks),
-            *("--limit", "3", "--output_path", "out", *words),
-        ],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(cwd / "hf"), "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    (file,) = (cwd / "out").rglob("results_*.json")
-    results: dict[str, Any] = json.loads(file.read_text())["results"]
-    return results
-
-
-def test_plain_lm_eval_finds_the_records_of_the_run_from_anywhere(
-    make_model: MakeModel, run_dir: Path, mmlu: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """As someone types it, in a folder that has nothing to do with the run; without `runner`."""
-    make_model(positions=512)
-    (run_dir / "plan.json").write_text("{}")
-    (run_dir / "train").mkdir()
-    (run_dir / "model").rename(run_dir / "train" / "final")
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    results = plain_lm_eval(
-        elsewhere,
-        "medquad,mmlu_csv_anatomy",
-        *("--model_args", f"pretrained={run_dir / 'train' / 'final'}"),
-        *("--metadata", json.dumps({"folder": str(mmlu.parent)})),
-    )
-    assert 0 <= results["mmlu_csv_anatomy"]["acc,none"] <= 1
-    assert "chrf,none" in results["medquad"]
-
-
-def test_plain_lm_eval_takes_an_adapter(make_model: MakeModel, run_dir: Path) -> None:
-    """The records lie below the current folder; what is asked is yes or no."""
-    peft = pytest.importorskip("peft", reason="needs the extra `train`")
-    rows = [
-        {"messages": [{"role": "user", "content": f"Patient {n}?"}, {"role": "assistant", "content": answer}]}
-        for n, answer in enumerate(["yes", "no", "No", "yes"])
-    ]
-    (run_dir / "data" / "test.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    model = make_model(positions=128)
-    config = peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
-    peft.get_peft_model(model, config).save_pretrained(run_dir / "adapter")
-    results = plain_lm_eval(run_dir, "cardio_yes_no", "--model_args", "pretrained=model,peft=adapter")
-    assert 0 <= results["cardio_yes_no"]["acc,none"] <= 1
-
-
-def test_questions_that_are_nowhere_name_every_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        FileNotFoundError, match=r"no data/test\.jsonl: looked below /no/folder, \.\n.*metadata"
-    ):
-        found({"test": "data/test.jsonl"}, folder="/no/folder", pretrained="some/hub-id")
