@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from runner.comparing import Comparison
     from runner.verify import Verification
 
-MOST_SHOWN = 20
-"""Unequal values that are named one by one; the others are counted."""
+MOST_SHOWN = 8
+"""Unequal values of a file that are named one by one; the others are counted."""
 
 
 @click.command()
@@ -38,7 +38,12 @@ def _as_json(found: Verification) -> dict[str, Any]:
         "equal": found.equal,
         "numbers": found.numbers,
         "parts": [
-            {"file": part.file, "numbers": part.numbers, "unequal": [vars(item) for item in part.unequal]}
+            {
+                "file": part.file,
+                "numbers": part.numbers,
+                "unequal": [vars(item) for item in part.unequal],
+                "rests_on": list(part.rests_on),
+            }
             for part in found.parts
         ],
     }
@@ -48,7 +53,12 @@ def _as_text(found: Verification) -> str:
     lines = []
     for part in found.parts:
         what = f"{part.numbers:,} numbers" if part.numbers else "its text"
-        lines.append(f"{'not equal' if part.unequal else 'equal':10}{part.file:24}{what}")
+        if part.rests_on and not part.unequal:
+            what = (
+                f"rests on {' and '.join(part.rests_on)}, which come{'' if part.rests_on[1:] else 's'} first"
+            )
+        word = "not equal" if part.unequal else "unproven" if part.rests_on else "equal"
+        lines.append(f"{word:10}{part.file:24}{what}")
         lines += [f"  {item}" for item in part.unequal[:MOST_SHOWN]]
         if len(part.unequal) > MOST_SHOWN:
             lines.append(f"  and {len(part.unequal) - MOST_SHOWN} more")
@@ -89,15 +99,25 @@ def compare(runs: tuple[Path, ...], different_locks: bool, out: Path, as_json: b
 
 
 def _comparison(found: Comparison, out: Path) -> dict[str, Any]:
+    from runner.reporting.compare import labels
+
+    names = labels(found.runs)
     return {
-        "runs": [{"run": run.run, "table": run.results()["table"]} for run in found.runs],
-        "differences": {
-            run: [
-                {"metric": metric, "split": split, "task": task, **change}
-                for (metric, split, task), change in changes.items()
-            ]
-            for run, changes in found.changes.items()
-        },
+        "runs": [
+            {"label": name, "run": run.run, "table": run.results()["table"]}
+            for name, run in zip(names, found.runs, strict=True)
+        ],
+        "differences": [
+            {
+                "label": name,
+                "minus": names[0],
+                "metrics": [
+                    {"metric": metric, "split": split, "task": task, **change}
+                    for (metric, split, task), change in changes.items()
+                ],
+            }
+            for name, changes in zip(names[1:], found.changes, strict=True)
+        ],
         "warnings": list(found.warnings),
         "page": str(out),
     }
@@ -108,5 +128,4 @@ def _table(found: Comparison) -> str:
     from runner.show import compared_text
 
     tables = [run.results()["table"] for run in found.runs]
-    changes = [found.changes[run.run] for run in found.runs[1:]]
-    return compared_text(list(labels(found.runs).values()), tables, changes)
+    return compared_text(labels(found.runs), tables, found.changes)

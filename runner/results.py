@@ -24,6 +24,8 @@ class _Measured:
     headline: bool = True
     difference: Mapping[str, float | None] = field(default_factory=dict)
     floors: Mapping[str, float] = field(default_factory=dict)
+    narrow: str | bool | None = None
+    """Why the intervals are too narrow to judge by, or only that they are."""
 
 
 def results_of(
@@ -103,6 +105,7 @@ def _row(
         "interval": _interval(after.value) if after else None,
         "difference": None if tuned is None or base is None else tuned - base,
         "difference_interval": _interval(change),
+        "narrow": (after.narrow if after else None) or (same.narrow if same else None) or None,
         "comparable": comparable,
         "note": published["note"] if published else None,
         "why_missing": None if tuned is not None else _why_missing(measured, after),
@@ -151,6 +154,7 @@ def _measured(results: Sequence[Mapping[str, Any]]) -> list[_Measured]:
                 for floor, numbers in result.get("floors", {}).items()
                 if numbers.get(same_decision(name), {}).get("value") is not None
             },
+            narrow=result.get("narrow"),
         )
         for result in results
         for name, value in result["metrics"].items()

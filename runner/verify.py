@@ -2,6 +2,9 @@
 
 Nothing is read but the run directory: the predictions, line by line, the events of the training, the plan.
 No model, no network.
+
+What rests on something that is not equal is not held against it: a result whose predictions are gone is
+one difference, and the table and the page that were made of it are not compared with what cannot be made.
 """
 
 from __future__ import annotations
@@ -18,11 +21,16 @@ from eval.report.page import render
 from runner.files import read_json, sha256_of
 from runner.judging.lines import read_lines
 from runner.reporting.page import page_of
-from runner.reporting.record import paired, read_run
+from runner.reporting.record import RunRecord, paired, read_run
 from runner.spec.problems import RunnerError, UsageError
 
 TOLERANCE = 1e-9
 """Relative: another processor adds in another order."""
+RESULTS, PAGE = "report/results.json", "report/report.html"
+LONGEST = 90
+"""Characters of a value that are printed."""
+Task = tuple[str, str]
+"""Name and split."""
 ADDED = ("lock", "predictions")
 """What the stage adds to a judged result."""
 _PICTURE = re.compile(r"data:image/[^\"')]*|<svg.*?</svg>", re.DOTALL)
@@ -38,7 +46,7 @@ class Unequal:
     again: Any
 
     def __str__(self) -> str:
-        return f"{self.place}: written {self.written!r}, made again {self.again!r}"
+        return f"{self.place}: written {_short(self.written)}, made again {_short(self.again)}"
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,8 @@ class Part:
     numbers: int
     """How many numbers were made again; 0 for a page, whose text is compared as a whole."""
     unequal: tuple[Unequal, ...]
+    rests_on: tuple[str, ...] = ()
+    """Files that are not equal, and on which this one rests: what follows from them is not in `unequal`."""
 
 
 @dataclass(frozen=True)
@@ -76,39 +86,90 @@ def verify(path: Path) -> Verification:
         UsageError: the run has no report yet.
         MachineError: a file is damaged; names it.
     """
-    results = path / "report" / "results.json"
-    if not results.is_file():
+    if not (path / RESULTS).is_file():
         raise UsageError(f"{path} has no report: there is nothing to verify\n  runner report {path}")
     record = read_run(path)
     before, after = (_judged_again(path, name) for name in ("baseline", "tuned"))
-    parts = [part for part, _ in (before, after) if part is not None]
-    record = replace(record, baseline=before[1], tuned=paired(path, before[1], after[1]))
-    written = read_json(results)
-    unequal = tuple(_unequal("report/results.json", written, record.results()))
-    parts.append(Part("report/results.json", _count(written), unequal))
-    parts.append(_page(path, render(page_of(record))))
+    parts = [judged.part for judged in (before, after) if judged.part is not None]
+    broken = tuple(part.file for part in parts if part.unequal)
+    made = replace(record, baseline=before.again, tuned=paired(path, before.again, after.again))
+    parts.append(_results(path, (made, record), before.broken | after.broken, broken))
+    parts.append(Part(PAGE, 0, (), broken) if broken else _page(path, render(page_of(made))))
     return Verification(str(path), tuple(parts))
 
 
-def _judged_again(path: Path, name: str) -> tuple[Part | None, list[dict[str, Any]]]:
+def _results(
+    path: Path, records: tuple[RunRecord, RunRecord], broken: set[Task], files: tuple[str, ...]
+) -> Part:
+    """Compare the table of numbers with what is made of the predictions.
+
+    Where results are not what their predictions give, a number may also be what follows from the result
+    as it is written, and no paired difference can be made of its task.
+
+    Args:
+        path: of the run directory.
+        records: the run judged again, and as it is written.
+        broken: tasks with a result that is not equal.
+        files: where those results stand.
+    """
+    written = read_json(path / RESULTS)
+    made, as_written = (record.results() for record in records)
+    unequal = list(_unequal(RESULTS, written, made))
+    if broken:
+        excused = {
+            f"{RESULTS}: table[{number}]: difference_interval"
+            for number, row in enumerate(written["table"])
+            if (row["task"], row["split"]) in broken
+        }
+        own = {item.place for item in _unequal(RESULTS, written, as_written)}
+        unequal = [item for item in unequal if item.place in own and not _within(item.place, excused)]
+    return Part(RESULTS, _count(written), tuple(unequal), files)
+
+
+def _within(place: str, excused: set[str]) -> bool:
+    return any(place == start or place.startswith(f"{start}[") for start in excused)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One evaluation, judged again."""
+
+    part: Part | None
+    """None: it is not there."""
+    again: list[dict[str, Any]]
+    """The results; as written where the predictions give none."""
+    broken: set[Task]
+    """Tasks whose result is not what its predictions give."""
+
+
+def _judged_again(path: Path, name: str) -> _Judged:
     """Return one evaluation, judged again from its predictions, and how it compares."""
     file = path / "eval" / f"{name}.json"
     if not file.exists():
-        return None, []
-    again, unequal, numbers = [], [], 0
+        return _Judged(None, [], set())
+    again, every, broken, numbers = [], [], set(), 0
     for written in read_json(file)["results"]:
         place = f"eval/{name}.json: {written['name']} ({written['split']})"
         plain = {key: value for key, value in written.items() if key not in ADDED}
         numbers += _count(plain)
         try:
-            made = _again(path, written)
-        except (RunnerError, ValueError, KeyError) as error:
-            unequal.append(Unequal(place, "a result", f"none: {error}"))
-            made = plain
-        unequal += _unequal(place, plain, made)
-        unequal += _records(path, place, written)
-        again.append({**made, **{key: written[key] for key in ADDED}})
-    return Part(f"eval/{name}.json", numbers, tuple(unequal)), again
+            made, unequal = _again(path, written), []
+        except (RunnerError, ValueError, KeyError, TypeError) as error:
+            made, unequal = plain, [Unequal(place, "a result", _why_none(written, error))]
+        unequal += [*_records(path, place, written), *_unequal(place, plain, made)]
+        if unequal:
+            broken.add((written["name"], written["split"]))
+        every += unequal
+        again.append({**made, **{key: written[key] for key in ADDED if key in written}})
+    return _Judged(Part(f"eval/{name}.json", numbers, tuple(every)), again, broken)
+
+
+def _why_none(written: Mapping[str, Any], error: Exception) -> str:
+    """Return one line on why no result can be made: the predictions are gone, damaged, or lack a value."""
+    if isinstance(error, RunnerError):
+        return f"none: {str(error).splitlines()[0]}"
+    lacks = f"no value {error}" if isinstance(error, KeyError) else str(error)
+    return f"none: {written.get('predictions', 'the result')} cannot be judged: {lacks}"
 
 
 def _again(path: Path, written: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,24 +179,31 @@ def _again(path: Path, written: Mapping[str, Any]) -> dict[str, Any]:
 
 def _records(path: Path, place: str, written: Mapping[str, Any]) -> Iterator[Unequal]:
     """Yield a difference where the records on disk are not those that were judged."""
-    file, locked = path / "data" / f"{written['split']}.jsonl", written["lock"]["records"]
+    file = path / "data" / f"{written['split']}.jsonl"
+    locked = written.get("lock", {}).get("records")
     if isinstance(locked, str) and file.exists() and sha256_of(file) != locked:
         yield Unequal(f"{place}: SHA-256 of data/{file.name}", locked, sha256_of(file))
 
 
 def _page(path: Path, again: str) -> Part:
     """Compare the text of the page; a page that is not there is a difference."""
-    file = path / "report" / "report.html"
-    name = "report/report.html"
+    file = path / PAGE
     if not file.is_file():
-        return Part(name, 0, (Unequal(name, "no page", "a page"),))
+        return Part(PAGE, 0, (Unequal(PAGE, "no page", "a page"),))
     pairs = zip(
         [*_text(file.read_text(encoding="utf-8")), "the end"], [*_text(again), "the end"], strict=False
     )
     for number, (one, other) in enumerate(pairs, start=1):
         if one != other:
-            return Part(name, 0, (Unequal(f"{name}:{number}", one.strip(), other.strip()),))
-    return Part(name, 0, ())
+            return Part(PAGE, 0, (Unequal(f"{PAGE}:{number}", *_around(one.strip(), other.strip())),))
+    return Part(PAGE, 0, ())
+
+
+def _around(one: str, other: str) -> tuple[str, str]:
+    """Return two lines from a little before the place where they part: a whole table may be one line."""
+    parts = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
+    start = max(0, parts - 20)
+    return one[start:], other[start:]
 
 
 def _text(page: str) -> list[str]:
@@ -155,6 +223,13 @@ def _unequal(place: str, written: Any, again: Any) -> Iterator[Unequal]:
             yield Unequal(place, written, again)
     elif written != again and not (_is_list(written) and list(written) == list(again or ())):
         yield Unequal(place, written, again)
+
+
+def _short(value: Any) -> str:
+    """Return a value on one line, cut where it is long."""
+    text = value if isinstance(value, str) and value.startswith("none: ") else repr(value)
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST or text.startswith("none: ") else f"{text[: LONGEST - 3]}..."
 
 
 def _is_list(value: Any) -> bool:

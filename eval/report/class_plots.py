@@ -5,6 +5,7 @@ Each takes the stored tables of a result, `{"columns": [...], "rows": [[...]]}`,
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from scipy.stats import binomtest
 
 from eval.report.plots import BLUE, INK, MUTED, PAPER, SERIES, picture, shortened
 from eval.report.view import Picture
@@ -23,6 +25,8 @@ UNPARSED = "unparsed"
 MOST_CLASSES = 30
 """More classes than this are a table only: their names could not be read."""
 MOST_CONFUSED = 20
+APART = 0.02
+"""Mean scores of bins that a line joins differ by at least this; closer, it would jump up and down."""
 SHADE = 0.6
 """Of a cell that holds its whole row; darker, and the number in it could not be read."""
 
@@ -47,7 +51,7 @@ def reliability(name: str, tables: Mapping[str, RawTable]) -> Picture | None:
         tables: who was judged -> columns low, high, count, mean_score, share_positive. Empty bins may
             be there; they are left out.
     """
-    bins = {who: [row for row in rows_of(table) if row["count"]] for who, table in tables.items()}
+    bins = {who: bins_of(table) for who, table in tables.items()}
     bins = {who: rows for who, rows in bins.items() if rows}
     if not bins:
         return None
@@ -55,10 +59,25 @@ def reliability(name: str, tables: Mapping[str, RawTable]) -> Picture | None:
         name,
         "Reliability diagram",
         "Share of positive records against the mean score of each bin; on the diagonal a score of 0.7 "
-        "comes true in 7 of 10 cases. Below: records in each bin.",
+        "comes true in 7 of 10 cases. Upright lines: 95 % intervals (Wilson) of the share, which take the "
+        "records for independent. Bins of nearly the same score are not joined. Below: records in each bin.",
         lambda figure: _reliability(figure, bins),
         (4.6, 5.4),
     )
+
+
+def bins_of(table: RawTable) -> list[dict[str, Any]]:
+    """Return the bins that hold records, by rising mean score."""
+    return sorted((row for row in rows_of(table) if row["count"]), key=lambda row: row["mean_score"])
+
+
+def joined(scores: Sequence[float]) -> bool:
+    """Return whether a line may join bins of these rising mean scores.
+
+    >>> joined([0.1, 0.5, 0.9]), joined([0.480, 0.481, 0.9])
+    (True, False)
+    """
+    return all(after - before >= APART for before, after in itertools.pairwise(scores))
 
 
 def _reliability(figure: Figure, bins: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
@@ -69,19 +88,32 @@ def _reliability(figure: Figure, bins: Mapping[str, Sequence[Mapping[str, Any]]]
         transform_rotates_text=True, color=MUTED, fontsize=8,
     )  # fmt: skip
     for (who, rows), (colour, style, marker) in zip(bins.items(), SERIES, strict=False):
-        score = [row["mean_score"] for row in rows]
-        top.plot(
-            score, [row["share_positive"] for row in rows],
-            color=colour, linestyle=style, marker=marker, label=who,
+        scores = [row["mean_score"] for row in rows]
+        line = style if joined(scores) else ""
+        shares = [row["share_positive"] for row in rows]
+        top.errorbar(
+            scores, shares, yerr=_wilson(rows), color=colour, linestyle=line, marker=marker, label=who,
+            elinewidth=1, capsize=2,
         )  # fmt: skip
         below.plot(
-            score, [row["count"] for row in rows],
-            color=colour, linestyle=style, marker=marker, linewidth=1.2, markersize=3.5,
+            scores, [row["count"] for row in rows],
+            color=colour, linestyle=line, marker=marker, linewidth=1.2, markersize=3.5,
         )  # fmt: skip
     top.set(title="Reliability", ylabel="share positive", ylim=(-0.02, 1.02), xlim=(-0.02, 1.02))
     top.legend(frameon=False, loc="lower right")
     below.set(xlabel="mean score of the bin", ylabel="records", ylim=(0, None))
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+
+
+def _wilson(rows: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+    """Return how far the 95 % interval of each bin's share reaches below and above it."""
+    below, above = [], []
+    for row in rows:
+        share = row["share_positive"]
+        ends = binomtest(round(share * row["count"]), row["count"]).proportion_ci(0.95, method="wilson")
+        below.append(max(0.0, share - ends.low))
+        above.append(max(0.0, ends.high - share))
+    return [below, above]
 
 
 # ---------------------------------------------------------------------------------------- confusion

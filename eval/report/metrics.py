@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
@@ -124,9 +125,18 @@ CLASSES: Mapping[str, str] = MappingProxyType(
 """Columns of a per-class table that are drawn."""
 
 
+WRITTEN = "generated_"
+"""Before the name of a metric of written answers, where those of likelihoods have the plain name."""
+BY_LIKELIHOOD, OF_WRITTEN = "by likelihood", "written answers"
 # What a judge puts before a metric's name, and after it -> what that says.
-PREFIXES: Mapping[str, str] = MappingProxyType({"generated_": "written answers"})
-SUFFIXES: Mapping[str, str] = MappingProxyType({"_scaled": "temperature fitted on validation records"})
+PREFIXES: Mapping[str, str] = MappingProxyType({WRITTEN: OF_WRITTEN})
+SUFFIXES: Mapping[str, str] = MappingProxyType(
+    {
+        "_scaled": "temperature fitted on validation records",
+        "_present": "over the classes that the judged records have",
+        "_weighed": "a record weighs 1 / its labels, as in CinC 2020",
+    }
+)
 
 
 def metric_name(name: str) -> MetricName:
@@ -136,7 +146,7 @@ def metric_name(name: str) -> MetricName:
     (`brier_scaled`), of which task it is and how answers were filtered (`mmlu_anatomy.acc,none`).
 
     >>> metric_name("generated_parse_rate")
-    MetricName(title='Parse rate', unit='written answers, share of answers', better='higher')
+    MetricName(title='Parse rate, written answers', unit='share of answers', better='higher')
     >>> metric_name("mmlu_anatomy.acc,none").title
     'Accuracy, mmlu anatomy'
     >>> metric_name("mean_chars").title
@@ -146,7 +156,7 @@ def metric_name(name: str) -> MetricName:
         return METRICS[name]
     for prefix, said in PREFIXES.items():
         if name.startswith(prefix):
-            return _qualified(metric_name(name.removeprefix(prefix)), said)
+            return _titled(metric_name(name.removeprefix(prefix)), said)
     for suffix, said in SUFFIXES.items():
         if name.endswith(suffix):
             return _qualified(metric_name(name.removesuffix(suffix)), said)
@@ -159,6 +169,47 @@ def metric_name(name: str) -> MetricName:
         shown = metric_name(plain)
         return shown if chosen == "none" else _qualified(shown, f"filter {chosen}")
     return MetricName(name.replace("_", " "))
+
+
+def name_among(name: str, metrics: Collection[str]) -> MetricName:
+    """Return how a metric is shown beside the others of its task.
+
+    What is given both by likelihood and by written answers is named apart.
+
+    >>> name_among("accuracy", ["accuracy", "generated_accuracy"]).title
+    'Accuracy, by likelihood'
+    >>> name_among("accuracy", ["accuracy", "auc"]).title
+    'Accuracy'
+    """
+    shown = metric_name(name)
+    return _titled(shown, BY_LIKELIHOOD) if WRITTEN + name in metrics else shown
+
+
+def in_words(sentence: str, metrics: Collection[str]) -> str:
+    """Return a sentence about a task with the names that stand in its results as they are shown.
+
+    A name that is an everyday word too (`accuracy`, `loss`) is one only where the sentence begins with
+    it.
+
+    Args:
+        sentence: such as a note of a result.
+        metrics: names of the metrics of that task.
+
+    >>> in_words("generated_accuracy: worse than one threshold", ["generated_accuracy", "accuracy"])
+    'Accuracy, written answers: worse than one threshold'
+    >>> in_words("no loss of accuracy was seen", ["loss", "accuracy"])
+    'no loss of accuracy was seen'
+    """
+    for name in sorted(metrics, key=len, reverse=True):
+        start, after = ("", "") if "_" in name else ("^", "(?=:| is )")
+        pattern = rf"{start}(?<![\w.]){re.escape(name)}(?!\w){after}"
+        title = name_among(name, metrics).title
+        sentence = re.sub(pattern, title.replace("\\", r"\\"), sentence)
+    return sentence
+
+
+def _titled(shown: MetricName, said: str) -> MetricName:
+    return replace(shown, title=f"{shown.title}, {said}")
 
 
 def _qualified(shown: MetricName, said: str) -> MetricName:

@@ -151,7 +151,17 @@ class Heading:
     kind: Literal["heading"] = "heading"
 
 
-Block = Table | Picture | Pictures | Pairs | Text | Checks | Examples | Details | Heading
+@dataclass(frozen=True)
+class Notice:
+    """What a reader must know before any number that stands below it."""
+
+    title: str
+    text: str
+    tone: Tone = "unsure"
+    kind: Literal["notice"] = "notice"
+
+
+Block = Table | Picture | Pictures | Pairs | Text | Checks | Examples | Details | Heading | Notice
 
 
 @dataclass(frozen=True)
@@ -162,15 +172,6 @@ class Section:
     title: str
     blocks: tuple[Block, ...]
     lead: str = ""
-
-
-@dataclass(frozen=True)
-class Notice:
-    """What a reader must know before any number."""
-
-    title: str
-    text: str
-    tone: Tone = "unsure"
 
 
 @dataclass(frozen=True)

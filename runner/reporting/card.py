@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from eval.report.card import Card, markdown
-from eval.report.judged import top_table
+from eval.report.metrics import in_words, same_decision
+from eval.report.top import row_name, top_table
 from eval.report.view import Checks
 from runner.reporting.data_part import split_checks
 from runner.reporting.page import REHEARSAL
@@ -17,6 +18,9 @@ from runner.spec.model import TINY_RANDOM
 
 Json = Mapping[str, Any]
 
+USE = "Research on fine-tuning of language models with medical text, and repetition of the result above."
+NO_USE = "None. The weights are random but for a few steps; use the report to see that the way works."
+NO_BASE = "It was not made from {base}: the weights are random, in a tiny model of that architecture."
 ADAPTERS = ("lora", "qlora", "dora")
 
 
@@ -27,11 +31,11 @@ def card_of(record: RunRecord) -> Card:
     return Card(
         title=settings["title"],
         front_matter=front_matter(record, results),
-        warnings=(f"**A rehearsal.** {REHEARSAL}",) if settings["rehearsal"] else (),
+        warnings=_warnings(record),
         intro=tuple(markdown(text) for text in (settings["summary"], settings["notes"]) if text),
         results=top_table(results),
         reference=_reference(reference),
-        use="Research on fine-tuning of language models with medical text, and repetition of the result above.",
+        use=NO_USE if settings["rehearsal"] else USE,
         limits=_limits(record, results),
         data=data_lines(record),
         training=plan_against_actual(record),
@@ -41,15 +45,26 @@ def card_of(record: RunRecord) -> Card:
     )
 
 
+def _warnings(record: RunRecord) -> tuple[str, ...]:
+    if not record.settings["rehearsal"]:
+        return ()
+    base = markdown(record.spec["model"]["base"])
+    return (f"**A rehearsal, with random weights.** {NO_BASE.format(base=base)} {REHEARSAL}",)
+
+
 def front_matter(record: RunRecord, results: Json) -> dict[str, Any]:
-    """Return what a hub reads of a card. The licence is `unknown`: no spec states one."""
+    """Return what a hub reads of a card. The licence is `unknown`: no spec states one.
+
+    A rehearsal has no base model: nothing of the one that the spec names was trained.
+    """
     spec = record.spec
     base = spec["model"]["base"]
     method = spec["method"]["name"]
     adapter = method in ADAPTERS
     local = base == TINY_RANDOM or base.startswith(("/", "./", "../", "~")) or "${" in base
+    local = local or record.settings["rehearsal"]
     metrics = dict.fromkeys(
-        row["metric"]
+        same_decision(row["metric"])
         for row in results["table"]
         if row["tuned"] is not None and row["headline"] and row["task"]
     )
@@ -84,8 +99,9 @@ def _reference(reference: Json) -> tuple[str, ...]:
 def _limits(record: RunRecord, results: Json) -> tuple[str, ...]:
     """Return what is known to be weak about this model and its numbers."""
     limits = ["Answers can be wrong and sound sure. Nothing here measures harm."]
+    table = results["table"]
     missing = [
-        row["metric"] for row in results["table"] if row["published"] is not None and row["tuned"] is None
+        row_name(row, table).title for row in table if row["published"] is not None and row["tuned"] is None
     ]
     if missing:
         limits.append(f"Published but not measured here: {', '.join(markdown(name) for name in missing)}.")
@@ -103,7 +119,11 @@ def _limits(record: RunRecord, results: Json) -> tuple[str, ...]:
     tables = [name for result in record.tuned for name in result.get("tables", {})]
     if "subgroups" not in tables:
         limits.append("Not examined by sex, age or site: no sub-group table was made.")
-    limits += [markdown(note) for result in record.tuned for note in result.get("notes", ())]
+    limits += [
+        markdown(in_words(note, result["metrics"]))
+        for result in record.tuned
+        for note in result.get("notes", ())
+    ]
     return tuple(dict.fromkeys(limits))
 
 

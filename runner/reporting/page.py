@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from eval.report.cells import TOO_NARROW, heading, narrow_sentence
 from eval.report.format import duration
-from eval.report.judged import task_sections, top_table
+from eval.report.judged import task_sections
+from eval.report.metrics import in_words, name_among
+from eval.report.top import top_table
 from eval.report.view import Block, Notice, Page, Section, Text
 from runner.reporting.data_part import data_section
 from runner.reporting.record import RunRecord
@@ -33,7 +36,7 @@ def page_of(record: RunRecord) -> Page:
         sections=(
             _results(record),
             curves_section(record),
-            *task_sections(record.baseline, record.tuned),
+            *task_sections(record.baseline, record.tuned, rehearsal=record.settings["rehearsal"]),
             data_section(record),
             plan_section(record),
             environment_section(record),
@@ -53,20 +56,31 @@ def _notices(record: RunRecord) -> tuple[Notice, ...]:
         found.append(
             Notice(f"This run was {state}." if state == "interrupted" else "This run failed.", text, "bad")
         )
-    chance = [
-        note
-        for result in record.tuned
-        for note in result.get("notes", ())
-        if "chance" in note or "not different from" in note
-    ]
+    chance = [text for result in record.tuned for text in _within_chance(result)]
     if chance:
-        found.append(
-            Notice(
-                "Not told apart from chance.",
-                "; ".join(dict.fromkeys(note.rstrip(".") for note in chance)) + ".",
-            )
-        )
+        found.append(Notice("Not told apart from chance.", f"{'; '.join(dict.fromkeys(chance))}."))
+    narrow = {
+        heading(result.get("name", result["task"])): result["narrow"]
+        for result in record.tuned
+        if result.get("narrow")
+    }
+    if narrow:
+        said = " ".join(f"{name}: {narrow_sentence(reason)}" for name, reason in narrow.items())
+        found.append(Notice(TOO_NARROW, said))
     return tuple(found)
+
+
+def _within_chance(result: Mapping[str, Any]) -> list[str]:
+    """Return what a result's own `chance` says of each metric that guessing would reach as well."""
+    said = []
+    for item in result.get("chance", ()):
+        if item["within"] is not True:
+            continue
+        names = {*result["metrics"], item["metric"]}
+        title = name_among(item["metric"], names).title
+        told = in_words(item["text"].strip().rstrip("."), names)
+        said.append(told if told.startswith(title) else f"{title}: {told}")
+    return said
 
 
 def facts_of(record: RunRecord) -> tuple[tuple[str, str], ...]:
@@ -82,14 +96,18 @@ def facts_of(record: RunRecord) -> tuple[tuple[str, str], ...]:
     base = spec["model"]["base"] + (
         f" @ {spec['model']['revision'][:12]}" if spec["model"]["revision"] else ""
     )
+    if record.settings["rehearsal"]:
+        base = f"none: random weights in the place of {base}"
     facts = [
         ("Base model", base),
         ("Method", f"{method['name']}{rank}{trained}"),
         (f"Records: {names}", counts),
         ("Learning rate", f"{spec['train']['learning_rate']:g}, {spec['train']['schedule']}"),
         (
-            "Steps",
-            f"{steps[-1]['step']:,} of {record.plan['numbers']['effective']:,} records" if steps else "none",
+            "Training",
+            f"{_times(steps[-1]['step'], 'step')}, {_times(record.plan['numbers']['effective'], 'record')} each"
+            if steps
+            else "no step",
         ),
         ("Time of the steps", duration(seconds) if seconds is not None else ""),
         ("Device", record.plan["device"]),
@@ -99,6 +117,10 @@ def facts_of(record: RunRecord) -> tuple[tuple[str, str], ...]:
         ),
     ]
     return tuple((name, value) for name, value in facts if value)
+
+
+def _times(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _results(record: RunRecord) -> Section:

@@ -24,6 +24,7 @@ class RunRecord:
     """A run as its files tell it; what a stage that did not finish would have written is empty."""
 
     run: str
+    """The name that the run was started under, wherever it lies now."""
     plan: Json
     settings: Json
     """Of the report stage, out of the plan."""
@@ -38,6 +39,8 @@ class RunRecord:
     baseline: Sequence[Json] = ()
     tuned: Sequence[Json] = ()
     resolved: str = ""
+    started: str | None = None
+    """When the run was started first, UTC to the millisecond; None where its events are gone."""
 
     @property
     def spec(self) -> Json:
@@ -65,21 +68,31 @@ def read_run(path: Path) -> RunRecord:
     """
     plan = read_json(path / "plan.json")
     baseline, tuned = _results(path, "baseline"), _results(path, "tuned")
+    environment = _json(path / "environment.json")
+    events = tuple(read_events(path / "events.jsonl")) if (path / "events.jsonl").exists() else ()
+    start = next((event for event in events if event["event"] == "run_started"), {})
     return RunRecord(
-        run=path.absolute().name,
+        run=start.get("run") or _without_events(path, plan, environment),
         plan=plan,
         settings=next(stage["settings"] for stage in plan["stages"] if stage["name"] == "report"),
         status=_json(path / "status.json"),
-        environment=_json(path / "environment.json"),
+        environment=environment,
         manifest=_json(path / "data" / "manifest.json"),
         tokens=_json(path / "data" / "tokens.json"),
         proof=_json(path / "train" / "proof.json"),
         metrics=_lines(path / "train" / "metrics.jsonl"),
-        events=tuple(read_events(path / "events.jsonl")) if (path / "events.jsonl").exists() else (),
+        events=events,
         baseline=baseline,
         tuned=paired(path, baseline, tuned),
         resolved=_text(path / "resolved.yaml"),
+        started=start.get("time"),
     )
+
+
+def _without_events(path: Path, plan: Json, environment: Json) -> str:
+    """Return a run's name by its plan and the time it started; by its folder where that is not recorded."""
+    started = environment.get("time")
+    return f"{plan['name']} of {started}" if started else path.absolute().name
 
 
 def paired(path: Path, baseline: Sequence[Json], tuned: Sequence[Json]) -> list[dict[str, Any]]:
@@ -117,6 +130,8 @@ def _with_differences(path: Path, before: Json | None, after: Json) -> dict[str,
         found = judge(after["task"]).differences(after["lock"]["task"], *lines)
     except (ValueError, RunnerError) as error:
         return _not_paired(after, str(error))
+    except (KeyError, TypeError) as error:
+        return _not_paired(after, f"a stored prediction lacks {error}")
     return {**after, "differences": found}
 
 

@@ -64,7 +64,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {"report": alone / "a" / "page.html", "compare": alone / "b" / "page.html"}
     texts = {
         "report": (runs[0] / written.page).read_text(encoding="utf-8"),
-        "compare": render(compare_page([read_run(run) for run in runs], {})),
+        "compare": render(compare_page([read_run(run) for run in runs])),
     }
     for name, path in made.items():
         path.parent.mkdir()

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from eval.report.format import MINUS, UNBROKEN
-from eval.report.judged import flat, task_sections, top_table
+from eval.report.judged import flat, task_sections
 from eval.report.metrics import metric_name, verdict
+from eval.report.top import top_table
 from eval.report.view import Cell, Details, Examples, Pictures, Table, Text
 
 ROW: dict[str, Any] = {
@@ -82,7 +83,7 @@ def test_a_difference_is_judged_by_its_interval_and_the_metric_s_direction(
     ("name", "title", "unit", "better"),
     [
         ("f1_of_rbbb", "f1 of rbbb", "", None),
-        ("generated_weighted_f1", "F1, weighted", "written answers", "higher"),
+        ("generated_weighted_f1", "F1, weighted, written answers", "", "higher"),
         ("brier_scaled", "Brier score", "temperature fitted on validation records", "lower"),
         ("mmlu_virology.acc", "Accuracy, mmlu virology", "share of records", "higher"),
         ("exact_match,strict", "Exact match", "filter strict, share of records", "higher"),
@@ -102,7 +103,7 @@ def test_a_written_answer_is_set_against_the_same_floor() -> None:
     )
     table = section.blocks[0]
     assert isinstance(table, Table)
-    assert [cell.text for cell in table.rows[0]] == ["Accuracy", "0.5000", "0.250"]
+    assert [cell.text for cell in table.rows[0]] == ["Accuracy, written answers", "0.5000", "0.250"]
 
 
 def test_metrics_that_are_no_headlines_are_folded_away_where_they_are_many() -> None:
@@ -134,7 +135,10 @@ def test_tables_of_two_kinds_of_answers_are_both_drawn() -> None:
     tables = {"confusion": confusion, "generated_confusion": confusion, "subgroups": suppressed}
     (section,) = task_sections([], [result(0.2, tables=tables)])
     pictures = next(block for block in section.blocks if isinstance(block, Pictures))
-    assert [item.title for item in pictures.items] == ["Confusion", "Confusion, generated"]
+    assert [item.title for item in pictures.items] == [
+        "Confusion, by likelihood",
+        "Confusion, written answers",
+    ]
     assert len({item.name for item in pictures.items}) == 2
 
 
@@ -207,3 +211,56 @@ def test_an_empty_table_is_no_picture() -> None:
 
 def test_nested_values_are_named_by_their_path() -> None:
     assert flat({"a": {"b": [], "c": None}, "d": True}) == [("a.b", None), ("a.c", None), ("d", True)]
+
+
+def test_brier_score_and_calibration_error_are_never_folded_away() -> None:
+    value = {"value": 0.2, "low": 0.1, "high": 0.3}
+    names = ["accuracy", "brier", "calibration_error", "brier_scaled", *(f"m{n}" for n in range(9))]
+    (section,) = task_sections(
+        [], [{**result(0.2), "metrics": dict.fromkeys(names, value), "headline": ["accuracy"]}]
+    )
+    table, more = section.blocks[:2]
+    assert isinstance(table, Table)
+    assert [row[0].text for row in table.rows] == ["Accuracy", "Brier score", "Calibration error"]
+    assert isinstance(more, Details)
+    assert more.summary == "10 more metrics"
+
+
+def test_a_caption_says_in_a_sentence_what_it_is_of() -> None:
+    bins = {
+        "columns": ["low", "high", "count", "mean_score", "share_positive"],
+        "rows": [[0, 1, 4, 0.4, 0.5]],
+    }
+    confusion = {"columns": ["true", "no", "unparsed"], "rows": [["no", 3, 1]]}
+    tables = {
+        "reliability": bins, "reliability_scaled": bins, "confusion": confusion, "generated_confusion": confusion,
+    }  # fmt: skip
+    (section,) = task_sections([], [result(0.2, tables=tables)])
+    pictures = next(block for block in section.blocks if isinstance(block, Pictures)).items
+    starts = [item.caption.partition(".")[0] for item in pictures]
+    assert starts[1] == (
+        "The same scores after temperature scaling; the temperature was fitted on the validation records"
+    )
+    assert starts[2:] == ["Of the likeliest label, whatever the model would write", "Of the written answers"]
+    (folded,) = [b for b in section.blocks if isinstance(b, Details) and "pictures" in b.summary]
+    assert [block.caption for block in folded.blocks if isinstance(block, Table)] == [
+        "Reliability, tuned", "Reliability, with a fitted temperature, tuned", "Confusion, by likelihood, tuned",
+        "Confusion, written answers, tuned",
+    ]  # fmt: skip
+
+
+def test_sub_groups_that_are_too_small_are_said_in_a_line_that_is_not_folded_away() -> None:
+    table = {
+        "columns": ["attribute", "value", "records", "metric", "value_", "low", "high"],
+        "rows": [
+            ["sex", "female", 60, "accuracy", 0.5, 0.4, 0.6],
+            ["sex", "male", 12, "fewer than 30 records", None, None, None],
+            ["age_band", "80+", 3, "fewer than 30 records", None, None, None],
+        ],
+    }
+    sides = [result(0.2, tables={"subgroups": table})]
+    (section,) = task_sections(sides, sides)
+    lines = [line for block in section.blocks if isinstance(block, Text) for line in block.lines]
+    assert lines == [
+        "Sub-groups too small to be judged, fewer than 30 records: sex male (12), age band 80+ (3)."
+    ]

@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from eval.report import class_plots
@@ -149,3 +150,31 @@ def test_runs_are_drawn_together() -> None:
 def test_an_svg_without_a_size_is_refused() -> None:
     with pytest.raises(ValueError, match="'p' has no viewBox"):
         inline_svg("<svg></svg>", "p")
+
+
+def drawn_bins(*rows: list[Any]) -> tuple[list[list[float]], list[str]]:
+    """Return x and line style of what is drawn of bins in the upper part of the diagram."""
+    figure = Figure()
+    table = {"columns": ["low", "high", "count", "mean_score", "share_positive"], "rows": list(rows)}
+    class_plots._reliability(figure, {"tuned": class_plots.bins_of(table)})
+    (line,) = figure.axes[0].containers
+    return [list(map(float, line[0].get_xdata()))], [line[0].get_linestyle()]
+
+
+def test_bins_that_nearly_coincide_are_points_with_intervals_and_no_line() -> None:
+    together = [[0.4, 0.5, 8, 0.481, 0.2], [0.5, 0.5, 8, 0.480, 0.9], [0.5, 0.6, 8, 0.482, 0.1]]
+    xs, styles = drawn_bins(*together)
+    assert xs == [[0.480, 0.481, 0.482]]
+    assert styles == ["None"]
+
+
+def test_bins_that_are_apart_are_joined_in_the_order_of_their_scores() -> None:
+    xs, styles = drawn_bins([0.5, 1.0, 8, 0.8, 0.9], [0.0, 0.5, 8, 0.3, 0.2])
+    assert xs == [[0.3, 0.8]]
+    assert styles == ["-"]
+
+
+def test_the_interval_of_a_bin_is_wilson_s() -> None:
+    """5 of 10: centre 0.5, half width 1.96 / (1 + 1.96^2 / 10) * sqrt(0.025 + 1.96^2 / 400) = 0.2634."""
+    ((low,), (high,)) = class_plots._wilson([{"count": 10, "share_positive": 0.5}])
+    assert (low, high) == (pytest.approx(0.2634, abs=1e-4), pytest.approx(0.2634, abs=1e-4))

@@ -211,7 +211,7 @@ def test_the_front_matter_is_what_a_hub_reads(run: Path) -> None:
     }  # fmt: skip
     assert "**Not for clinical use.**" in body
     assert "| Accuracy (test, classification, share of records) | 0.6643 (before tuning 0.2741) |" in body
-    assert "Published but not measured here: rouge1." in body
+    assert "Published but not measured here: ROUGE-1." in body
 
 
 @pytest.mark.parametrize("base", ["tiny-random", "./models/x", "/srv/models/x", "${env:MODEL}"])
@@ -238,7 +238,7 @@ def test_runs_stand_side_by_side(run: Path, tmp_path: Path) -> None:
     key = ("accuracy", "test", "classification")
     page = compare_page(
         [read_run(run), read_run(other)],
-        {"other": {key: {"value": 0.0, "low": -0.02, "high": 0.03}}},
+        [{key: {"value": 0.0, "low": -0.02, "high": 0.03}}],
         ["a lock"],
     )
     table = top(page)
@@ -259,7 +259,7 @@ def test_runs_of_one_title_are_told_apart_and_what_differs_is_named(run: Path, t
     plan = json.loads((other / "plan.json").read_text())
     plan["spec"]["method"]["rank"] = 64
     (other / "plan.json").write_text(json.dumps(plan))
-    page = compare_page([read_run(run), read_run(other)], {})
+    page = compare_page([read_run(run), read_run(other)])
     (table,) = next(section for section in page.sections if section.id == "specs").blocks
     assert isinstance(table, Table)
     assert [column.name for column in table.columns] == ["Key", "hand-made run run", "hand-made run 89abcdef"]

@@ -12,9 +12,10 @@ import pytest
 from judged_run import write_judged_run
 
 from runner.cli import main
+from runner.reporting.record import read_run
 from runner.spec.problems import UsageError
 from runner.stages.report import write_report
-from runner.verify import verify
+from runner.verify import Unequal, verify
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,78 @@ def test_what_was_changed_is_found(
     shown = capsys.readouterr().out
     assert "not equal" in shown
     assert place in shown
+
+
+def test_a_run_that_was_copied_to_another_folder_is_equal(reported: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(reported, tmp_path / "archive" / "of a friend"))
+    found = verify(copied)
+    assert found.equal, found.parts
+
+
+def test_a_copied_run_whose_events_are_gone_is_equal_too(tmp_path: Path) -> None:
+    run = write_judged_run(tmp_path / "run")
+    (run / "events.jsonl").unlink()
+    write_report(run)
+    assert verify(Path(shutil.copytree(run, tmp_path / "other"))).equal
+    assert read_run(run).run == "made of 2026-01-02T03:04:05+00:00"
+
+
+@pytest.mark.parametrize(
+    ("edit", "cause"),
+    [
+        (lambda run: (run / "eval/tuned/1_perplexity.jsonl").unlink(), "No such file or directory"),
+        (text_file("eval/tuned/1_perplexity.jsonl", '{"id"', '{"id'), "1_perplexity.jsonl:1 is damaged"),
+        (text_file("eval/tuned/1_perplexity.jsonl", '"nll"', '"nil"'), "cannot be judged: no value 'nll'"),
+    ],
+    ids=["gone", "damaged", "lacks"],
+)
+def test_predictions_that_cannot_be_judged_are_the_one_difference(
+    edit: Callable[[Path], None], cause: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the table and the page say of them cannot be made, and is not held against those."""
+    edit(run)
+    with pytest.raises(SystemExit, match="1"):
+        main(["verify", str(run)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "equal",
+        "not",
+        "eval/tuned.json:",
+        "unproven",
+        "unproven",
+        "1",
+    ]
+    assert cause in lines[2]
+    assert "rests on eval/tuned.json, which comes first" in lines[3]
+    assert lines[-1] == "1 place is not what the predictions give"
+
+
+def test_a_changed_result_is_not_found_a_second_time_in_what_was_made_of_it(run: Path) -> None:
+    """The table was made before the change, or after it: either follows from one of the two."""
+    json_file("eval/tuned.json", flatter)(run)
+    before = verify(run)
+    write_report(run)
+    for found in (before, verify(run)):
+        by_file = {part.file: part for part in found.parts}
+        assert [item.place.split(": ")[-2:] for item in by_file["eval/tuned.json"].unequal] == [
+            ["loss", "value"]
+        ]
+        assert by_file["report/results.json"].unequal == ()
+        assert by_file["report/results.json"].rests_on == ("eval/tuned.json",)
+        assert not found.equal
+
+
+def test_what_was_changed_as_well_is_found_beside_a_cause(run: Path) -> None:
+    json_file("eval/tuned.json", flatter)(run)
+    json_file("report/results.json", claim)(run)
+    (part,) = [part for part in verify(run).parts if part.file == "report/results.json"]
+    assert [item.place for item in part.unequal] == ["report/results.json: table[0]: comparable"]
+
+
+def test_a_long_value_is_one_short_line() -> None:
+    line = str(Unequal("place", ["a long sentence\n"] * 50, None))
+    assert len(line) < 150
+    assert "\n" not in line
 
 
 def test_records_that_are_not_those_judged_are_found(tmp_path: Path) -> None:

@@ -16,7 +16,17 @@ BITING = "<script>alert('x')</script> & <b>\u00e9t\u00e9</b> \"quoted\" | $x^2$"
 CLASSES = ("no", "yes")
 
 
-def write_run(folder: Path, *, title: str = "hand-made run", seed_loss: float = 7.0, steps: int = 60) -> Path:
+STARTED = "2026-01-02T03:04:05.678+00:00"
+
+
+def write_run(
+    folder: Path,
+    *,
+    title: str = "hand-made run",
+    seed_loss: float = 7.0,
+    steps: int = 60,
+    started: str = STARTED,
+) -> Path:
     """Write the run directory and return it.
 
     Args:
@@ -24,8 +34,10 @@ def write_run(folder: Path, *, title: str = "hand-made run", seed_loss: float = 
         title: of the report.
         seed_loss: training loss at the first step, in nats per label token.
         steps: optimiser steps.
+        started: when the run was started, under the name of its folder.
     """
-    for name, value in _files(title, seed_loss, steps).items():
+    start = {"event": "run_started", "time": started, "run": folder.name, "pid": 1, "resumed": False}
+    for name, value in _files(title, seed_loss, steps, start).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if name.endswith(".jsonl"):
@@ -35,7 +47,7 @@ def write_run(folder: Path, *, title: str = "hand-made run", seed_loss: float = 
     return folder
 
 
-def _files(title: str, seed_loss: float, steps: int) -> dict[str, Any]:
+def _files(title: str, seed_loss: float, steps: int, start: dict[str, Any]) -> dict[str, Any]:
     metrics = _metrics(seed_loss, steps)
     return {
         "plan.json": _plan(title, steps),
@@ -53,7 +65,7 @@ def _files(title: str, seed_loss: float, steps: int) -> dict[str, Any]:
             "expected_trainable": 1000, "tokens_seen": steps * 100, "stopped_early": False, "best_step": 40,
         },
         "train/metrics.jsonl": metrics,
-        "events.jsonl": [*_told(), *metrics],
+        "events.jsonl": [start, *_told(), *metrics],
         "eval/baseline.json": {"results": [_classified("baseline")]},
         "eval/tuned.json": {"results": [_classified("tuned"), _perplexity()]},
     }  # fmt: skip
