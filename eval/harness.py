@@ -58,8 +58,6 @@ RULES: Mapping[str, Rule] = MappingProxyType(
 
 CORPUS = ("bleu", "chrf", "ter")
 """Rules of sacrebleu over all (reference, answer) pairs at once."""
-_Z = 1.959963984540054
-"""Standard normal quantile of 0.975, for `LEVEL` = 0.95."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,23 +69,21 @@ class Column:
     """Takes totals of all columns, shape (draw, 2 * pair); returns shape (draw,)."""
 
 
-def all_alike(lines: Sequence[Line]) -> dict[str, Interval]:
-    """Return Wilson intervals of shares of 0 or 1, which a bootstrap would give without width.
+def shares(lines: Sequence[Line]) -> dict[str, list[str]]:
+    """Return the metrics that are shares of questions, 0 or 1 each, with the groups of their questions.
 
-    Source:
-        Wilson 1927, J. Am. Stat. Assoc. 22: for 0 of n the upper end is z^2 / (n + z^2).
+    A metric that all tasks share is one over all questions; the mean over tasks is none.
     """
-    found = {}
     tasks = list(dict.fromkeys(line["task"] for line in lines))
-    kinds = {(line["task"], metric): rule_of(line, metric) for line in lines for metric in line["metrics"]}
-    for task, metric in _pairs(lines):
-        values = [
-            line["metrics"][metric] for line in lines if line["task"] == task and metric in line["metrics"]
-        ]
-        if RULES[kinds[task, metric]] is RULES["mean"] and set(values) in ({0.0}, {1.0}):
-            reach = _Z**2 / (len(values) + _Z**2)
-            low, high = (0.0, reach) if values[0] == 0 else (1 - reach, 1.0)
-            found[metric if len(tasks) == 1 else f"{task}.{metric}"] = Interval(values[0], low, high)
+    found: dict[str, list[str]] = {}
+    for metric in dict.fromkeys(metric for _, metric in _pairs(lines)):
+        parts = {f"{task}.{metric}": {task} for task in tasks} if len(tasks) > 1 else {}
+        for name, of_tasks in {metric: set(tasks), **parts}.items():
+            of = [line for line in lines if metric in line["metrics"] and line["task"] in of_tasks]
+            if {rule_of(line, metric) for line in of} != {"mean"}:
+                continue
+            if {line["metrics"][metric] for line in of} <= {0, 1}:
+                found[name] = [line["group"] for line in of]
     return found
 
 

@@ -13,7 +13,7 @@ def finite(value: float) -> float | None:
 
 
 def interval_json(interval: Interval) -> dict[str, float | None]:
-    """Return `{"value", "low", "high"}`; an end that does not exist is None."""
+    """Return `{"value", "low", "high"}`; an end that does not exist is None (why: `Interval.reason`)."""
     return {
         "value": finite(interval.value),
         "low": finite(interval.low),

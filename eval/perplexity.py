@@ -8,13 +8,14 @@ byte can.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
-from eval.bootstrap import DRAWS, LEVEL, FloatArray, Interval, clustered_intervals
+from eval.alike import change_of_share, share
+from eval.bootstrap import DRAWS, LEVEL, FloatArray, Interval, clusters, differences, intervals, summed
 
-METHOD = "{level:.0%} percentile interval, bootstrap over whole groups, {draws} draws, seed {seed}"
+METRICS = ("loss", "perplexity", "bits_per_byte", "token_accuracy", "entropy")
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class HeldOut:
     """Share of label tokens predicted first."""
     entropy: Interval
     """Nats, mean over label tokens."""
-
-
-METRICS = tuple(field.name for field in fields(HeldOut))
+    method: str
+    narrow: str | None
+    """Why the intervals are too narrow, where they are."""
 
 
 def held_out(
@@ -71,6 +72,36 @@ def held_out(
     Source:
         Bits per byte: Gao et al. 2020 (The Pile), section 3.1: nats / (bytes * ln 2).
     """
+    sums, groups = _sums(scores)
+    drawn_from = clusters(groups, draws=draws, level=level, seed=seed)
+    found = dict(zip(METRICS, intervals(drawn_from, summed(sums, drawn_from, ratios)), strict=True))
+    found["token_accuracy"] = share(found["token_accuracy"], groups, level=level)
+    return HeldOut(**found, method=drawn_from.method, narrow=drawn_from.narrow)
+
+
+def held_out_differences(
+    before: Sequence[RecordScore],
+    after: Sequence[RecordScore],
+    *,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Return "after minus before" of METRICS, over the same draws of groups; the same records, in one order.
+
+    Raises:
+        ValueError: as in `held_out`.
+    """
+    (first, _), (second, groups) = _sums(before), _sums(after)
+    drawn_from = clusters(groups, draws=draws, level=level, seed=seed)
+    of_before, of_after = (summed(sums, drawn_from, ratios) for sums in (first, second))
+    found = dict(zip(METRICS, differences(drawn_from, of_before, of_after), strict=True))
+    found["token_accuracy"] = change_of_share(found["token_accuracy"], groups, level=level)
+    return found
+
+
+def _sums(scores: Sequence[RecordScore]) -> tuple[FloatArray, list[str]]:
+    """Return the columns that `ratios` takes, shape (record, 5), and the groups."""
     if not scores:
         raise ValueError("no records to judge")
     for score in scores:
@@ -78,11 +109,8 @@ def held_out(
             raise ValueError(f"record {score.id!r} has no label token")
         if not np.isfinite([score.nll, score.entropy]).all():
             raise ValueError(f"record {score.id!r}: nll {score.nll}, entropy {score.entropy}")
-    sums = np.array(
-        [[s.nll, s.label_tokens, s.answer_bytes, s.correct, s.entropy] for s in scores], np.float64
-    )
-    groups = [score.group for score in scores]
-    return HeldOut(*clustered_intervals(sums, groups, ratios, draws=draws, level=level, seed=seed))
+    rows = [[s.nll, s.label_tokens, s.answer_bytes, s.correct, s.entropy] for s in scores]
+    return np.array(rows, np.float64), [score.group for score in scores]
 
 
 def ratios(totals: FloatArray) -> FloatArray:

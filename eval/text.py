@@ -36,6 +36,8 @@ class Rouge:
     """Answers without a letter or digit; they score 0."""
     n_records: int
     n_groups: int
+    narrow: str | None
+    """Why the intervals are too narrow, where they are."""
     method: str
 
 
@@ -74,6 +76,7 @@ def rouge(
         empty=sum(not tokenizer.tokenize(answer) for answer in answers),
         n_records=len(scores),
         n_groups=drawn_from.count,
+        narrow=drawn_from.narrow,
         method=f"rouge-score tokens, {'Porter stemmer' if stemmer else 'no stemmer'}; {drawn_from.method}",
     )
 

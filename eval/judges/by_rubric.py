@@ -13,17 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from eval.bootstrap import DRAWS, LEVEL, FloatArray, clustered_intervals
+from eval.bootstrap import FloatArray, clustered_intervals, clusters
 from eval.judge.address import STAND_IN
 from eval.judge.outcomes import JUDGED, MEANING
 from eval.judge.rubrics import BadReplyError, Rubric, rubric
 from eval.judges import Line, entities, paired
 from eval.numbers import interval_json
 
-METHOD = (
-    "{level:.0%} percentile interval, bootstrap over whole groups, {draws} draws, seed {seed}; it says how sure the "
-    "draw of records is, not how right the judge"
-)
+METHOD = "{method}; it says how sure the draw of records is, not how right the judge"
 _NOTHING: dict[str, float | None] = {"value": None, "low": None, "high": None}
 
 
@@ -39,6 +36,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     grades = [graded(asked, line) for line in lines]
     outcomes = Counter(line["outcome"] for line in lines)
     said = entities.read(lines)
+    drawn_from = clusters([line["group"] for line in lines])
     return {
         "task": task["task"],
         "name": f"{task['task']}_{asked.name}",
@@ -50,7 +48,8 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         "judge": asked_of(task, lines),
         "metrics": {**_metrics(asked, grades, lines), **entities.metrics(lines, said)},
         "headline": [asked.name, f"{asked.name}_judged", *entities.HEADLINE],
-        "method": METHOD.format(level=LEVEL, draws=DRAWS, seed=0),
+        "method": METHOD.format(method=drawn_from.method),
+        "narrow": drawn_from.narrow,
         "notes": [*_notes(task, asked, grades, outcomes), *entities.notes(said)],
         "tables": {
             "outcomes": {

@@ -8,24 +8,30 @@ that names no label, or two, is unparsed and wrong.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
-from eval.bootstrap import DRAWS, LEVEL, FloatArray, IntArray, Interval, paired_differences
-from eval.checks import check_classes, check_ids
-from eval.classification import OVERALL, Classification, classification_differences, classify
+from eval.alike import used_in, without_interval
+from eval.bootstrap import DRAWS, LEVEL, FloatArray, IntArray, Interval
+from eval.classification import (
+    OVERALL,
+    PER_CLASS,
+    Classification,
+    class_differences,
+    classification_differences,
+    classify,
+)
 from eval.floors_tabular import METHOD as FLOORS
-from eval.judges import Line, paired
+from eval.judges import Line, class_notes, paired
+from eval.judges.class_notes import accuracy_gained
 from eval.judges.class_tables import (
     confusion_table,
-    notes,
     per_class_table,
     reliability_table,
     subgroup_table,
 )
+from eval.judges.labelled import Judged, Side, decided, logits, of_split, part_of, probabilities, read
 from eval.likelihood import METRICS as SCORES
 from eval.likelihood import (
     BinaryScores,
@@ -35,10 +41,7 @@ from eval.likelihood import (
     score_binary,
 )
 from eval.numbers import interval_json
-from eval.parse import LabelParser
 
-POSITIVE = ("precision", "recall", "f1")
-"""Of the positive class."""
 GENERATED = "generated_"
 CALIBRATION = ("brier", "calibration_error")
 SCALED = "_scaled"
@@ -57,29 +60,13 @@ METHOD = (
 Numbers = dict[str, dict[str, float | None]]
 
 
-@dataclass(frozen=True)
-class Judged:
-    """The lines of the judged split as arrays."""
-
-    lines: Sequence[Line]
-    labels: tuple[str, ...]
-    positive: int
-    truth: tuple[str, ...]
-    groups: tuple[str, ...]
-
-    @property
-    def is_positive(self) -> Any:
-        """Shape (record,), whether the record is positive."""
-        return np.array([label == self.labels[self.positive] for label in self.truth])
-
-
 def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     """Return the result of one model; lines of another split than the task's only set the temperature.
 
     Raises:
         ValueError: no lines, an id twice, labels or classes that are not the task's, a lacking floor.
     """
-    of = _of_split(task, lines)
+    of = of_split(task, lines)
     result: dict[str, Any] = {
         "task": task["task"],
         "name": task["task"],
@@ -94,14 +81,31 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         "floors_words": {name: of.lines[0]["floors"][name]["words"] for name in task["floors"]},
         "tables": {},
     }
+    sides = []
     if "likelihood" in task["scoring"]:
-        _add_likelihood(result, task, of, lines)
+        sides.append(_add_likelihood(result, task, of, lines))
     if "generation" in task["scoring"]:
-        _add_generation(result, task, of)
-    decisions = [name for name in ("accuracy", "generated_accuracy") if name in result["metrics"]]
+        sides.append(_add_generation(result, task, of))
+    metrics, first = result["metrics"], sides[0].found
+    gained = {name: {side.name: accuracy_gained(of, side, name) for side in sides} for name in task["floors"]}
+    chance = [class_notes.against_one_label(of, side) for side in sides]
+    chance += class_notes.against_a_coin(metrics["auc"]) if "auc" in metrics else []
     return result | {
-        "method": f"{result['method']}; {METHOD}",
-        "notes": notes(result, decisions, of.truth),
+        "metrics": {name: interval_json(value) for name, value in metrics.items()},
+        "method": f"{first.method}{used_in(metrics)}; {METHOD}",
+        "narrow": first.narrow,
+        "chance": [one.json() for one in chance],
+        "floor_differences": {
+            floor: {name: interval_json(change) for name, change in changes.items()}
+            for floor, changes in gained.items()
+        },
+        "notes": [
+            *(one.text for one in chance if one.where != "above"),
+            *class_notes.beside_floors(of, sides, result, gained),
+            *class_notes.lacking(sides),
+            *without_interval(metrics),
+            *class_notes.cut_or_at_limit(result),
+        ],
         "examples": _examples(task, of),
     }
 
@@ -113,7 +117,7 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
         ValueError: the two are not of the same records.
     """
     paired(before, after)
-    one, two = _of_split(task, before), _of_split(task, after)
+    one, two = of_split(task, before), of_split(task, after)
     if one.truth != two.truth:
         raise ValueError("the labels of the same records differ before and after")
     found: dict[str, Interval] = {}
@@ -135,59 +139,18 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
     return {name: interval_json(interval) for name, interval in found.items()}
 
 
-# ------------------------------------------------------------------------------------- what was stored
-
-
-def _of_split(task: Mapping[str, Any], lines: Sequence[Line]) -> Judged:
-    ids = [line["id"] for line in lines]
-    check_ids(ids, ids)
-    kept = [line for line in lines if line["split"] == task["split"]]
-    if not kept:
-        raise ValueError(f"no records of the split {task['split']} to judge")
-    labels = tuple(task["labels"])
-    if "likelihood" in task["scoring"]:
-        for line in lines:
-            check_classes(labels, list(line["log_likelihoods"]))
-    truth, groups = tuple(line["label"] for line in kept), tuple(line["group"] for line in kept)
-    return Judged(kept, labels, labels.index(task["positive"]), truth, groups)
-
-
-def logits(lines: Sequence[Line], labels: Sequence[str]) -> FloatArray:
-    """Return log likelihoods a token, in nats, shape (record, class)."""
-    return np.array(
-        [[line["log_likelihoods"][name] / line["label_tokens"][name] for name in labels] for line in lines]
-    )
-
-
-def probabilities(of: Judged) -> FloatArray:
-    """Return each label's probability among the labels, shape (record, class)."""
-    chances: FloatArray = softmax(logits(of.lines, of.labels), axis=1)
-    return chances
-
-
-def decided(of: Judged, scores: FloatArray) -> list[str]:
-    """Return the likeliest label of each record; of equals the first."""
-    return [of.labels[place] for place in scores.argmax(axis=1)]
-
-
-def read(task: Mapping[str, Any], of: Judged) -> list[str]:
-    """Return the label that each written answer names, or `unparsed`."""
-    parser = LabelParser(task["labels"])
-    return [parser.label(line["answer"]) for line in of.lines]
-
-
 # ------------------------------------------------------------------------------------------- metrics
 
 
 def _add_likelihood(
     result: dict[str, Any], task: Mapping[str, Any], of: Judged, lines: Sequence[Line]
-) -> None:
+) -> Side:
     scores = probabilities(of)
-    decisions = _classified(of, decided(of, scores))
+    answers = decided(of, scores)
+    decisions = _classified(of, answers)
     binary = _binary(task, of, scores)
     result["metrics"] |= _numbers(of, decisions, binary)
     result["headline"] += HEADLINE
-    result["method"] = decisions.method
     result["binning"] = binary.binning
     result["tables"] |= {
         "confusion": confusion_table(of.labels, decisions),
@@ -198,7 +161,7 @@ def _add_likelihood(
         temperature = _temperature(of, [line for line in lines if line["split"] == "validation"])
         scaled = _binary(task, of, temperature.applied(logits(of.lines, of.labels)))
         values = _intervals(scaled, CALIBRATION)
-        result["metrics"] |= {name + SCALED: interval_json(value) for name, value in values.items()}
+        result["metrics"] |= {name + SCALED: value for name, value in values.items()}
         result["tables"]["reliability_scaled"] = reliability_table(scaled)
         result["temperature"] = {
             "value": temperature.value,
@@ -210,22 +173,22 @@ def _add_likelihood(
     if task["subgroups"]:
 
         def judge(rows: IntArray) -> Mapping[str, Interval]:
-            part = _part(of, rows)
+            part = part_of(of, rows)
             values = _intervals(
                 _classified(part, decided(part, scores[rows])), ("accuracy", "balanced_accuracy")
             )
             return values | _intervals(_binary(task, part, scores[rows]), ("auc",))
 
         result["tables"]["subgroups"] = subgroup_table(task["subgroups"], of.lines, of.groups, judge)
+    return Side("", answers, decisions)
 
 
-def _add_generation(result: dict[str, Any], task: Mapping[str, Any], of: Judged) -> None:
+def _add_generation(result: dict[str, Any], task: Mapping[str, Any], of: Judged) -> Side:
     answers = read(task, of)
     decisions = _classified(of, answers)
     values = _intervals(decisions, OVERALL) | _of_positive(of, decisions)
-    result["metrics"] |= {GENERATED + name: interval_json(value) for name, value in values.items()}
+    result["metrics"] |= {GENERATED + name: value for name, value in values.items()}
     result["headline"] += GENERATED_HEADLINE
-    result.setdefault("method", decisions.method)
     # Where likelihoods are judged too, the plain names are theirs.
     prefix = GENERATED if "confusion" in result["tables"] else ""
     result["tables"] |= {
@@ -235,11 +198,12 @@ def _add_generation(result: dict[str, Any], task: Mapping[str, Any], of: Judged)
     if task["subgroups"] and not prefix:
 
         def judge(rows: IntArray) -> Mapping[str, Interval]:
-            part = _part(of, rows)
+            part = part_of(of, rows)
             values = _intervals(_classified(part, [answers[row] for row in rows]), ("accuracy", "parse_rate"))
             return {GENERATED + name: value for name, value in values.items()}
 
         result["tables"]["subgroups"] = subgroup_table(task["subgroups"], of.lines, of.groups, judge)
+    return Side(GENERATED, answers, decisions)
 
 
 def _floor(task: Mapping[str, Any], of: Judged, name: str) -> Numbers:
@@ -248,13 +212,13 @@ def _floor(task: Mapping[str, Any], of: Judged, name: str) -> Numbers:
             raise ValueError(f"record {line['id']!r} has no decision of the floor {name!r}")
     decisions = _classified(of, [line["floors"][name]["label"] for line in of.lines])
     scores = np.array([[line["floors"][name]["scores"][label] for label in of.labels] for line in of.lines])
-    return _numbers(of, decisions, _binary(task, of, scores))
+    found = _numbers(of, decisions, _binary(task, of, scores))
+    return {name: interval_json(value) for name, value in found.items()}
 
 
-def _numbers(of: Judged, decisions: Classification, binary: BinaryScores) -> Numbers:
+def _numbers(of: Judged, decisions: Classification, binary: BinaryScores) -> dict[str, Interval]:
     overall = [name for name in OVERALL if name not in NO_PARSING]
-    values = _intervals(decisions, overall) | _of_positive(of, decisions) | _intervals(binary, SCORES)
-    return {name: interval_json(value) for name, value in values.items()}
+    return _intervals(decisions, overall) | _of_positive(of, decisions) | _intervals(binary, SCORES)
 
 
 def _classified(of: Judged, answers: Sequence[str]) -> Classification:
@@ -271,42 +235,17 @@ def _temperature(of: Judged, held: Sequence[Line]) -> Temperature:
     return fit_temperature(logits(held, of.labels), numbers, split="validation")
 
 
-def _part(of: Judged, rows: IntArray) -> Judged:
-    kept = ([values[row] for row in rows] for values in (of.lines, of.truth, of.groups))
-    lines, truth, groups = kept
-    return Judged(lines, of.labels, of.positive, tuple(truth), tuple(groups))
-
-
 def _intervals(found: Any, names: Sequence[str]) -> dict[str, Interval]:
     return {name: getattr(found, name) for name in names}
 
 
 def _of_positive(of: Judged, decisions: Classification) -> dict[str, Interval]:
-    return _intervals(decisions.per_class[of.positive], POSITIVE)
+    return _intervals(decisions.per_class[of.positive], PER_CLASS)
 
 
 def _changes(of: Judged, before: Sequence[str], after: Sequence[str]) -> dict[str, Interval]:
     found = classification_differences(of.truth, before, after, of.labels, of.groups)
-    sums = [_positive_sums(of, answers) for answers in (before, after)]
-    outcomes = np.column_stack([of.is_positive, ~of.is_positive])
-    changes = paired_differences(sums[0], sums[1], of.groups, _positive_ratios, outcomes=outcomes)
-    return found | dict(zip(POSITIVE, changes, strict=True))
-
-
-def _positive_sums(of: Judged, answers: Sequence[str]) -> FloatArray:
-    """Return hits, predictions and records of the positive class, shape (record, 3)."""
-    says = np.array([answer == of.labels[of.positive] for answer in answers])
-    return np.column_stack([says & of.is_positive, says, of.is_positive]).astype(np.float64)
-
-
-def _positive_ratios(totals: FloatArray) -> FloatArray:
-    hits, predicted, records = totals.T
-    precision = np.divide(hits, predicted, out=np.zeros_like(hits), where=predicted > 0)
-    recall = np.divide(hits, records, out=np.full_like(hits, np.nan), where=records > 0)
-    both = predicted + records
-    f1 = np.divide(2 * hits, both, out=np.full_like(hits, np.nan), where=both > 0)
-    precision[records == 0] = f1[records == 0] = np.nan
-    return np.stack([precision, recall, f1], axis=1)
+    return found | class_differences(of.truth, before, after, of.labels[of.positive], of.groups)
 
 
 def _examples(task: Mapping[str, Any], of: Judged) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.bootstrap import DRAWS, LEVEL, FloatArray, clustered_intervals
+from eval.bootstrap import FloatArray, clustered_intervals, clusters
 from eval.entities import (
     METRICS,
     EntityCounts,
@@ -24,7 +24,6 @@ from eval.judges import Line, paired
 from eval.numbers import interval_json
 
 HEADLINE = ("entity_f1", "entity_contradicted")
-METHOD = "{level:.0%} percentile interval, bootstrap over whole groups, {draws} draws, seed {seed}"
 EXAMPLES = 20
 SHOWN = 30
 """Entities in the table, those that the references name most often."""
@@ -37,6 +36,7 @@ Pair = tuple[frozenset[Finding], frozenset[Finding]]
 def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     """Return the result of one model; a line holds `answer` and `reference`."""
     found = read(lines)
+    drawn_from = clusters([line["group"] for line in lines])
     return {
         "task": task["task"],
         "name": task["task"],
@@ -45,7 +45,8 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         "n_groups": len({line["group"] for line in lines}),
         "metrics": metrics(lines, found),
         "headline": list(HEADLINE),
-        "method": METHOD.format(level=LEVEL, draws=DRAWS, seed=0),
+        "method": drawn_from.method,
+        "narrow": drawn_from.narrow,
         "notes": notes(found),
         "tables": {"entities": table(found)},
         "examples": examples(lines),

@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from eval.alike import change_of_share, share, used_in
 from eval.bootstrap import FloatArray, Interval, clusters, intervals, summed
 from eval.chance import Chance, against_chance
 from eval.harness import (
     CORPUS,
     RULES,
-    all_alike,
     columns_of,
     corpus_scores,
     rule_of,
+    shares,
     values_of,
     without_interval,
 )
@@ -41,7 +42,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     if not lines:
         raise ValueError("no question was asked")
     asked = [line for line in lines if "skipped" not in line]
-    metrics, method = _metrics(asked) if asked else ({}, "no questions")
+    metrics, method, narrow = _metrics(asked) if asked else ({}, "no questions", None)
     chance = _chances(asked)
     return {
         "task": task["task"],
@@ -53,6 +54,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         "metrics": {name: interval_json(value) for name, value in metrics.items()},
         "headline": _headline(asked, metrics),
         "method": method,
+        "narrow": narrow,
         "chance": _chance_json(asked, metrics, chance),
         "notes": _notes(lines, asked, chance),
         "tables": {"tasks": _table(asked, metrics, chance)} if asked else {},
@@ -92,6 +94,8 @@ def differences(
 
     found = _intervals(np.hstack([sums_before, sums_after]), after, change)[0]
     result = {column.name: value for column, value in zip(columns, found, strict=True)}
+    for name in shares(before).keys() & shares(after).keys() & result.keys():
+        result[name] = change_of_share(result[name], shares(after)[name])
     one, other = corpus_scores(before), corpus_scores(after)
     result |= {name: without_interval(other[name].value - one[name].value) for name in other}
     return {name: interval_json(value) for name, value in result.items()}
@@ -104,26 +108,26 @@ def _name(task: Mapping[str, Any]) -> str:
 # --------------------------------------------------------------------------------------- metrics
 
 
-def _metrics(lines: Sequence[Line]) -> tuple[dict[str, Interval], str]:
+def _metrics(lines: Sequence[Line]) -> tuple[dict[str, Interval], str, str | None]:
+    """Return the metrics, how their intervals are made, and why these are too narrow, where they are."""
     columns, sums = columns_of(lines)
-    found, method = _intervals(sums, lines, lambda totals: values_of(columns, totals))
+    found, method, narrow = _intervals(sums, lines, lambda totals: values_of(columns, totals))
     result = {column.name: value for column, value in zip(columns, found, strict=True)}
-    alike = all_alike(lines)
-    if alike:
-        method += f"; Wilson interval where all questions were answered alike: {', '.join(alike)}"
-    return {**result, **alike, **corpus_scores(lines)}, method
+    groups = shares(lines)
+    result = {name: share(one, groups[name]) if name in groups else one for name, one in result.items()}
+    return {**result, **corpus_scores(lines)}, method + used_in(result), narrow
 
 
 def _intervals(
     sums: FloatArray, lines: Sequence[Line], statistic: Callable[[FloatArray], FloatArray]
-) -> tuple[tuple[Interval, ...], str]:
+) -> tuple[tuple[Interval, ...], str, str | None]:
     """Return intervals over drawn questions; no draw loses a task."""
     if sums.shape[1] == 0:
-        return (), "no intervals: scores of a whole corpus"
+        return (), "no intervals: scores of a whole corpus", None
     tasks = list(dict.fromkeys(line["task"] for line in lines))
     member = np.array([[line["task"] == name for name in tasks] for line in lines])
     drawn_from = clusters([line["group"] for line in lines], member if len(tasks) > 1 else None)
-    return intervals(drawn_from, summed(sums, drawn_from, statistic)), drawn_from.method
+    return intervals(drawn_from, summed(sums, drawn_from, statistic)), drawn_from.method, drawn_from.narrow
 
 
 def _headline(lines: Sequence[Line], metrics: Mapping[str, Any]) -> list[str]:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from eval.bootstrap import DRAWS, LEVEL, FloatArray, clustered_intervals, paired_differences
+from eval.alike import change_of_share, share, used_in, without_interval
+from eval.bootstrap import DRAWS, LEVEL, FloatArray, Interval, clustered_intervals, paired_differences
 from eval.checks import check_ids
 from eval.floors_text import METHOD as FLOORS
 from eval.judges import Line, paired
+from eval.judges.comparisons import WORDS, plainly, position
 from eval.numbers import interval_json
 from eval.text import METRICS, Rouge, rouge, rouge_differences, rouge_scores
 
@@ -30,13 +32,12 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     ids = [line["id"] for line in lines]
     check_ids(ids, ids)
     found = _rouge(task, lines, [line["answer"] for line in lines])
-    lengths = clustered_intervals(_lengths(lines), _groups(lines), _means)
-    metrics = _numbers(found) | {
-        name: interval_json(value) for name, value in zip(LENGTHS, lengths, strict=True)
-    }
-    floors = {
-        name: _numbers(_rouge(task, lines, [_floor(line, name) for line in lines])) for name in task["floors"]
-    }
+    groups = _groups(lines)
+    lengths = dict(zip(LENGTHS, clustered_intervals(_lengths(lines), groups, _means), strict=True))
+    lengths["ended"] = share(lengths["ended"], groups)
+    metrics = {name: getattr(found, name) for name in METRICS} | lengths
+    floors = {name: _rouge(task, lines, [_floor(line, name) for line in lines]) for name in task["floors"]}
+    gained = _gained(task, lines)
     return {
         "task": task["task"],
         "name": task["task"],
@@ -46,11 +47,20 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         "n_empty": found.empty,
         "n_ended": sum(bool(line["ended"]) for line in lines),
         "n_prompt_cut": sum(line["prompt_cut"] > 0 for line in lines),
-        "metrics": metrics,
+        "metrics": {name: interval_json(value) for name, value in metrics.items()},
         "headline": list(METRICS),
-        "method": f"mean F1 a record; {found.method}; {writing(task)}",
-        "notes": [*_notes(task, lines, found), *_below_floors(metrics, floors)],
-        "floors": floors,
+        "method": f"mean F1 a record; {found.method}{used_in(metrics)}; {writing(task)}",
+        "narrow": found.narrow,
+        "notes": [
+            *_notes(task, lines, found),
+            *_beside_floors(found, floors, gained),
+            *without_interval(metrics),
+        ],
+        "floors": {name: _numbers(floor) for name, floor in floors.items()},
+        "floor_differences": {
+            floor: {name: interval_json(change) for name, change in of.items()}
+            for floor, of in gained.items()
+        },
         "floors_method": FLOORS if floors else None,
         "tables": {},
         "examples": examples(lines),
@@ -69,6 +79,7 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
     changes = rouge_differences(first, second, groups)
     lengths = paired_differences(_lengths(before), _lengths(after), groups, _means)
     changes |= dict(zip(LENGTHS, lengths, strict=True))
+    changes["ended"] = change_of_share(changes["ended"], groups)
     return {name: interval_json(interval) for name, interval in changes.items()}
 
 
@@ -94,10 +105,19 @@ def examples(lines: Sequence[Line]) -> list[dict[str, str]]:
     return [{name: line[name] for name in shown} for line in lines[::step][:EXAMPLES]]
 
 
-def _scores(task: Mapping[str, Any], lines: Sequence[Line]) -> FloatArray:
-    """Return the model's F1 a record, shape (record, 3)."""
-    references, answers = ([line[key] for line in lines] for key in ("reference", "answer"))
+def _scores(task: Mapping[str, Any], lines: Sequence[Line], floor: str | None = None) -> FloatArray:
+    """Return F1 a record of the model's answers, or of a floor's, shape (record, 3)."""
+    references = [line["reference"] for line in lines]
+    answers = [line["answer"] if floor is None else _floor(line, floor) for line in lines]
     return rouge_scores(references, answers, stemmer=task["stemmer"])
+
+
+def _gained(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, dict[str, Interval]]:
+    """Return floor -> metric -> the model's minus the floor's on the same records."""
+    if not task["floors"]:
+        return {}
+    model, groups = _scores(task, lines), _groups(lines)
+    return {floor: rouge_differences(_scores(task, lines, floor), model, groups) for floor in task["floors"]}
 
 
 def _rouge(task: Mapping[str, Any], lines: Sequence[Line], answers: Sequence[str]) -> Rouge:
@@ -143,18 +163,21 @@ def _notes(task: Mapping[str, Any], lines: Sequence[Line], found: Rouge) -> list
     return notes
 
 
-def _below_floors(metrics: Numbers, floors: Mapping[str, Numbers]) -> list[str]:
-    """Say of each floor which metrics of the model are not above it."""
+def _beside_floors(
+    found: Rouge, floors: Mapping[str, Rouge], gained: Mapping[str, Mapping[str, Interval]]
+) -> list[str]:
+    """Say of each floor where the model is worse, or not told apart from it; nothing where it is better."""
     notes = []
-    for floor, values in floors.items():
-        below = [name for name in METRICS if not _above(metrics[name]["value"], values[name]["value"])]
-        if below:
-            numbers = ", ".join(
-                f"{name} {metrics[name]['value']:.4f} to {values[name]['value']:.4f}" for name in below
-            )
-            notes.append(f"not above the floor {floor}: {numbers}")
+    for floor, changes in gained.items():
+        said: dict[str, list[str]] = {}
+        for name, change in changes.items():
+            where = position(change)
+            if where == "above" or (where == "unknown" and change.value > 0):
+                continue
+            values = getattr(found, name).value, getattr(floors[floor], name).value
+            said.setdefault(WORDS[where], []).append(f"{name} {plainly(*values, change)}")
+        narrow = f"; intervals {found.narrow}" if found.narrow else ""
+        notes += [
+            f"{words} the floor {floor}: {'; '.join(numbers)}{narrow}" for words, numbers in said.items()
+        ]
     return notes
-
-
-def _above(one: float | None, other: float | None) -> bool:
-    return one is not None and other is not None and one > other

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from eval.bootstrap import (
+    SAME,
     FloatArray,
     IntArray,
     Statistic,
@@ -105,21 +106,22 @@ def test_a_class_that_is_not_there_is_no_reason_to_draw_anew() -> None:
 )
 def test_few_groups_are_warned_of(groups: int, positives: int, warning: str | None) -> None:
     positive = np.arange(groups) < positives
-    method = clusters([str(n) for n in range(groups)], np.column_stack([positive, ~positive])).method
-    assert warning in method if warning else "too narrow" not in method
+    drawn = clusters([str(n) for n in range(groups)], np.column_stack([positive, ~positive]))
+    assert warning in drawn.method if warning else "too narrow" not in drawn.method
+    assert warning in (drawn.narrow or "") if warning else drawn.narrow is None
 
 
 def test_statistics_of_equal_clusters_see_the_same_draws() -> None:
     drawn = clusters([str(n) for n in range(30)], draws=1000, seed=4)
-    assert all(d.low == d.high == 0 for d in differences(drawn, each_draw, each_draw))
+    assert all((d.value, d.reason) == (0, SAME) for d in differences(drawn, each_draw, each_draw))
 
 
 def test_paired_differences_are_narrower_than_those_of_strangers() -> None:
-    """After is before plus 1 for every record: the difference is 1 without doubt."""
+    """After is before plus 0 or 2 for every record: the difference is 1 +- 1.96 / sqrt(200) = 0.139."""
     before = with_one(np.random.default_rng(1).standard_normal(200) * 10)
-    after = before + np.array([1.0, 0.0])
+    after = before + np.column_stack([np.arange(200) % 2 * 2.0, np.zeros(200)])
     (paired,) = paired_differences(before, after, [str(n) for n in range(200)], mean)
-    assert (paired.value, paired.low, paired.high) == pytest.approx((1, 1, 1))
+    assert (paired.value, paired.low, paired.high) == pytest.approx((1, 0.861, 1.139), abs=0.02)
     (alone,) = clustered_intervals(before, [str(n) for n in range(200)], mean)
     assert alone.high - alone.low > 2
 
@@ -128,7 +130,7 @@ def test_perplexity_before_and_after_is_compared_over_the_same_groups() -> None:
     before = np.array([[4.0, 2, 8, 1, 3], [6.0, 2, 8, 0, 3]])
     after = np.array([[2.0, 2, 8, 1, 3], [4.0, 2, 8, 0, 3]])
     loss, perplexity, *_ = paired_differences(before, after, ["a", "b"], ratios)
-    assert (loss.value, loss.low, loss.high) == (-1, -1, -1)
+    assert (loss.value, loss.reason) == (-1, SAME)
     assert perplexity.value == pytest.approx(np.exp(1.5) - np.exp(2.5))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.bootstrap import BoolArray, FloatArray
+from eval.bootstrap import SAME, BoolArray, FloatArray
 from eval.challenge import (
     PUBLISHED,
     SINUS_RHYTHM,
@@ -110,9 +110,9 @@ def test_differences_are_of_the_same_draws() -> None:
     normal = np.array([[1, 0]] * 40, dtype=bool)
     groups = [str(n) for n in range(40)]
     found = challenge_difference(truth, normal, truth, TWO.classes, TWO, groups, draws=1000)
-    assert (found.value, found.low, found.high) == pytest.approx((1, 1, 1))
+    assert (found.value, found.reason) == (pytest.approx(1), SAME)
     same = challenge_difference(truth, normal, normal, TWO.classes, TWO, groups, draws=1000)
-    assert (same.low, same.high) == (0, 0)
+    assert (same.value, same.reason) == (0, SAME)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,15 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from eval.bootstrap import named_intervals
-from eval.classification import OVERALL, Classification, classification_differences, classify
+from eval.bootstrap import UNDEFINED, named_intervals
+from eval.classification import (
+    OVERALL,
+    UNPREDICTED,
+    Classification,
+    class_differences,
+    classification_differences,
+    classify,
+)
 from eval.parse import UNPARSED
 
 CLASSES = ["no", "yes"]
@@ -115,9 +122,56 @@ def test_a_class_without_records_is_named_and_its_means_are_no_numbers() -> None
 
 
 def test_a_class_that_is_never_predicted_has_no_precision_and_says_so() -> None:
+    """scikit-learn writes 0 for it; F1 is 0 by count, 2 * 0 / (0 + 1)."""
     found = judged(["yes", "no"], ["no", "no"])
-    assert (found.per_class[1].predicted, found.per_class[1].precision.value) == (0, 0)
+    assert found.unpredicted == ("yes",)
+    assert found.per_class[1].predicted == 0
+    precisions = (found.per_class[1].precision, found.macro_precision, found.weighted_precision)
+    assert all(math.isnan(one.value) for one in precisions)
     assert found.per_class[1].f1.value == 0
+    assert found.weighted_recall.value == found.accuracy.value == 0.5
+    assert judged(["yes", "no"], ["no", "yes"]).unpredicted == ()
+
+
+def test_what_is_gained_by_predicting_a_class_at_all_is_no_verdict() -> None:
+    """Before, yes was never said: the F1 rises from 0, and no interval calls that better."""
+    y_true, groups = ["yes", "no"] * 30, [str(n) for n in range(60)]
+    before, after = ["no"] * 60, ["yes", "yes", "yes", "no"] * 15
+    overall = classification_differences(y_true, before, after, CLASSES, groups, draws=200)
+    of_yes = class_differences(y_true, before, after, "yes", groups, draws=200)
+    assert math.isnan(overall["weighted_precision"].value)
+    assert math.isnan(of_yes["precision"].value)
+    for change in (overall["weighted_f1"], overall["macro_f1"], of_yes["f1"]):
+        assert change.value > 0
+        assert math.isnan(change.low)
+        assert change.reason == UNPREDICTED
+    both = class_differences(y_true, after, y_true, "yes", groups, draws=200)
+    assert both["f1"].low > 0
+    assert both["precision"].low > 0
+
+
+def test_shares_that_are_all_alike_have_the_interval_of_wilson() -> None:
+    """All 40 right: r = z^2 / (40 + z^2) = 3.8415 / 43.8415 = 0.08762 below 1; of the 20 of a class 0.16113."""
+    y_true = ["yes", "no"] * 20
+    found = judged(y_true, y_true, draws=1000)
+    for one in (found.accuracy, found.parse_rate, found.accuracy_parsed, found.weighted_recall):
+        assert (one.low, one.high) == (pytest.approx(1 - 0.08762, abs=1e-5), 1.0)
+    of_yes = found.per_class[1]
+    for one in (of_yes.recall, of_yes.precision):
+        assert (one.low, one.high) == (pytest.approx(1 - 0.16113, abs=1e-5), 1.0)
+    assert math.isnan(found.balanced_accuracy.low)  # a mean of shares: no draw differs, and no rule is known
+    wrong = judged(y_true, ["no", "yes"] * 20, draws=1000)
+    assert (wrong.accuracy.low, wrong.accuracy.high) == (0.0, pytest.approx(0.08762, abs=1e-5))
+
+
+def test_differences_where_all_pairs_are_alike_have_a_width() -> None:
+    """All 40 from wrong to right: at least 1 - 2 * 0.08762; nothing changed: within 0.08762 of 0."""
+    y_true, groups = ["yes", "no"] * 20, [str(n) for n in range(40)]
+    wrong = ["no", "yes"] * 20
+    gained = classification_differences(y_true, wrong, y_true, CLASSES, groups, draws=200)["accuracy"]
+    assert (gained.low, gained.high) == (pytest.approx(1 - 2 * 0.08762, abs=1e-5), 1.0)
+    same = classification_differences(y_true, wrong, wrong, CLASSES, groups, draws=200)["accuracy"]
+    assert (same.low, same.high) == (pytest.approx(-0.08762, abs=1e-5), pytest.approx(0.08762, abs=1e-5))
 
 
 def test_nothing_parsed_is_no_accuracy_on_parsed() -> None:
@@ -131,8 +185,15 @@ def test_few_parsed_answers_and_a_rare_class_still_have_intervals() -> None:
     y_true = ["yes"] * 2 + ["no"] * 198
     y_pred = ["yes", UNPARSED] + ["no"] * 3 + [UNPARSED] * 195
     found = judged(y_true, y_pred, draws=1000)
-    for interval in named_intervals(found).values():
-        assert interval.low <= interval.value <= interval.high
+    # One answer says yes: a draw without it has no precision of yes, so that has no interval.
+    undefined = {"macro_precision", "weighted_precision"}
+    # All parsed answers are right, in 4 groups: their recall and F1 of the few vary, their accuracy is Wilson's.
+    for name, interval in named_intervals(found).items():
+        if name in undefined:
+            assert interval.reason == UNDEFINED
+        else:
+            assert interval.low <= interval.value <= interval.high, name
+    assert found.accuracy_parsed.low == pytest.approx(1 - 3.8415 / 7.8415, abs=1e-4)
     assert found.n_groups == 200
     assert "1000 draws, seed 0" in found.method
 
@@ -146,7 +207,7 @@ def test_differences_are_of_the_same_draws() -> None:
     assert tuple(found) == OVERALL
     assert found["accuracy"].value == pytest.approx(0.02)
     assert found["accuracy"].low >= 0
-    assert found["parse_rate"].low == found["parse_rate"].high == 0
+    assert -found["parse_rate"].low == found["parse_rate"].high == pytest.approx(3.8415 / 103.8415, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -148,30 +148,93 @@ def rule(label: str) -> dict[str, Any]:
     return {"one_rule": {"label": label, "scores": scores, "words": "ap_hi >= 130: yes, else no"}}
 
 
+def beside_rule(right: int, count: int, rule_right: int, *, floor: str = "one_rule") -> list[dict[str, Any]]:
+    """Return lines of which the model gets the first `right` right, and a floor the last `rule_right`."""
+    made = []
+    for n in range(count):
+        label = ("no", "yes")[n % 2]
+        other = ("yes", "no")[n % 2]
+        said = label if n < right else other
+        floors = {floor: rule(label if n >= count - rule_right else other)["one_rule"]}
+        made.append(line(n, label, 0.9 if said == "yes" else 0.1, said, floors=floors))
+    return made
+
+
 def test_below_one_threshold_is_said() -> None:
-    """The rule is right in 5 of 5, the model in 3."""
-    lines = [{**one, "floors": rule(one["label"])} for one in LINES]
-    result = classification.judged(task(floors=("one_rule",)), lines)
+    """The rule is right in 40 of 40, the model in 24: 60 - 100 = -40 points, and all of the interval is below 0."""
+    result = classification.judged(task(floors=("one_rule",)), beside_rule(24, 40, 40))
     assert result["floors"]["one_rule"]["accuracy"]["value"] == 1.0
-    assert result["floors"]["one_rule"]["auc"]["value"] == 1.0
-    assert (
-        "accuracy: worse than one threshold on ap_hi (60.0% to 100.0%; ap_hi >= 130: yes, else no)"
-        in result["notes"]
+    (note,) = [note for note in result["notes"] if "ap_hi" in note]
+    assert note.startswith(
+        "accuracy: worse than one threshold on ap_hi: 60.0 % against 100.0 %, difference -40.0 points (-5"
     )
-    wrong = [{**one, "floors": rule("no")} for one in LINES]  # right in 3 of 5, as the model is
-    assert not [
-        note for note in classification.judged(task(floors=("one_rule",)), wrong)["notes"] if "worse" in note
-    ]
+    assert note.endswith("; ap_hi >= 130: yes, else no")
+    change = result["floor_differences"]["one_rule"]["accuracy"]
+    assert change["value"] == pytest.approx(-0.4)
+    assert change["high"] < 0
 
 
-def test_within_chance_is_said() -> None:
-    notes = classification.judged(task(), many(300, 3, skill=0.0))["notes"]
-    assert [note for note in notes if note.startswith("auc: not different from chance")]
-    assert not classification.judged(task(), many(400, 3, skill=2.0))["notes"]
-    (note,) = [
-        n for n in classification.judged(task(), LINES)["notes"] if n.startswith("accuracy: not different")
-    ]
-    assert "always saying 'no' (60.0% to 60.0%" in note
+def test_a_floor_that_cannot_be_told_apart_is_not_called_better() -> None:
+    """19 of 40 and 22 of 40, on other records: -7.5 points, of which nothing is sure."""
+    result = classification.judged(task(floors=("one_rule",)), beside_rule(19, 40, 22))
+    (note,) = [note for note in result["notes"] if "ap_hi" in note]
+    assert note.startswith("accuracy: not told apart from one threshold on ap_hi: 47.5 % against 55.0 %")
+    assert not any("worse" in note for note in result["notes"])
+    better = classification.judged(task(floors=("one_rule",)), beside_rule(40, 40, 20))
+    assert not any("ap_hi" in note for note in better["notes"])
+
+
+def test_a_floor_of_one_label_is_told_under_chance_and_not_again() -> None:
+    lines = [{**one, "floors": {"majority": rule("no")["one_rule"]}} for one in LINES]
+    notes = classification.judged(task(floors=("majority",)), lines)["notes"]
+    assert len([note for note in notes if "always saying 'no'" in note]) == 1
+    assert not any("majority" in note for note in notes)
+
+
+def test_chance_is_a_field_of_its_own() -> None:
+    result = classification.judged(task(), many(300, 3, skill=0.0))
+    within = {one["metric"]: one["within"] for one in result["chance"]}
+    assert within["auc"] is True
+    assert result["chance"][1]["text"] in result["notes"]
+    assert result["chance"][1]["text"].startswith("auc: not different from chance")
+    skilled = classification.judged(BOTH, many(400, 3, skill=2.0))
+    assert {one["metric"]: one["within"] for one in skilled["chance"]} == {
+        "accuracy": False,
+        "generated_accuracy": False,  # a third yes, a third no, a third unread: worse than always no
+        "auc": False,
+    }
+    notes = [note for note in skilled["notes"] if "accuracy" in note]
+    assert len(notes) == 1
+    assert notes[0].startswith("generated_accuracy: worse than always saying 'no': ")
+    (few, _) = classification.judged(task(), LINES)["chance"]
+    assert few["within"] is True
+    assert few["text"].startswith("accuracy: not different from always saying 'no': 60.0 % against 60.0 %")
+
+
+def test_few_groups_are_a_field_of_their_own() -> None:
+    assert classification.judged(task(), LINES)["narrow"] == "too narrow, for there are only 5 groups"
+    assert classification.judged(task(), many(400, 3))["narrow"] is None
+
+
+def test_a_class_never_predicted_has_no_precision_and_the_reason_is_noted() -> None:
+    """Always no: recall of yes is 0 of 20, with the upper end of Wilson; precision does not exist."""
+    lines = [line(n, ("no", "yes")[n % 2], 0.1) for n in range(40)]
+    result = classification.judged(task(), lines)
+    assert result["metrics"]["precision"] == {"value": None, "low": None, "high": None}
+    assert result["metrics"]["weighted_precision"]["value"] is None
+    assert result["metrics"]["recall"] == {"value": 0.0, "low": 0.0, "high": pytest.approx(0.16113, abs=1e-5)}
+    assert value(result, "f1") == 0
+    assert value(result, "weighted_recall") == value(result, "accuracy") == 0.5
+    assert any(note.startswith("precision: 'yes' was never predicted") for note in result["notes"])
+    assert any(note.startswith("no interval of") and "f1" in note for note in result["notes"])
+    assert "Wilson interval over the groups, which are all alike: recall" in result["method"]
+    rows = result["tables"]["per_class"]["rows"]
+    assert rows[1][3:6] == [None, None, None]
+    right = [line(n, ("no", "yes")[n % 2], (0.1, 0.9)[n % 2]) for n in range(40)]
+    change = classification.differences(task(), lines, right)
+    assert change["precision"]["value"] is None
+    assert (change["f1"]["value"], change["f1"]["low"]) == (1.0, None)
+    assert change["recall"]["low"] == pytest.approx(1 - 2 * 0.16113, abs=1e-4)
 
 
 def test_subgroups_are_judged_by_themselves_and_small_ones_are_not() -> None:
@@ -241,7 +304,10 @@ def test_differences_are_paired_and_of_every_metric() -> None:
         assert change["value"] == pytest.approx(value(two, name) - value(one, name), abs=1e-12), name
     assert changed["auc"]["low"] > 0
     same = judge("classification").differences(BOTH, before, before)
-    assert same["accuracy"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    reach = pytest.approx(3.8415 / (150 + 3.8415), abs=1e-5)  # 150 groups, none of which changed
+    assert same["accuracy"]["value"] == 0
+    assert -same["accuracy"]["low"] == same["accuracy"]["high"] == reach
+    assert same["auc"] == {"value": 0.0, "low": None, "high": None}
 
 
 # ------------------------------------------------------------------------------------- wrong input

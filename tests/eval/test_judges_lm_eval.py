@@ -104,7 +104,7 @@ def test_all_wrong_has_an_interval_with_a_width() -> None:
     assert result["metrics"]["a.acc"]["low"] == 0
     assert result["metrics"]["a.acc"]["high"] == pytest.approx(0.32441, abs=1e-4)
     assert result["metrics"]["b.acc"]["low"] == pytest.approx(1 - 0.32441, abs=1e-4)
-    assert "Wilson interval where all questions were answered alike: a.acc, b.acc" in result["method"]
+    assert "Wilson interval over the groups, which are all alike: a.acc, b.acc" in result["method"]
 
 
 def test_likelihoods_are_ratios_of_sums() -> None:

@@ -14,11 +14,18 @@ TASK = RougeTask(task="rouge", stemmer=False, max_new_tokens=5).model_dump(mode=
 
 
 def line(
-    number: int, answer: str, reference: str, *, ended: bool = True, cut: int = 0, **floors: str
+    number: int,
+    answer: str,
+    reference: str,
+    *,
+    ended: bool = True,
+    cut: int = 0,
+    group: str | None = None,
+    **floors: str,
 ) -> dict[str, Any]:
     return {
         "id": f"r{number}",
-        "group": f"g{number // 2}",
+        "group": group or f"g{number // 2}",
         "prompt": "Question: rest?\nAnswer:",
         "answer": answer,
         "reference": reference,
@@ -75,13 +82,63 @@ def test_what_a_reader_must_know_is_noted() -> None:
     assert "1 of 4 answers hold no letter or digit; they score 0" in notes
     assert "1 of 4 prompts lost their beginning: the model has too few positions" in notes
     (floor,) = [note for note in notes if "nearest_question" in note]
-    assert floor.startswith("not above the floor nearest_question: rouge1 0.6167 to 1.0000, rouge2")
-    assert not [note for note in notes if "repeat_question" in note]
+    assert floor.startswith(
+        "worse than the floor nearest_question: rouge1 0.6167 against 1.0000, difference -0.3833 (-0.5000 to -0.2667)"
+    )
+    assert floor.endswith("; intervals too narrow, for there are only 2 groups")
+
+
+def test_a_floor_is_called_better_only_where_all_of_the_interval_is() -> None:
+    """30 records answer with one of three words or with all three: the floor is right each time."""
+    lines = [line(n, ("take", "take a rest")[n % 3 == 0], "take a rest", group=f"g{n}") for n in range(30)]
+    result = rouge.judged(TASK, lines)
+    (note,) = [note for note in result["notes"] if "nearest_question" in note]
+    assert note.startswith(
+        "worse than the floor nearest_question: rouge1 0.6667 against 1.0000, difference -0.3333 ("
+    )
+    assert result["floor_differences"]["nearest_question"]["rouge1"]["high"] < 0
+    assert result["narrow"] is None
+    assert not any("repeat_question" in note for note in result["notes"])
+
+
+def test_a_floor_that_cannot_be_told_apart_is_said_so() -> None:
+    """Right where the floor is wrong and the reverse, 12 and 18 of 30: -0.2 +- 0.35."""
+    lines = [
+        line(
+            n,
+            "take a rest" if n < 12 else "no",
+            "take a rest",
+            group=f"g{n}",
+            nearest_question="no" if n < 12 else "take a rest",
+        )
+        for n in range(30)
+    ]
+    notes = rouge.judged({**TASK, "floors": ["nearest_question"]}, lines)["notes"]
+    (note,) = [note for note in notes if "nearest_question" in note]
+    assert note.startswith(
+        "not told apart from the floor nearest_question: rouge1 0.4000 against 0.6000, difference -0.2000 (-0.5"
+    )
+
+
+def test_scores_that_are_all_alike_have_no_interval_and_shares_have_wilsons() -> None:
+    """No pair of words in any answer: ROUGE-2 is 0, and "0 to 0" would be a claim."""
+    lines = [line(n, ("take", "rest a")[n % 2], "take a rest", group=f"g{n}") for n in range(40)]
+    result = rouge.judged(TASK, lines)
+    assert result["metrics"]["rouge2"] == {"value": 0.0, "low": None, "high": None}
+    assert "no interval of rouge2: every draw gives the same number" in result["notes"]
+    assert result["metrics"]["ended"] == {
+        "value": 1.0,
+        "low": pytest.approx(1 - 0.08762, abs=1e-5),
+        "high": 1.0,
+    }
+    assert "Wilson interval over the groups, which are all alike: ended" in result["method"]
 
 
 def test_nothing_to_note_is_not_noted() -> None:
     best = [line(n, "take a rest", "take a rest", nearest_question="no") for n in range(4)]
-    assert rouge.judged(TASK, best)["notes"] == []
+    assert rouge.judged({**TASK, "floors": ["nearest_question"]}, best)["notes"] == [
+        "no interval of rouge1, rouge2, rougeL, answer_tokens: every draw gives the same number"
+    ]
 
 
 def test_the_stemmer_is_said_and_raises_the_score() -> None:
@@ -98,12 +155,12 @@ def test_drawing_is_said() -> None:
 
 
 def test_differences_are_paired() -> None:
-    """Every record changes from 0 to 1: no draw can give anything but 1."""
+    """Every record changes from 0 to 1: no draw can give anything but 1; of 2 groups r is 0.6576."""
     before = [line(n, "", "take a rest", ended=False) for n in range(4)]
     after = [line(n, "take a rest", "take a rest") for n in range(4)]
     found = judge("rouge").differences(TASK, before, after)
-    assert found["rougeL"] == {"value": 1.0, "low": 1.0, "high": 1.0}
-    assert found["ended"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert found["rougeL"] == {"value": 1.0, "low": None, "high": None}
+    assert found["ended"] == {"value": 1.0, "low": pytest.approx(1 - 2 * 0.6576, abs=1e-4), "high": 1.0}
     assert found["answer_tokens"]["value"] == 3.0
     assert found.keys() == {"rouge1", "rouge2", "rougeL", "ended", "answer_tokens"}
 

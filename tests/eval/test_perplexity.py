@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from eval.bootstrap import SAME
 from eval.perplexity import METRICS, RecordScore, held_out, ratios
 
 SHORT = RecordScore("r1", "g1", nll=2.0, label_tokens=2, answer_bytes=8, correct=1, entropy=3.0)
@@ -44,6 +45,25 @@ def test_intervals_of_loss_and_perplexity_are_the_same_draws() -> None:
     assert judged.perplexity.low == pytest.approx(math.exp(judged.loss.low))
     assert judged.perplexity.high == pytest.approx(math.exp(judged.loss.high))
     assert (judged.loss.low, judged.loss.high) == pytest.approx((1.0, 4.0))
+
+
+def test_few_groups_are_warned_of_and_one_has_no_interval() -> None:
+    few = held_out([SHORT, LONG, HARD])
+    assert few.narrow == "too narrow, for there are only 3 groups"
+    assert few.narrow in few.method
+    one = held_out([SHORT, replace(LONG, group="g1")])
+    assert math.isnan(one.loss.low)
+    assert one.narrow is None
+    assert one.method.startswith("no intervals: 1 group(s)")
+    enough = held_out([replace(SHORT, id=f"r{n}", group=f"g{n}", nll=2 + n) for n in range(20)])
+    assert enough.narrow is None
+
+
+def test_all_tokens_right_is_not_certain() -> None:
+    """20 groups: 1 - z^2 / (20 + z^2) = 0.83887; the loss of each is the same, which tells no interval."""
+    judged = held_out([replace(SHORT, id=f"r{n}", group=f"g{n}", correct=2) for n in range(20)])
+    assert (judged.token_accuracy.low, judged.token_accuracy.high) == (pytest.approx(0.83887, abs=1e-5), 1.0)
+    assert (judged.loss.value, judged.loss.reason) == (1.0, SAME)
 
 
 def test_answers_without_bytes_have_no_bits_per_byte() -> None:

@@ -42,7 +42,7 @@ def test_lines_floors_and_result(make_model: Make, judge: Make, lines: Make, run
     assert (result["n_records"], result["n_groups"]) == (19, 6)
     assert result["metrics"]["rouge1"]["value"] < result["floors"]["nearest_question"]["rouge1"]["value"]
     assert result["metrics"]["answer_tokens"]["value"] <= 10
-    assert any("not above the floor nearest_question" in note for note in result["notes"])
+    assert any("worse than the floor nearest_question" in note for note in result["notes"])
     again = judge_of("rouge").judged(task(), stored)
     assert {key: result[key] for key in again} == json.loads(json.dumps(again))
 

@@ -1,0 +1,97 @@
+"""The stored lines of a classification as labels, groups, probabilities and decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from eval.bootstrap import FloatArray, IntArray
+from eval.checks import check_classes, check_ids
+from eval.classification import Classification
+from eval.judges import Line
+from eval.parse import LabelParser
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The lines of the judged split as arrays."""
+
+    lines: Sequence[Line]
+    labels: tuple[str, ...]
+    positive: int
+    truth: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    @property
+    def is_positive(self) -> Any:
+        """Shape (record,), whether the record is positive."""
+        return np.array([label == self.labels[self.positive] for label in self.truth])
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way of asking: likelihoods, or written answers."""
+
+    prefix: str
+    answers: Sequence[str]
+    """The label that was decided on, of each record."""
+    found: Classification
+
+    @property
+    def name(self) -> str:
+        """Name of its accuracy."""
+        return f"{self.prefix}accuracy"
+
+
+def of_split(task: Mapping[str, Any], lines: Sequence[Line]) -> Judged:
+    """Return the lines of the judged split.
+
+    Raises:
+        ValueError: an id stands twice, there is no such line, or a line has likelihoods of other labels.
+    """
+    ids = [line["id"] for line in lines]
+    check_ids(ids, ids)
+    kept = [line for line in lines if line["split"] == task["split"]]
+    if not kept:
+        raise ValueError(f"no records of the split {task['split']} to judge")
+    labels = tuple(task["labels"])
+    if "likelihood" in task["scoring"]:
+        for line in lines:
+            check_classes(labels, list(line["log_likelihoods"]))
+    truth, groups = tuple(line["label"] for line in kept), tuple(line["group"] for line in kept)
+    return Judged(kept, labels, labels.index(task["positive"]), truth, groups)
+
+
+def logits(lines: Sequence[Line], labels: Sequence[str]) -> FloatArray:
+    """Return log likelihoods a token, in nats, shape (record, class)."""
+    return np.array(
+        [[line["log_likelihoods"][name] / line["label_tokens"][name] for name in labels] for line in lines]
+    )
+
+
+def probabilities(of: Judged) -> FloatArray:
+    """Return each label's probability among the labels, shape (record, class)."""
+    chances: FloatArray = softmax(logits(of.lines, of.labels), axis=1)
+    return chances
+
+
+def decided(of: Judged, scores: FloatArray) -> list[str]:
+    """Return the likeliest label of each record; of equals the first."""
+    return [of.labels[place] for place in scores.argmax(axis=1)]
+
+
+def read(task: Mapping[str, Any], of: Judged) -> list[str]:
+    """Return the label that each written answer names, or `unparsed`."""
+    parser = LabelParser(task["labels"])
+    return [parser.label(line["answer"]) for line in of.lines]
+
+
+def part_of(of: Judged, rows: IntArray) -> Judged:
+    """Return some of the records, by their numbers."""
+    kept = ([values[row] for row in rows] for values in (of.lines, of.truth, of.groups))
+    lines, truth, groups = kept
+    return Judged(lines, of.labels, of.positive, tuple(truth), tuple(groups))
