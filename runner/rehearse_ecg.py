@@ -88,7 +88,7 @@ def _method(method: EcgMethod, train: EcgTrain) -> EcgMethod:
     if size is not None:
         most = min(train.batch, BATCH) - (method.name == "addax")
         changes["bp_batch"] = min(size, BP_BATCH, most)
-    if method.name == "hybrid":
+    if method.name == "hybrid" and method.split == "inter":
         changes["deep_blocks"] = min(method.deep_blocks, NETWORKS[SMALLEST].blocks)
     if (zo := getattr(method, "zo", None)) is not None:
         changes["zo"] = zo.model_copy(update={"draws": min(zo.draws, DRAWS)})

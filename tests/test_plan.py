@@ -131,6 +131,13 @@ def test_the_rules_hold_for_the_counted_records_too(
     assert complete(plan, Counts(80, 10, 10)).counts == Counts(80, 10, 10)
 
 
+def test_a_stored_default_is_no_fault_of_the_counted_records(make_spec: Make) -> None:
+    """beta1 is not given, but stands in the stored spec; R024 would speak of it."""
+    ratios = {"train": 0.8, "validation": 0.1, "test": 0.1, "by": "record"}
+    plan = make_plan(make_spec({"train.optimizer": "adafactor", "data.split": ratios}), CPU)
+    assert complete(plan, Counts(80, 10, 10)).numbers.steps == 20
+
+
 @pytest.mark.parametrize("rehearse", [False, True])
 def test_no_validation_records_are_no_fault_where_nothing_needs_them(make_spec: Make, rehearse: bool) -> None:
     plan = make_plan(make_spec(GIVEN), CPU, rehearse=rehearse)

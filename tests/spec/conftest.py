@@ -23,6 +23,12 @@ def base_text() -> str:
     return (HERE / "base.yaml").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="session")
+def ecg_text() -> str:
+    """Return an ECG spec that is right, with every section but a student's."""
+    return (HERE / "base_ecg.yaml").read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def load_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Loaded]:
     """Return a function that loads a text as `spec.yaml` of an empty folder, with other files beside it."""
@@ -56,11 +62,11 @@ def problems_of_text(load_text: Callable[..., Loaded]) -> Check:
 
 
 @pytest.fixture
-def broken_text(base_text: str) -> Callable[[Mapping[str, Any]], str]:
-    """Return a function that gives the text of a case of `broken.yaml`."""
+def broken_text(base_text: str, ecg_text: str) -> Callable[[Mapping[str, Any]], str]:
+    """Return a function that gives the text of a case of `broken.yaml` or `broken_ecg.yaml`."""
 
     def text_of(case: Mapping[str, Any]) -> str:
-        text: str = case.get("text", base_text)
+        text: str = case.get("text", ecg_text if case.get("kind") == "ecg" else base_text)
         for old, new in case.get("edit", {}).items():
             assert text.count(old) == 1, f"{case['id']}: {old!r} stands {text.count(old)} times"
             text = text.replace(old, new)

@@ -8,22 +8,30 @@ from typing import Any
 import pytest
 import yaml
 
-from runner.spec.kinds import rules_of
+from runner.spec.kinds import every_rule
 from tests.spec.test_broken import CASES
 
 Check = Callable[..., tuple[Any, ...]]
 Broken = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 
-RULE_CODES = {rule.code for rule in rules_of("llm")}
+RULE_CODES = {rule.code for rule in every_rule()}
+LOG = ("  precision: fp32", "  log_every: often\n  precision: fp32")
 ELSEWHERE = {  # a fault of a wrong type in a field that no rule reads: where -> the case's edit
-    "log_every": ("  precision: fp32", "  log_every: often\n  precision: fp32"),
-    "rank": ("  rank: 8", "  rank: eight"),
-    "source": ("  source: A page", "  source: [A page]"),
+    "llm": {
+        "log_every": LOG,
+        "rank": ("  rank: 8", "  rank: eight"),
+        "source": ("  source: A page", "  source: [A page]"),
+    },
+    "ecg": {
+        "log_every": LOG,
+        "rank": ("    rank: 16", "    rank: sixteen"),
+        "title": ("  title: A heading", "  title: [A heading]"),
+    },
 }
 PAIRS = [
     pytest.param(case, where, id=f"{case['id']}-{where}")
     for case in CASES
-    for where, (old, _) in ELSEWHERE.items()
+    for where, (old, _) in ELSEWHERE[case.get("kind", "llm")].items()
     if case["code"] in RULE_CODES
     and "text" not in case
     and not any(old in one or one in old for one in case.get("edit", {}))
@@ -40,7 +48,7 @@ def test_a_rule_is_heard_beside_a_wrong_type(
     case: dict[str, Any], where: str, problems_of_case: Broken
 ) -> None:
     """One fault and another in a field of its own: together exactly the two."""
-    old, new = ELSEWHERE[where]
+    old, new = ELSEWHERE[case.get("kind", "llm")][where]
     alone = problems_of_case(case)
     both = problems_of_case({**case, "edit": {**case.get("edit", {}), old: new}})
     said = {(p.code, p.path, p.message) for p in both}
@@ -67,13 +75,16 @@ def replaced(value: Any, path: tuple[str | int, ...], new: Any) -> Any:
 DROPPED = object()
 
 
+@pytest.mark.parametrize("kind", ["llm", "ecg"])
 @pytest.mark.parametrize("wrong", [{"an": "other type"}, DROPPED, None], ids=["mapping", "missing", "null"])
-def test_no_rule_speaks_of_what_follows(wrong: Any, base_text: str, problems_of_text: Check) -> None:
+def test_no_rule_speaks_of_what_follows(
+    wrong: Any, kind: str, base_text: str, ecg_text: str, problems_of_text: Check
+) -> None:
     """In a spec that breaks no rule, each value made wrong in turn: no rule joins what is said of it.
 
     Where nothing else is said (a default takes a missing key's place), a rule may truly be broken.
     """
-    base = yaml.safe_load(base_text)
+    base = yaml.safe_load(base_text if kind == "llm" else ecg_text)
     silent = []
     for path in leaves(base)[1:]:
         problems = problems_of_text(yaml.safe_dump(replaced(base, path, wrong), sort_keys=False))

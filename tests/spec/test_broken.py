@@ -11,12 +11,15 @@ import pytest
 import yaml
 
 from runner.spec.codes import CODES
+from runner.spec.kinds import every_rule
 from runner.spec.problems import Problem, render
-from runner.spec.rules import RULES
 
-CASES: list[dict[str, Any]] = yaml.safe_load(
-    (Path(__file__).parent / "broken.yaml").read_text(encoding="utf-8")
-)
+HERE = Path(__file__).parent
+OF_LLM: list[dict[str, Any]] = yaml.safe_load((HERE / "broken.yaml").read_text(encoding="utf-8"))
+OF_ECG = [
+    {**case, "kind": "ecg"} for case in yaml.safe_load((HERE / "broken_ecg.yaml").read_text(encoding="utf-8"))
+]
+CASES = [*OF_LLM, *OF_ECG]
 BY_ID = {case["id"]: case for case in CASES}
 PINNED = (
     "quoted-number",
@@ -36,12 +39,17 @@ PINNED = (
     "sweep-bad-value",
     "axolotl-learning-rte",
     "source-misspelt-and-more",
+    "R071-divisor",
+    "ecg-foreign-zo-eps",
 )
 Broken = Callable[[Mapping[str, Any]], tuple[Problem, ...]]
 
 
-def test_the_base_is_right(base_text: str, problems_of_text: Callable[[str], tuple[Problem, ...]]) -> None:
+def test_the_bases_are_right(
+    base_text: str, ecg_text: str, problems_of_text: Callable[[str], tuple[Problem, ...]]
+) -> None:
     assert problems_of_text(base_text) == ()
+    assert problems_of_text(ecg_text) == ()
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
@@ -60,7 +68,7 @@ def test_there_are_enough_and_each_once() -> None:
 
 
 def test_every_rule_is_broken_by_one() -> None:
-    assert {rule.code for rule in RULES} - {case["code"] for case in CASES} == set()
+    assert {rule.code for rule in every_rule()} - {case["code"] for case in CASES} == set()
 
 
 def test_every_code_is_given_by_one() -> None:

@@ -16,18 +16,22 @@ from jsonschema import Draft202012Validator
 from runner import docs
 from runner.spec.fields import leaves
 from runner.spec.kinds import KINDS
-from runner.spec.model import LlmSpec
 from runner.spec.problems import Problem, SpecError, UsageError
 from runner.spec.yaml_text import read
 from runner.validate import find_specs, load_spec
+from tests.spec.test_broken import CASES
 
 ROOT = Path(__file__).parent.parent.parent
 HERE = Path(__file__).parent
 SPECS = find_specs([ROOT / "specs"])
-CASES: list[dict[str, Any]] = yaml.safe_load((HERE / "broken.yaml").read_text(encoding="utf-8"))
 SCHEMA = json.loads((ROOT / "runner" / "spec" / "schema" / "llm.json").read_text(encoding="utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
-OF_ECG = json.loads((ROOT / "runner" / "spec" / "schema" / "ecg.json").read_text(encoding="utf-8"))
+OF_KIND = {
+    "llm": VALIDATOR,
+    "ecg": Draft202012Validator(
+        json.loads((ROOT / "runner" / "spec" / "schema" / "ecg.json").read_text(encoding="utf-8"))
+    ),
+}
 SHAPE = {"unknown-key", "missing-key", "wrong-type", "bad-value"}
 BEYOND_JSON = {
     "float-for-int": "JSON Schema calls 8.0 an integer",
@@ -173,8 +177,8 @@ def test_an_unknown_kind_is_named() -> None:
 
 @pytest.mark.parametrize("file", SPECS, ids=[str(path.relative_to(ROOT)) for path in SPECS])
 def test_shipped_specs_pass(file: Path) -> None:
-    schema = OF_ECG if load_spec(file, (), {}).spec.kind == "ecg" else SCHEMA
-    assert messages(values_of(file.read_text(encoding="utf-8")), Draft202012Validator(schema)) == []
+    validator = OF_KIND[load_spec(file, (), {}).spec.kind]
+    assert messages(values_of(file.read_text(encoding="utf-8")), validator) == []
 
 
 def in_one_file(case: Mapping[str, Any]) -> bool:
@@ -193,6 +197,7 @@ def test_the_schema_refuses_what_the_classes_refuse(
     if value is None:
         assert problems[0].code in ("yaml", "alias")
         return
+    validator = OF_KIND[case.get("kind", "llm")]
     shape = [p for p in problems if p.code in SHAPE and not p.path.startswith("sweep.")]
     if case["id"] in BEYOND_JSON:
         assert shape
@@ -203,8 +208,9 @@ def test_the_schema_refuses_what_the_classes_refuse(
         "env-without-env",
         "env-unclosed",
     )  # free text: the schema cannot tell
-    assert bool(messages(value)) == bool(shape or placeholder), messages(value)
-    assert not (broken_placeholder and messages(value))
+    said = messages(value, validator)
+    assert bool(said) == bool(shape or placeholder), said
+    assert not (broken_placeholder and said)
 
 
 def test_the_place_is_the_same(
@@ -225,8 +231,12 @@ def test_the_place_is_the_same(
         assert message in messages(values_of(broken_text(by_id[name])))
 
 
-NAMES = sorted({leaf.path.rpartition(".")[2] for leaf in leaves(LlmSpec)})
-BASE = values_of((HERE / "base.yaml").read_text(encoding="utf-8"))
+NAMES = sorted({leaf.path.rpartition(".")[2] for cls in KINDS.values() for leaf in leaves(cls)})
+BASES = {
+    "llm": values_of((HERE / "base.yaml").read_text(encoding="utf-8")),
+    "ecg": values_of((HERE / "base_ecg.yaml").read_text(encoding="utf-8")),
+}
+BASE = BASES["llm"]
 SMALL = (
     st.none()
     | st.booleans()
@@ -275,9 +285,17 @@ def with_value(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(list(places(BASE))), ANY)
-def test_any_value_anywhere_gets_the_same_answer(tmp_path: Path, path: tuple[Any, ...], new: Any) -> None:
-    value = with_value(BASE, path, new)
+@given(
+    st.sampled_from(
+        [(kind, path) for kind, base in BASES.items() for path in places(base) if path != ("kind",)]
+    ),
+    ANY,
+)
+def test_any_value_anywhere_gets_the_same_answer(
+    tmp_path: Path, at: tuple[str, tuple[Any, ...]], new: Any
+) -> None:
+    kind, path = at
+    value = with_value(BASES[kind], path, new)
     file = tmp_path / "spec.yaml"
     file.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
     problems: tuple[Problem, ...] = ()
@@ -288,7 +306,8 @@ def test_any_value_anywhere_gets_the_same_answer(tmp_path: Path, path: tuple[Any
     if any(p.code == "wrong-type" and "'3'" not in p.message and "${" in str(new) for p in problems):
         return  # a placeholder whose default is of the wrong type
     chosen = [p for p in problems if p.code in SHAPE or (p.code == "env" and "written out" in p.hint)]
-    assert bool(messages(value)) == bool(chosen), (messages(value), problems)
+    said = messages(value, OF_KIND[kind])
+    assert bool(said) == bool(chosen), (said, problems)
 
 
 # ------------------------------------------------------------------------------------------ extends
