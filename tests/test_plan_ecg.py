@@ -22,7 +22,8 @@ from runner.plan import Plan, complete, make_plan, plan_from_json, plan_to_json
 from runner.show import plan_text
 from runner.spec.ecg import EcgSpec, EcgTrain
 from runner.spec.fields import leaves
-from runner.spec.kinds import broken_rules
+from runner.spec.kinds import broken_rules, rules_of
+from runner.spec.rule import broken
 from runner.validate import load_spec
 from tests.support.ecg_specs import every_variant, make_ecg
 from tests.support.specs import FOLDER
@@ -123,7 +124,8 @@ def stages_of(spec: EcgSpec) -> list[dict[str, Any]]:
 
 def new_faults(spec: EcgSpec, changed: EcgSpec) -> set[str]:
     """Return the rules that the change breaks: it would be refused, not ignored."""
-    return {rule.code for rule in broken_rules(changed)} - {rule.code for rule in broken_rules(spec)}
+    after, before = ({rule.code for rule in broken(one, rules_of("ecg"))} for one in (changed, spec))
+    return after - before
 
 
 def plan_of(changes: dict[str, Any] | None = None, machine: Machine = CPU) -> Plan:
