@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from runner.comparing import Comparison
-    from runner.verify import Verification
+    from runner.verify import Part, Unequal, Verification
 
 MOST_SHOWN = 8
 """Unequal values of a file that are named one by one; the others are counted."""
@@ -59,15 +61,33 @@ def _as_text(found: Verification) -> str:
             )
         word = "not equal" if part.unequal else "unproven" if part.rests_on else "equal"
         lines.append(f"{word:10}{part.file:24}{what}")
-        lines += [f"  {item}" for item in part.unequal[:MOST_SHOWN]]
-        if len(part.unequal) > MOST_SHOWN:
-            lines.append(f"  and {len(part.unequal) - MOST_SHOWN} more")
+        lines += _places(part)
     if found.equal:
         lines.append(f"{found.numbers:,} numbers made again from the stored predictions: all equal")
     else:
         count = sum(len(part.unequal) for part in found.parts)
         lines.append(f"{count} {'place is' if count == 1 else 'places are'} not what the predictions give")
     return "\n".join(lines)
+
+
+def _places(part: Part) -> list[str]:
+    """Return a line for each unequal value; a value and the ends of its interval are one line."""
+    together = [
+        list(items)
+        for _, items in itertools.groupby(part.unequal, lambda item: item.place.rpartition(": ")[0])
+    ]
+    shown = [
+        f"  {items[0]}" + (f", and its {_names(items[1:])}" if items[1:] else "")
+        for items in together[:MOST_SHOWN]
+    ]
+    rest = sum(len(items) for items in together[MOST_SHOWN:])
+    return [*shown, f"  and {rest} more"] if rest else shown
+
+
+def _names(items: Sequence[Unequal]) -> str:
+    return " and ".join(item.place.rpartition(": ")[2] for item in items[:2]) + (
+        f" and {len(items) - 2} more" if items[2:] else ""
+    )
 
 
 @click.command()

@@ -13,7 +13,7 @@ LEVEL = "95 % interval"
 TOO_FEW = "too few groups for a verdict"
 """In the place of better or worse, where the interval is too narrow."""
 TOO_NARROW = "Too few groups to trust these intervals."
-NO_VERDICT = "So no difference is called better or worse."
+NO_VERDICT = "No difference is called better or worse here."
 ABBREVIATIONS: Mapping[str, str] = {"mmlu": "MMLU", "rouge": "ROUGE", "lm": "LM"}
 """Words of task names that are written in capitals."""
 
@@ -60,12 +60,12 @@ def narrow_sentence(reason: object) -> str:
     """Return why intervals are too narrow, from a result's `narrow`: a reason, or only that they are.
 
     >>> narrow_sentence("too narrow, for there are only 7 groups")
-    'Too narrow, for there are only 7 groups. So no difference is called better or worse.'
+    'Too narrow, for there are only 7 groups.'
     >>> narrow_sentence(True)
-    'Too few groups of records were judged. So no difference is called better or worse.'
+    'Too few groups of records were judged.'
     """
     said = reason.strip().rstrip(".") if isinstance(reason, str) else "too few groups of records were judged"
-    return f"{said[:1].upper()}{said[1:]}. {NO_VERDICT}"
+    return f"{said[:1].upper()}{said[1:]}."
 
 
 def words(name: str) -> str:

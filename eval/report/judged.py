@@ -7,6 +7,7 @@ from typing import Any
 
 from eval.report.cells import (
     LEVEL,
+    NO_VERDICT,
     TOO_NARROW,
     difference_cell,
     heading,
@@ -99,7 +100,7 @@ def narrow_of(sides: Mapping[str, Result]) -> object:
 
 def _too_narrow(sides: Mapping[str, Result]) -> list[Block]:
     reason = narrow_of(sides)
-    return [Notice(TOO_NARROW, narrow_sentence(reason))] if reason else []
+    return [Notice(TOO_NARROW, f"{narrow_sentence(reason)} {NO_VERDICT}")] if reason else []
 
 
 def _lead(result: Result) -> str:

@@ -139,6 +139,12 @@ SUFFIXES: Mapping[str, str] = MappingProxyType(
 )
 
 
+EVERYDAY = frozenset(
+    {"accuracy", "precision", "recall", "loss", "perplexity", "coverage", "entropy", "ended"}
+)
+"""Names of metrics that stand in sentences as plain words too."""
+
+
 def metric_name(name: str) -> MetricName:
     """Return how a metric is shown; one that is not known by its own name, without a direction.
 
@@ -189,7 +195,7 @@ def in_words(sentence: str, metrics: Collection[str]) -> str:
     """Return a sentence about a task with the names that stand in its results as they are shown.
 
     A name that is an everyday word too (`accuracy`, `loss`) is one only where the sentence begins with
-    it.
+    it. Within a sentence a title that has a comma of its own is quoted.
 
     Args:
         sentence: such as a note of a result.
@@ -199,12 +205,18 @@ def in_words(sentence: str, metrics: Collection[str]) -> str:
     'Accuracy, written answers: worse than one threshold'
     >>> in_words("no loss of accuracy was seen", ["loss", "accuracy"])
     'no loss of accuracy was seen'
+    >>> in_words("no interval of macro_f1, f1", ["macro_f1", "f1"])
+    'no interval of \u201cF1, macro\u201d, F1'
     """
     for name in sorted(metrics, key=len, reverse=True):
-        start, after = ("", "") if "_" in name else ("^", "(?=:| is )")
+        start, after = ("^", "(?=:| is )") if name in EVERYDAY else ("", "")
         pattern = rf"{start}(?<![\w.]){re.escape(name)}(?!\w){after}"
         title = name_among(name, metrics).title
-        sentence = re.sub(pattern, title.replace("\\", r"\\"), sentence)
+        quoted = f"\u201c{title}\u201d" if "," in title else title
+        parts = re.split(pattern, sentence)
+        if len(parts) > 1 and not parts[0]:
+            parts = [title + parts[1], *parts[2:]]
+        sentence = quoted.join(parts)
     return sentence
 
 

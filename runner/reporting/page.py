@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from eval.report.cells import TOO_NARROW, heading, narrow_sentence
+from eval.report.cells import NO_VERDICT, TOO_NARROW, heading, narrow_sentence
 from eval.report.format import duration
 from eval.report.judged import task_sections
 from eval.report.metrics import in_words, name_among
@@ -66,21 +66,28 @@ def _notices(record: RunRecord) -> tuple[Notice, ...]:
     }
     if narrow:
         said = " ".join(f"{name}: {narrow_sentence(reason)}" for name, reason in narrow.items())
-        found.append(Notice(TOO_NARROW, said))
+        found.append(Notice(TOO_NARROW, f"{said} {NO_VERDICT}"))
     return tuple(found)
 
 
 def _within_chance(result: Mapping[str, Any]) -> list[str]:
-    """Return what a result's own `chance` says of each metric that guessing would reach as well."""
-    said = []
-    for item in result.get("chance", ()):
-        if item["within"] is not True:
+    """Return what a result's own `chance` says of each headline that guessing would reach as well.
+
+    What is no headline, such as one subject of many, is counted; its own table tells the rest.
+    """
+    task, said = heading(result.get("name", result["task"])), []
+    within = [item for item in result.get("chance") or () if item["within"] is True]
+    headline = result.get("headline") or [item["metric"] for item in within]
+    for item in within:
+        if item["metric"] not in headline:
             continue
         names = {*result["metrics"], item["metric"]}
         title = name_among(item["metric"], names).title
         told = in_words(item["text"].strip().rstrip("."), names)
-        said.append(told if told.startswith(title) else f"{title}: {told}")
-    return said
+        rest = told.removeprefix(title) if told.startswith(title) else f": {told}"
+        said.append(f"{title} ({task}){rest}")
+    others = sum(item["metric"] not in headline for item in within)
+    return [*said, f"{others} more of {task}"] if others else said
 
 
 def facts_of(record: RunRecord) -> tuple[tuple[str, str], ...]:

@@ -54,14 +54,28 @@ CHANCE = {"metric": "generated_accuracy", "text": "generated_accuracy: 51% where
 
 
 def test_a_result_that_guessing_would_reach_is_said_first_under_its_shown_title(run: Path) -> None:
-    notices = page_of(with_tuned(run, chance=[{**CHANCE, "within": True}])).notices
+    record = with_tuned(run, chance=[{**CHANCE, "within": True}], headline=["generated_accuracy"])
+    notices = page_of(record).notices
     assert [(notice.title, notice.text) for notice in notices] == [
-        ("Not told apart from chance.", "Accuracy, written answers: 51% where guessing gives 50%.")
+        (
+            "Not told apart from chance.",
+            "Accuracy, written answers (Classification): 51% where guessing gives 50%.",
+        )
     ]
     (notice,) = page_of(
         with_tuned(run, chance=[{"metric": "auc", "within": True, "text": "its interval holds 0.5"}])
     ).notices
-    assert notice.text == "AUC: its interval holds 0.5."
+    assert notice.text == "AUC (Classification): its interval holds 0.5."
+
+
+def test_subjects_of_many_that_guessing_would_reach_are_counted(run: Path) -> None:
+    chance = [
+        {"metric": name, "within": True, "text": "guessed"} for name in ("acc", "mmlu_a.acc", "mmlu_b.acc")
+    ]
+    value = {"value": 0.25, "low": 0.2, "high": 0.3}
+    metrics = {item["metric"]: value for item in chance}
+    record = with_tuned(run, name="mmlu_medical", chance=chance, metrics=metrics, headline=["acc"])
+    assert page_of(record).notices[0].text == "Accuracy (MMLU medical): guessed; 2 more of MMLU medical."
 
 
 @pytest.mark.parametrize(

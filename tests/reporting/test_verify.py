@@ -173,6 +173,19 @@ def test_what_was_changed_as_well_is_found_beside_a_cause(run: Path) -> None:
     assert [item.place for item in part.unequal] == ["report/results.json: table[0]: comparable"]
 
 
+def test_a_value_and_its_interval_are_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def move(value: Any) -> None:
+        loss = value["results"][0]["metrics"]["loss"]
+        loss.update({name: end + 1 for name, end in loss.items()})
+
+    json_file("eval/tuned.json", move)(run)
+    with pytest.raises(SystemExit, match="1"):
+        main(["verify", str(run)])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "metrics: loss" in line]
+    assert line.startswith("  eval/tuned.json: perplexity (test): metrics: loss: value: written ")
+    assert line.endswith(", and its low and high")
+
+
 def test_a_long_value_is_one_short_line() -> None:
     line = str(Unequal("place", ["a long sentence\n"] * 50, None))
     assert len(line) < 150
