@@ -25,6 +25,10 @@ CPU_CHUNK_ROWS = 8
 """The same on a CPU, but at least so many tokens: what stays in a core's cache takes half the time."""
 
 
+LARGE = 64.0
+"""Logits beyond this lose digits when they are not taken from their highest first."""
+
+
 @dataclass
 class Sums:
     """Sums over label tokens, and counts, of one process or of all."""
@@ -130,34 +134,51 @@ def token_sums(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def _chunk_sums(logits: torch.Tensor, targets: torch.Tensor, wide: torch.dtype) -> torch.Tensor:
-    """Return loss, entropy and correct predictions; `logits`, shape (token, vocabulary), is used up.
+    """Return loss, entropy and correct predictions of `logits`, shape (token, vocabulary).
 
-    With t = logits - max, p = softmax(t) and s = sum(exp(t)) = 1 / max(p): -log p(y) = log s - t[y] and
-    H = log s - sum(p t). One softmax is cheaper than the exponentials alone, and a maximum without its
-    place ten times cheaper than one with it.
+    With p = softmax(x) and n = x[y] - log p[y], the logarithm of the sum of exponentials: the loss is
+    -log p[y] and the entropy n - sum(p x). One pass makes p, one the sum. Rows in which that is no number
+    (p[y] below the smallest float, a logit of -inf) or in which x is so large that digits are lost are made
+    again with the highest logit taken off.
     """
     import torch
 
+    shares = logits.softmax(dim=-1)
+    index = targets.unsqueeze(-1)
+    wanted, share = (part.gather(-1, index).squeeze(-1) for part in (logits, shares))
+    norm = wanted - share.log()
+    entropy = norm - torch.linalg.vecdot(shares, logits)
+    loss = norm - wanted
+    careful = ~torch.isfinite(entropy) | ~torch.isfinite(loss) | (norm.abs() > LARGE)
+    if bool(careful.any()):
+        loss[careful], entropy[careful] = _careful(logits[careful], targets[careful])
+    correct = _predicted(logits, shares, targets, share)
+    return torch.stack((loss.to(wide).sum(), entropy.to(wide).sum(), correct.to(wide).sum()))
+
+
+def _careful(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return loss and entropy of each row; with t = x - max, s = sum(exp(t)): log s - t[y], log s - sum(p t)."""
+    import torch
+
     # A logit of -inf has probability 0 and adds nothing; 0 * -inf would make the entropy NaN.
-    shifted = logits.sub_(logits.amax(dim=-1, keepdim=True)).clamp_(min=-1e30)
+    shifted = (logits - logits.amax(dim=-1, keepdim=True)).clamp_(min=-1e30)
+    log_norm = shifted.logsumexp(dim=-1)
     wanted = shifted.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-    shares = shifted.softmax(dim=-1)
-    log_norm = -shares.amax(dim=-1).log()
-    entropy = log_norm - torch.linalg.vecdot(shares, shifted)
-    correct = _predicted(shifted, targets, wanted)
-    return torch.stack(((log_norm - wanted).to(wide).sum(), entropy.to(wide).sum(), correct.to(wide).sum()))
+    return log_norm - wanted, log_norm - torch.linalg.vecdot(shifted.softmax(dim=-1), shifted)
 
 
-def _predicted(shifted: torch.Tensor, targets: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Return which targets are the first of the highest logits, shape (token,); `shifted` is used up.
+def _predicted(
+    logits: torch.Tensor, shares: torch.Tensor, targets: torch.Tensor, share: torch.Tensor
+) -> torch.Tensor:
+    """Return which targets are the first of the highest logits, shape (token,).
 
-    On a CPU the place of the maximum is looked for only where the target shares it with another token.
+    On a CPU the place of a maximum takes ten times as long as its value, so it is looked for only where
+    another token may share it: where the target's probability is the highest, but not above a half.
     """
-    if shifted.device.type != "cpu":
-        return shifted.argmax(dim=-1) == targets
-    correct = wanted == 0
-    others = shifted.scatter_(-1, targets.unsqueeze(-1), float("-inf")).amax(dim=-1)
-    tied = (correct & (others == 0)).nonzero().squeeze(-1)
-    if len(tied):  # equal to the highest of the others: the first of them comes first, or the target does
-        correct[tied] = targets[tied] < shifted[tied].argmax(dim=-1)
+    if logits.device.type != "cpu":
+        return logits.argmax(dim=-1) == targets
+    correct = share >= shares.amax(dim=-1)
+    unsure = (correct & (share <= 0.5)).nonzero().squeeze(-1)
+    if len(unsure):
+        correct[unsure] = logits[unsure].argmax(dim=-1) == targets[unsure]
     return correct
