@@ -181,6 +181,11 @@ class Training:
                     "look at the loss in train/metrics.jsonl, and whether validation has positives"
                 )
             self.snapshots.load_best(best, self.model)
+            if best == 0:
+                text = (
+                    f"no evaluation was better than that before training, by {self.watch.select}: the final "
+                )
+                self.journal.event("note", text=f"{text}weights are those that training started from")
         self.meter.close()
         early = at < self.course.steps
         unchanged = frozen_sha256(self.model) == self._frozen

@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from training_parts import CPU, rows, same, training  # noqa: E402 - after the skip
+from training_parts import CPU, rows, same, same_state, training  # noqa: E402 - after the skip
 
 from runner.native.errors import DivergedError, NativeError  # noqa: E402
 from runner.native.feed import Feed, InMemory, Order  # noqa: E402
@@ -46,6 +46,7 @@ def test_one_spec_and_seed_give_the_same_bits_twice(tmp_path: Path, method: str)
     one, two = training(tmp_path / "one", method), training(tmp_path / "two", method)
     assert run(one) == run(two)
     assert same(one.model, two.model)
+    assert same_state(tmp_path / "one/checkpoints", tmp_path / "two/checkpoints")
     assert metrics(tmp_path / "one") == metrics(tmp_path / "two")
 
 
@@ -72,6 +73,7 @@ def test_ended_after_any_step_it_goes_on_to_the_same_bits(tmp_path: Path, method
         again = training(folder, method)
         assert run(again) == expected
         assert same(again.model, whole.model), f"ended after step {last}"
+        assert same_state(folder / "checkpoints", tmp_path / "whole/checkpoints")
         assert metrics(folder) == metrics(tmp_path / "whole")
 
 
@@ -95,6 +97,7 @@ def test_asked_to_stop_it_saves_at_that_step_and_says_so(tmp_path: Path) -> None
     again = training(tmp_path)
     assert run(again) == run(whole)
     assert same(again.model, whole.model)
+    assert same_state(tmp_path / "checkpoints", tmp_path / "whole/checkpoints")
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_kept_aside(tmp_path: Path) -> None:
@@ -109,6 +112,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_kept_aside(tmp_path: Path) -> N
     again = training(tmp_path, save_every=2)
     run(again)
     assert same(again.model, whole.model)
+    assert same_state(tmp_path / "checkpoints", tmp_path / "whole/checkpoints")
     assert (tmp_path / "checkpoints/damaged-checkpoint-6").is_dir()
     notes = [
         json.loads(line)["text"]

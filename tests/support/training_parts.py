@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from native_parts import ESTIMATOR, LORA, learnable
+from safetensors import safe_open
 
 from runner.events import EventWriter
 from runner.native import first_order, fusion, zeroth_order
@@ -119,6 +121,25 @@ def training(
 def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     """Say whether two models hold the same bits under the same names."""
     mine, theirs = one.state_dict(), other.state_dict()
+    return mine.keys() == theirs.keys() and all(
+        torch.equal(value, theirs[name]) for name, value in mine.items()
+    )
+
+
+def last_state(checkpoints: Path) -> dict[str, torch.Tensor]:
+    """Return every tensor of the newest checkpoint: the weights by name, the optimiser's moments by number."""
+    newest = max(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    with safe_open(newest / "state.safetensors", framework="pt") as file:
+        # Copies: what is mapped from the file changes with it.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
+        skeleton = dict(json.loads(file.metadata()["skeleton"])["map"])
+    weights = {place["tensor"]: name for name, place in skeleton["model"]["map"]}
+    return {weights.get(number, f"optimiser {number}"): value for number, value in tensors.items()}
+
+
+def same_state(one: Path, other: Path) -> bool:
+    """Say whether the newest checkpoints of two folders hold the same bits."""
+    mine, theirs = last_state(one), last_state(other)
     return mine.keys() == theirs.keys() and all(
         torch.equal(value, theirs[name]) for name, value in mine.items()
     )

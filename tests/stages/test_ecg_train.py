@@ -1,0 +1,336 @@
+"""The train stage of ECG runs: every method, faults with real processes, two processes, a student under a teacher."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from ecg_run import Run, spec_of  # noqa: E402 - after the skip
+from safetensors.torch import load_file  # noqa: E402
+from training_parts import last_state, same_state  # noqa: E402
+
+from runner.files import sha256_of  # noqa: E402
+from runner.native.assembly import network  # noqa: E402
+from runner.native.checkpoints import facts_of, save  # noqa: E402
+from runner.native.dataset import open_records  # noqa: E402
+from runner.spec.problems import StageError  # noqa: E402
+
+WEIGHTS = "train/final/model.safetensors"
+LORA = {"rank": 2}
+METHODS: dict[str, dict[str, Any]] = {
+    "full": {"name": "full"},
+    "linear_probe": {"name": "linear_probe"},
+    "lora": {"name": "lora", **LORA},
+    "zeroth_order": {"name": "zeroth_order", "lora": LORA, "head": "full_batch", "update": "optimiser"},
+    "fusion": {
+        "name": "fusion",
+        "lora": LORA,
+        "bp_batch": 2,
+        "coef": {"kind": "two_phase"},
+        "zo": {"sparsity": {"fraction": 0.5}},
+    },
+    "addax": {"name": "addax", "lora": LORA, "bp_batch": 2, "alpha": 0.1},
+    "hybrid": {"name": "hybrid", "lora": LORA, "deep_blocks": 1},
+}
+LIMIT_S = 120
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the records of the small spec."""
+    run = Run(tmp_path_factory.mktemp("data"), spec_of())
+    run.call("data")
+    return run.path / "data"
+
+
+@pytest.fixture
+def run_of(data: Path, tmp_path: Path) -> Any:
+    """Return a function that makes a run with the records of the small spec."""
+
+    def make(name: str = "run", **changes: Any) -> Run:
+        run = Run(tmp_path / name, spec_of(**changes))
+        shutil.copytree(data, run.path / "data")
+        return run
+
+    return make
+
+
+def finished(process: subprocess.Popen[str], code: int = 0) -> str:
+    """Wait for a stage that must end with `code`, and return what it printed."""
+    out, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == code, err[-3000:]
+    return out
+
+
+def same_run(one: Run, other: Run) -> bool:
+    """Say whether two trainings left the same file, and the same bits in their newest checkpoints."""
+    files = (sha256_of(run.path / WEIGHTS) for run in (one, other))
+    return len(set(files)) == 1 and same_state(
+        one.path / "train/checkpoints", other.path / "train/checkpoints"
+    )
+
+
+def wait_for_lines(run: Run, count: int, process: subprocess.Popen[str]) -> None:
+    """Return when so many metrics were told; fail when the process is over before."""
+    metrics, until = run.path / "train/metrics.jsonl", time.monotonic() + LIMIT_S
+    while not (metrics.exists() and metrics.read_bytes().count(b"\n") >= count):
+        assert process.poll() is None, "it was over too early to be ended"
+        assert time.monotonic() < until, "it did not come that far"
+        time.sleep(0.001)
+
+
+# ---------------------------------------------------------------------------------------- every method
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_what_was_planned_and_the_same_twice(run_of: Any, method: str) -> None:
+    runs = [run_of(name, method=METHODS[method]) for name in ("one", "two")]
+    for run in runs:
+        assert run.call("train") == 0
+    assert same_run(*runs)
+    proof = runs[0].read("train/proof.json")
+    assert (proof["state"], proof["steps"], proof["rows_seen"]) == (
+        "finished",
+        6,
+        runs[0].settings("train")["expect"]["rows"],
+    )
+    assert proof["trainable"] == proof["expected_trainable"] > 0
+    assert proof["frozen_unchanged"] is True
+    assert facts_of(runs[0].path / WEIGHTS)["backbone"] == "tinylight"
+    thresholds = runs[0].read("train/final/thresholds.json")
+    assert [one["name"] for one in thresholds["classes"]] == list(
+        open_records(runs[0].path / "data").store.class_names
+    )
+
+
+def test_the_report_finds_what_it_reads(run_of: Any) -> None:
+    run = run_of(method=METHODS["fusion"])
+    run.call("train")
+    lines = [
+        json.loads(line)
+        for line in (run.path / "train/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    steps = [line for line in lines if line["event"] == "step"]
+    needed = {"loss", "learning_rate", "coefficient", "grad_norm", "fo_norm", "records_per_s"}
+    needed |= {"memory_training_mib", "memory_mib", "epoch", "rows_seen"}
+    assert all(needed <= line.keys() for line in steps)
+    assert [line["step"] for line in lines if line["event"] == "evaluation"] == [0, 2, 4, 6]
+    events = [
+        json.loads(line)["event"]
+        for line in (run.path / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    assert {"alive", "modules", "step", "evaluation", "checkpoint"} <= set(events)
+
+
+def test_bf16_keeps_its_master_weights_in_fp32(run_of: Any) -> None:
+    run = run_of(train__precision="bf16")
+    assert run.call("train") == 0
+    weights = load_file(run.path / WEIGHTS)
+    assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float32}
+    exact = run_of("exact")
+    exact.call("train")
+    assert not same_state(run.path / "train/checkpoints", exact.path / "train/checkpoints")
+
+
+def test_xresnet_with_its_dropout_is_repeatable(run_of: Any) -> None:
+    runs = [run_of(name, model__backbone="xresnet1d101", train__steps=2) for name in ("one", "two")]
+    for run in runs:
+        run.call("train")
+    assert same_run(*runs)
+
+
+# -------------------------------------------------------------------------------------------- faults
+
+
+def test_killed_and_started_again_it_leaves_the_same_weights(run_of: Any) -> None:
+    changes = {"method": METHODS["fusion"], "train__steps": 40, "train__save_every": 1}
+    whole, killed = run_of("whole", **changes), run_of("killed", **changes)
+    assert whole.call("train") == 0
+    for lines in (6, 31):
+        process = killed.start("train")
+        wait_for_lines(killed, lines, process)
+        process.kill()
+        process.communicate()
+    assert "finished after step 40" in finished(killed.start("train"))
+    assert same_run(whole, killed)
+    assert whole.read("train/final/thresholds.json") == killed.read("train/final/thresholds.json")
+
+
+def test_sigterm_ends_it_with_130_and_a_checkpoint(run_of: Any) -> None:
+    changes = {"train__steps": 60, "train__save_every": 1000}
+    whole, stopped = run_of("whole", **changes), run_of("stopped", **changes)
+    assert whole.call("train") == 0
+    process = stopped.start("train")
+    wait_for_lines(stopped, 5, process)
+    process.send_signal(signal.SIGTERM)
+    assert "interrupted after step" in finished(process, 130)
+    assert stopped.read("train/proof.json")["state"] == "interrupted"
+    assert not (stopped.path / "train/final").exists()
+    assert stopped.call("train") == 0
+    assert same_run(whole, stopped)
+
+
+def test_a_damaged_checkpoint_is_passed_over(run_of: Any) -> None:
+    run = run_of()
+    run.call("train")
+    expected, state = sha256_of(run.path / WEIGHTS), last_state(run.path / "train/checkpoints")
+    newest = run.path / "train/checkpoints/checkpoint-6/state.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    assert run.call("train") == 0
+    assert sha256_of(run.path / WEIGHTS) == expected
+    again = last_state(run.path / "train/checkpoints")
+    assert all(torch.equal(value, again[name]) for name, value in state.items())
+    events = (run.path / "events.jsonl").read_text(encoding="utf-8")
+    assert "checkpoint-6 cannot be continued from: state.safetensors is cut off" in events
+    assert "continuing from checkpoint-4" in events
+
+
+def test_what_is_proven_must_be_what_was_planned(run_of: Any) -> None:
+    run = run_of()
+    expect = run.settings("train")["expect"] | {"rows": 999}
+    with pytest.raises(StageError, match="rows seen: planned 999, measured"):
+        run.call("train", expect=expect)
+
+
+# --------------------------------------------------------------------------------- several processes
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_two_processes_under_torchrun_train_as_one(run_of: Any, method: str) -> None:
+    """Equal global batches; weights within 5e-4 after 6 steps of AdamW at 2e-3, as only the order of sums differs.
+
+    Biases before a batch normalisation get nothing but rounding for a gradient, and wander by the learning rate.
+    """
+    one, two = run_of("one", method=METHODS[method]), run_of("two", method=METHODS[method])
+    assert one.call("train") == 0
+    rows = sum(-(-size // 2) * 2 for size in _batches(one))
+    expect = one.settings("train")["expect"] | {"world_size": 2, "rows": rows}
+    finished(two.start("train", expect=expect, strategy="ddp"))
+    proof = two.read("train/proof.json")
+    assert (proof["processes"], proof["distributed"], proof["rows_seen"]) == (2, "ddp", rows)
+    first, second = (last_state(run.path / "train/checkpoints") for run in (one, two))
+    for name, value in first.items():
+        if not name.endswith(("conv1.bias", "conv2.bias", "running_mean")) and not name.startswith(
+            "optimiser"
+        ):
+            torch.testing.assert_close(value, second[name], rtol=0, atol=5e-4)
+
+
+def _batches(run: Run) -> list[int]:
+    records = run.read("data/manifest.json")["splits"]["train"]["records"]
+    sizes = [8] * (records // 8) + ([records % 8] if records % 8 else [])
+    return [sizes[step % len(sizes)] for step in range(6)]
+
+
+def test_a_worker_that_dies_takes_the_stage_with_it(run_of: Any) -> None:
+    run = run_of(train__steps=400, train__save_every=5)
+    expect = run.settings("train")["expect"] | {"world_size": 2}
+    process = run.start("train", expect=expect, strategy="ddp")
+    wait_for_lines(run, 12, process)
+    os.kill(int(run.read("train/proof.json")["pid"]), signal.SIGKILL)
+    _, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 1
+    assert "before it was done" in err
+    assert "--resume" in err
+
+
+def test_only_some_methods_can_be_shared_out(run_of: Any) -> None:
+    run = run_of(method=METHODS["fusion"])
+    expect = run.settings("train")["expect"] | {"world_size": 2}
+    process = run.start("train", expect=expect, strategy="ddp")
+    _, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 1
+    assert "method fusion: cannot be shared by 2 processes" in err
+
+
+# ------------------------------------------------------------------------------- teacher and student
+
+
+def test_a_teacher_first_and_then_its_student(run_of: Any) -> None:
+    teacher = {
+        "model": {"backbone": "tiny"},
+        "method": {"name": "lora", "rank": 2},
+        "train": {"steps": 4, "batch": 8, "learning_rate": 2e-3, "evaluate_every": 2, "save_every": 2},
+    }
+    run = run_of(distill={"train_teacher": teacher, "leads": 3})
+    assert run.call("teacher") == 0
+    assert facts_of(run.path / "teacher/final/model.safetensors")["backbone"] == "tiny"
+    untouched = sha256_of(run.path / "teacher/final/model.safetensors")
+    assert run.call("train") == 0
+    assert sha256_of(run.path / "teacher/final/model.safetensors") == untouched
+    assert run.read("train/proof.json")["state"] == "finished"
+    assert run.settings("evaluate")["leads_seen"] == [1, 6, 10]
+    run.call("evaluate")
+    assert run.read("eval/tuned.json")["results"][0]["lock"]["signal"]["leads_seen"] == [1, 6, 10]
+
+
+def test_a_teacher_of_another_run_is_found_and_changes_the_student(run_of: Any) -> None:
+    teacher = run_of("teacher")
+    teacher.call("train")
+    taught, alone = run_of("taught", distill={"teacher": str(teacher.path)}), run_of("alone")
+    assert taught.call("train") == 0
+    alone.call("train")
+    assert not same_state(taught.path / "train/checkpoints", alone.path / "train/checkpoints")
+
+
+def test_a_teacher_of_other_classes_is_refused(run_of: Any, tmp_path: Path) -> None:
+    other = network({"backbone": "tinylight", "leads": ["I"] * 12}, 7, aux=False, seed=1)
+    leads = "; ".join(open_records(run_of("some").path / "data").store.leads)
+    save(other, tmp_path / "other.safetensors", {"backbone": "tinylight", "leads": leads, "classes": "A; B"})
+    run = run_of(distill={"teacher": str(tmp_path / "other.safetensors")})
+    with pytest.raises(StageError, match="the teacher knows the classes A; B"):
+        run.call("train")
+    assert run.read("train/proof.json")["state"] == "failed"
+
+
+# ---------------------------------------------------------------------------------------- bad input
+
+
+def test_a_checkpoint_of_other_classes_gives_all_but_the_head(run_of: Any, tmp_path: Path) -> None:
+    other = network({"backbone": "tinylight", "leads": ["I"] * 12}, 6, aux=False, seed=1)
+    save(other, tmp_path / "pretrained.safetensors", {})
+    run = run_of(model__checkpoint=str(tmp_path / "pretrained.safetensors"))
+    assert run.call("train") == 0
+    assert run.read("train/proof.json")["started_from"]["new"] == ["classifier.1.weight", "classifier.1.bias"]
+    assert "6 classes there, 7 here: a new head" in (run.path / "events.jsonl").read_text(encoding="utf-8")
+
+
+def test_an_earlier_run_is_a_checkpoint(run_of: Any) -> None:
+    first = run_of("first")
+    first.call("train")
+    second = run_of("second", model__checkpoint=str(first.path))
+    assert second.call("train") == 0
+    assert second.read("train/proof.json")["started_from"]["new"] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model__checkpoint": "/nowhere/x.safetensors"}, "no such checkpoint"),
+        ({"train__aux": {"weight": 0.1, "target": "abnormal", "normal": ["VF"]}}, "are no classes"),
+        ({"train__learning_rate": 1e20, "train__steps": 60}, "step .* lower the learning rate"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_sentence(run_of: Any, changes: dict[str, Any], said: str) -> None:
+    run = run_of(**changes)
+    with pytest.raises(StageError, match=said) as raised:
+        run.call("train")
+    assert run.read("train/proof.json")["reason"] == str(raised.value)
+
+
+def test_a_length_that_the_network_cannot_take(tmp_path: Path) -> None:
+    pipeline = [{"step": "standardise"}, {"step": "pad_or_crop", "samples": 250}]
+    run = Run(tmp_path, spec_of(data__pipeline=pipeline))
+    run.call("data")
+    with pytest.raises(StageError, match="250 samples; this backbone takes a multiple of 64"):
+        run.call("train")
