@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from eval.bootstrap import BoolArray, FloatArray, IntArray, Interval
+from eval.bootstrap import BoolArray, FloatArray, IntArray, Interval, clusters
 from eval.challenge import Weights, challenge_difference, challenge_score, merge_codes, read_weights
 from eval.checks import check_classes, check_ids
 from eval.judges import Line, paired
-from eval.judges.class_tables import CHANCE_AUC, reliability_table, subgroup_table
+from eval.judges.class_notes import BesideChance, against_a_coin
+from eval.judges.class_tables import reliability_table, subgroup_table
 from eval.likelihood import BinaryScores, binary_differences, score_binary
 from eval.multilabel import MultiLabel, label_differences, score_labels
 from eval.numbers import finite, interval_json
@@ -100,6 +101,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     metrics = _macro(found) | _intervals(found, OVER_ALL) | _intervals(beta, BETA)
     metrics |= _intervals(calibrated, CALIBRATION)
     metrics |= _of_present(task, of, thresholds) if found.missing else {}
+    chance = _against_a_coin("macro_auc_present" if found.missing else "macro_auc", metrics)
     challenge, covered = _challenge(task, of, decisions)
     metrics |= challenge
     tables = {
@@ -128,7 +130,12 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
             *(["challenge_score"] if challenge else []),
         ],
         "method": f"{found.method}; {_method(task)}; calibration over all (record, class) pairs, {calibrated.binning}",
-        "notes": _notes(task, of, found, thresholds, metrics, covered),
+        "narrow": clusters(of.groups, np.hstack([of.truth, ~of.truth])).narrow,
+        "chance": [one.json() for one in chance],
+        "notes": [
+            *_notes(task, of, found, thresholds, covered),
+            *(one.text for one in chance if one.where != "above"),
+        ],
         "floors": {},
         "tables": tables,
         "examples": _examples(of, decisions),
@@ -307,7 +314,6 @@ def _notes(
     of: Judged,
     found: MultiLabel,
     thresholds: Sequence[Threshold],
-    metrics: Mapping[str, Interval],
     covered: tuple[int, int],
 ) -> list[str]:
     said = []
@@ -323,15 +329,21 @@ def _notes(
         )
     if task["split"] == "validation" and task["thresholds"] == "validation":
         said.append("the thresholds were chosen on the very records that are judged: decisions look too good")
-    auc = metrics.get("macro_auc_present", metrics["macro_auc"])
-    if auc.low <= CHANCE_AUC <= auc.high:
-        said.append(f"macro_auc: not different from chance, its interval holds {CHANCE_AUC}")
     if covered[1] and covered[0] < covered[1]:
         said.append(
             f"challenge_score: {covered[0]} of the challenge's {covered[1]} classes are among ours; labels and "
             "decisions of the others are absent on both sides"
         )
     return said
+
+
+def _against_a_coin(name: str, metrics: Mapping[str, Interval]) -> list[BesideChance]:
+    if name not in metrics:
+        return []
+    return [
+        replace(one, metric=name, text=one.text.replace("auc:", f"{name}:", 1))
+        for one in against_a_coin(metrics[name])
+    ]
 
 
 def _examples(of: Judged, decisions: BoolArray) -> list[dict[str, str]]:

@@ -139,10 +139,17 @@ def test_a_class_that_nobody_has_is_named_and_not_averaged_over() -> None:
 
 
 def test_a_model_that_knows_nothing_is_said_to() -> None:
-    assert any(
-        "not different from chance" in note for note in JUDGE.judged(TASK, lines(strength=0.0))["notes"]
-    )
-    assert not any("chance" in note for note in JUDGE.judged(TASK, lines(strength=3.0))["notes"])
+    nothing, something = (JUDGE.judged(TASK, lines(strength=strength)) for strength in (0.0, 3.0))
+    assert any("not different from chance" in note for note in nothing["notes"])
+    assert not any("chance" in note for note in something["notes"])
+    assert [(one["metric"], one["within"]) for one in nothing["chance"]] == [("macro_auc", True)]
+    assert [(one["metric"], one["within"]) for one in something["chance"]] == [("macro_auc", False)]
+
+
+def test_intervals_of_few_patients_are_called_too_narrow() -> None:
+    of = [{**line, "group": f"p{row % 4}"} for row, line in enumerate(lines())]
+    assert "too narrow" in JUDGE.judged(TASK, of)["narrow"]
+    assert JUDGE.judged(TASK, lines(records=400))["narrow"] is None
 
 
 def test_thresholds_chosen_on_the_judged_records_are_said_to_be() -> None:
