@@ -36,6 +36,7 @@ def results_of(
     metrics: Sequence[Mapping[str, Any]],
     rehearsal: bool,
     best_step: int | None,
+    parameters: int | None = None,
 ) -> dict[str, Any]:
     """Return the results of a run: one row per metric, task and split.
 
@@ -47,9 +48,12 @@ def results_of(
         metrics: the step and evaluation events of the training.
         rehearsal: whether the model was a tiny random one; nothing is then comparable.
         best_step: the step whose checkpoint became the final weights; None: the last one.
+        parameters: weights of the trained model, where a published number may be of them.
     """
     before = {(m.metric, m.split, m.task): m for m in _measured(baseline)}
     after = [*_of_training(metrics, best_step), *_measured(tuned)]
+    if parameters is not None:
+        after.append(_Measured("parameters", "train", None, {"value": float(parameters)}))
     after += [m for key, m in before.items() if key not in {(a.metric, a.split, a.task) for a in after}]
     rows, taken = [], set()
     for published in (reference or {}).get("metrics", ()):
@@ -162,14 +166,14 @@ def _measured(results: Sequence[Mapping[str, Any]]) -> list[_Measured]:
 
 
 def _of_training(metrics: Sequence[Mapping[str, Any]], best_step: int | None) -> list[_Measured]:
-    """Return what the training itself tells: mean loss, duration, pace, and the final weights' validation loss.
+    """Return what the training itself tells: mean loss, duration, pace, memory, the final weights' validation loss.
 
     The mean is over label tokens. The duration is that of the steps alone, without evaluations and
     checkpoints, and without the time between an interruption and its continuation.
     """
     found: dict[tuple[str, str], float] = {}
     steps = [event for event in metrics if event["event"] == "step"]
-    labels = _increments(steps, "label_tokens_seen")
+    labels = _increments(steps, "label_tokens_seen") if steps and "label_tokens_seen" in steps[0] else []
     if sum(labels) > 0:
         mean = sum(n * event["loss"] for n, event in zip(labels, steps, strict=True)) / sum(labels)
         found["train_loss", "train"] = mean
@@ -177,6 +181,8 @@ def _of_training(metrics: Sequence[Mapping[str, Any]], best_step: int | None) ->
     if seconds is not None:
         found["train_minutes", "train"] = seconds / 60
         found["train_records_per_s", "train"] = steps[-1]["rows_seen"] / seconds
+    if steps and "memory_training_mib" in steps[-1]:
+        found["memory_training", "train"] = steps[-1]["memory_training_mib"] / 1024
     evaluations = [e for e in metrics if e["event"] == "evaluation" and best_step in (None, e["step"])]
     if evaluations and isinstance(evaluations[-1]["loss"], float) and math.isfinite(evaluations[-1]["loss"]):
         found["loss", "validation"] = evaluations[-1]["loss"]
@@ -184,11 +190,13 @@ def _of_training(metrics: Sequence[Mapping[str, Any]], best_step: int | None) ->
 
 
 def seconds_of_steps(steps: Sequence[Mapping[str, Any]]) -> float | None:
-    """Return the time of the steps alone, from their pace; None where a step does not tell it."""
-    paces = [event["tokens_per_s"] for event in steps]
+    """Return the time of the steps alone, from their pace in tokens or records; None where a step does not tell it."""
+    of_records = bool(steps) and "records_per_s" in steps[0]
+    pace_name, seen = ("records_per_s", "rows_seen") if of_records else ("tokens_per_s", "tokens_seen")
+    paces = [event[pace_name] for event in steps]
     if not steps or not all(isinstance(pace, float) and pace > 0 for pace in paces):
         return None
-    seconds: float = sum(n / pace for n, pace in zip(_increments(steps, "tokens_seen"), paces, strict=True))
+    seconds: float = sum(n / pace for n, pace in zip(_increments(steps, seen), paces, strict=True))
     return seconds
 
 

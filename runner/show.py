@@ -191,16 +191,18 @@ def _with_interval(row: Mapping[str, Any]) -> str:
 
 
 def learned_from(events: Sequence[Mapping[str, Any]]) -> str:
-    """Return which modules train, the share of tokens that carry loss, and the first record marked."""
+    """Return which modules train and, of text, the share of tokens that carry loss and the first record marked."""
     last = {(event["event"], event.get("split")): event for event in events}
     modules, data = last.get(("modules", None)), last.get(("dataset", "train"))
-    if modules is None or data is None:
+    if modules is None:
         return "The engine did not say."
     share = (
         f"{modules['trainable']:,} of {modules['total']:,} parameters ({modules['share']:.2%}) are trained"
     )
     matched = [f"- {group}: {count} modules" for group, count in modules["matched"].items()]
     names = ", ".join(modules["names"][:6]) + (", ..." if len(modules["names"]) > 6 else "")
+    if data is None:  # no text that a loss could be shown in: a signal
+        return "\n".join([share + (f", such as {names}." if names else "."), *matched])
     first = "\n".join(f"    {line}" for line in data["first"].splitlines())
     return "\n".join(
         [

@@ -48,6 +48,8 @@ METRICS: Mapping[str, MetricName] = MappingProxyType(
         "train_loss": MetricName("Training loss", "nats per label token", "lower"),
         "train_minutes": MetricName("Training time", "min"),
         "train_records_per_s": MetricName("Training pace", "records/s"),
+        "parameters": MetricName("Weights of the model", ""),
+        "memory_training": MetricName("Peak memory while training", "GiB", "lower"),
         "rouge1": MetricName("ROUGE-1", "F-measure", "higher"),
         "rouge2": MetricName("ROUGE-2", "F-measure", "higher"),
         "rougeL": MetricName("ROUGE-L", "F-measure", "higher"),

@@ -9,6 +9,7 @@ from eval.report.card import Card, markdown
 from eval.report.metrics import in_words, same_decision
 from eval.report.top import row_name, top_table
 from eval.report.view import Checks
+from runner.reporting.base import base_of
 from runner.reporting.data_part import split_checks
 from runner.reporting.page import REHEARSAL
 from runner.reporting.record import RunRecord
@@ -18,7 +19,14 @@ from runner.spec.model import TINY_RANDOM
 
 Json = Mapping[str, Any]
 
-USE = "Research on fine-tuning of language models with medical text, and repetition of the result above."
+USES = {
+    "llm": "Research on fine-tuning of language models with medical text, and repetition of the result above.",
+    "ecg": "Research on fine-tuning of models of ECG signals, and repetition of the result above.",
+}
+HARM = {
+    "llm": "Answers can be wrong and sound sure. Nothing here measures harm.",
+    "ecg": "A diagnosis can be missed or made up, however sure the score. Nothing here measures harm.",
+}
 NO_USE = "None. The weights are random but for a few steps; use the report to see that the way works."
 NO_BASE = "It was not made from {base}: the weights are random, in a tiny model of that architecture."
 ADAPTERS = ("lora", "qlora", "dora")
@@ -35,7 +43,7 @@ def card_of(record: RunRecord) -> Card:
         intro=tuple(markdown(text) for text in (settings["summary"], settings["notes"]) if text),
         results=top_table(results),
         reference=_reference(reference),
-        use=NO_USE if settings["rehearsal"] else USE,
+        use=NO_USE if settings["rehearsal"] else USES[record.plan["kind"]],
         limits=_limits(record, results),
         data=data_lines(record),
         training=plan_against_actual(record),
@@ -48,7 +56,7 @@ def card_of(record: RunRecord) -> Card:
 def _warnings(record: RunRecord) -> tuple[str, ...]:
     if not record.settings["rehearsal"]:
         return ()
-    base = markdown(record.spec["model"]["base"])
+    base = markdown(base_of(record.plan))
     return (f"**A rehearsal, with random weights.** {NO_BASE.format(base=base)} {REHEARSAL}",)
 
 
@@ -58,10 +66,10 @@ def front_matter(record: RunRecord, results: Json) -> dict[str, Any]:
     A rehearsal has no base model: nothing of the one that the spec names was trained.
     """
     spec = record.spec
-    base = spec["model"]["base"]
+    base, of_ecg = base_of(record.plan), record.plan["kind"] == "ecg"
     method = spec["method"]["name"]
-    adapter = method in ADAPTERS
-    local = base == TINY_RANDOM or base.startswith(("/", "./", "../", "~")) or "${" in base
+    adapter = method in ADAPTERS and not of_ecg  # those of an ECG model are merged
+    local = of_ecg or base == TINY_RANDOM or base.startswith(("/", "./", "../", "~")) or "${" in base
     local = local or record.settings["rehearsal"]
     metrics = dict.fromkeys(
         same_decision(row["metric"])
@@ -71,8 +79,8 @@ def front_matter(record: RunRecord, results: Json) -> dict[str, Any]:
     found = {
         "base_model": None if local else base,
         "base_model_relation": None if local else "adapter" if adapter else "finetune",
-        "library_name": "peft" if adapter else "transformers",
-        "pipeline_tag": "text-generation",
+        "library_name": None if of_ecg else "peft" if adapter else "transformers",
+        "pipeline_tag": None if of_ecg else "text-generation",
         "license": "unknown",
         "tags": [
             "medical",
@@ -98,7 +106,7 @@ def _reference(reference: Json) -> tuple[str, ...]:
 
 def _limits(record: RunRecord, results: Json) -> tuple[str, ...]:
     """Return what is known to be weak about this model and its numbers."""
-    limits = ["Answers can be wrong and sound sure. Nothing here measures harm."]
+    limits = [HARM[record.plan["kind"]]]
     table = results["table"]
     missing = [
         row_name(row, table).title for row in table if row["published"] is not None and row["tuned"] is None

@@ -11,6 +11,7 @@ from eval.report.judged import task_sections
 from eval.report.metrics import in_words, name_among
 from eval.report.top import top_table
 from eval.report.view import Block, Notice, Page, Section, Text
+from runner.reporting.base import base_of, rank_of
 from runner.reporting.data_part import data_section
 from runner.reporting.record import RunRecord
 from runner.reporting.run_part import curves_section, environment_section, plan_section
@@ -98,11 +99,10 @@ def facts_of(record: RunRecord) -> tuple[tuple[str, str], ...]:
     counts = " / ".join(f"{part['records']:,}" for part in splits.values())
     names = " / ".join(splits)
     method = spec["method"]
-    rank = f", rank {method['rank']}" if "rank" in method else ""
+    rank = f", rank {found}" if (found := rank_of(method)) else ""
     trained = f", {record.proof['trainable']:,} parameters" if "trainable" in record.proof else ""
-    base = spec["model"]["base"] + (
-        f" @ {spec['model']['revision'][:12]}" if spec["model"]["revision"] else ""
-    )
+    revision = spec["model"].get("revision")
+    base = base_of(record.plan) + (f" @ {revision[:12]}" if revision else "")
     if record.settings["rehearsal"]:
         base = f"none: random weights in the place of {base}"
     facts = [

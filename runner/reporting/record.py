@@ -57,6 +57,7 @@ class RunRecord:
             metrics=self.metrics,
             rehearsal=self.settings["rehearsal"],
             best_step=self.proof.get("best_step"),
+            parameters=self.proof.get("total") if self.plan["kind"] == "ecg" else None,
         )
 
 

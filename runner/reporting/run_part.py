@@ -60,23 +60,25 @@ def curves_section(record: RunRecord) -> Section:
 
 def _curves_lead(record: RunRecord, training: Training) -> str:
     last = training.steps[-1]
-    sentence = (
-        f"{last['step']:,} optimiser steps, {last['epoch']:.3g} epochs, {last['tokens_seen']:,} tokens."
-    )
+    seen = f"{last['tokens_seen']:,} tokens" if "tokens_seen" in last else f"{last['rows_seen']:,} records"
+    sentence = f"{last['step']:,} optimiser steps, {last['epoch']:.3g} epochs, {seen}."
     if training.final_step is not None:
-        sentence += (
-            f" The final weights are those of step {training.final_step:,}, the lowest validation loss."
-        )
+        by = record.proof.get("selected_by")
+        best = f"the highest {by} of the validation records" if by else "the lowest validation loss"
+        sentence += f" The final weights are those of step {training.final_step:,}, {best}."
     return sentence
 
 
 def _evaluations(training: Training) -> Table:
-    names = (
+    all_names = (
         ("loss", "Loss"),
         ("perplexity", "Perplexity"),
         ("token_accuracy", "Token accuracy"),
         ("entropy", "Entropy"),
+        ("average_precision", "Average precision"),
+        ("auc", "AUC"),
     )
+    names = tuple((name, title) for name, title in all_names if any(name in e for e in training.evaluations))
     columns = (
         Column("Step", number=True),
         Column("Epoch", number=True),
@@ -90,7 +92,11 @@ def _evaluations(training: Training) -> Table:
         )
         for event in training.evaluations
     )
-    return Table("Loss and entropy in nats per label token.", columns, rows)
+    of_tokens = any("entropy" in event for event in training.evaluations)
+    caption = (
+        "Loss and entropy in nats per label token." if of_tokens else "Loss in nats per record and class."
+    )
+    return Table(caption, columns, rows)
 
 
 # --------------------------------------------------------------------------------- plan and actual
@@ -127,9 +133,13 @@ def plan_against_actual(record: RunRecord) -> Table:
         _compared("Optimiser steps", planned["steps"], proof.get("steps"), _why_shorter(proof)),
         _compared("Rows seen", planned["rows"], proof.get("rows_seen"), _why_shorter(proof)),
         _compared("Evaluations", planned["evaluations"], len(evaluations) if steps else None),
-        (
-            text_cell("Tokens seen"), count_cell(planned["tokens_at_most"], tokens_note),
-            count_cell(proof.get("tokens_seen")), Cell(""),
+        *(
+            [(
+                text_cell("Tokens seen"), count_cell(planned["tokens_at_most"], tokens_note),
+                count_cell(proof.get("tokens_seen")), Cell(""),
+            )]
+            if record.plan["kind"] == "llm"
+            else []
         ),
         (
             text_cell("Trained parameters"), count_cell(proof.get("expected_trainable")),

@@ -1,0 +1,67 @@
+"""What the report takes from an ECG run: pace in records, memory, weights, and what was learned from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runner.reporting.base import base_of, rank_of
+from runner.results import results_of, seconds_of_steps
+from runner.show import learned_from
+
+STEPS: list[dict[str, Any]] = [
+    {
+        "event": "step",
+        "step": 1,
+        "rows_seen": 8,
+        "records_per_s": 4.0,
+        "memory_training_mib": 512.0,
+        "loss": 0.7,
+    },
+    {
+        "event": "step",
+        "step": 2,
+        "rows_seen": 14,
+        "records_per_s": 3.0,
+        "memory_training_mib": 768.0,
+        "loss": 0.6,
+    },
+]
+MODULES = {
+    "event": "modules", "trainable": 10, "total": 40, "share": 0.25, "matched": {"adapters": 2},
+    "names": ["encoder.0.conv1"],
+}  # fmt: skip
+
+
+def test_the_time_of_the_steps_by_hand() -> None:
+    """8 records at 4 a second and 6 at 3 a second are 2 s and 2 s."""
+    assert seconds_of_steps(STEPS) == 4.0
+
+
+def test_memory_and_weights_stand_beside_published_ones() -> None:
+    published = {"metric": "memory_training", "value": 1.45, "split": "train", "comparable": "partly"}
+    found = results_of(
+        {"source": "a page", "metrics": [published]},
+        baseline=(), tuned=(), metrics=STEPS, rehearsal=False, best_step=None, parameters=256_850,
+    )  # fmt: skip
+    rows = {row["metric"]: row for row in found["table"]}
+    assert rows["memory_training"]["tuned"] == 0.75  # 768 MiB, in GiB
+    assert rows["memory_training"]["published"] == 1.45
+    assert rows["parameters"]["tuned"] == 256_850
+    assert rows["train_records_per_s"]["tuned"] == pytest.approx(14 / 4)
+    assert "train_loss" not in rows  # a mean over label tokens, of which there are none
+
+
+def test_no_text_is_shown_where_there_is_none() -> None:
+    assert learned_from([MODULES]) == (
+        "10 of 40 parameters (25.00%) are trained, such as encoder.0.conv1.\n- adapters: 2 modules"
+    )
+
+
+def test_the_base_and_the_rank_in_words() -> None:
+    model = {"backbone": "medium", "checkpoint": "/w.safetensors"}
+    assert base_of({"kind": "ecg", "spec": {"model": model}}) == "medium, /w.safetensors"
+    assert base_of({"kind": "llm", "spec": {"model": {"base": "gpt2"}}}) == "gpt2"
+    assert rank_of({"lora": {"rank": 4}}) == rank_of({"rank": 4}) == 4
+    assert rank_of({"lora": None}) is None
