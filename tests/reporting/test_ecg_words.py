@@ -9,6 +9,7 @@ import pytest
 from runner.reporting.base import base_of, rank_of
 from runner.results import results_of, seconds_of_steps
 from runner.show import learned_from
+from runner.spec.shared import Published
 
 STEPS: list[dict[str, Any]] = [
     {
@@ -40,7 +41,9 @@ def test_the_time_of_the_steps_by_hand() -> None:
 
 
 def test_memory_and_weights_stand_beside_published_ones() -> None:
-    published = {"metric": "memory_training", "value": 1.45, "split": "train", "comparable": "partly"}
+    published = Published(
+        metric="memory_training", value=1.45, split="train", comparable="partly"
+    ).model_dump()
     found = results_of(
         {"source": "a page", "metrics": [published]},
         baseline=(), tuned=(), metrics=STEPS, rehearsal=False, best_step=None, parameters=256_850,

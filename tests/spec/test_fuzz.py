@@ -78,7 +78,42 @@ def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return value
 
 
+ECG_TREE, _ = read((Path(__file__).parent / "base_ecg.yaml").read_text(encoding="utf-8"), "base_ecg.yaml")
+ECG: dict[str, Any] = plain(ECG_TREE.value) if ECG_TREE else {}
+OF_ECG = (
+    "ecg", "ptbxl", "code15", "synthetic_ecg", "fold", "record", "hybrid", "addax", "linear_probe", "constant",
+    "linear", "resample", "samples", "fs_hz", "upstream", "compat", "xresnet1d101", "distill", "train_teacher",
+)  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(st.sampled_from(paths(ECG)), VALUES | st.sampled_from(OF_ECG)), min_size=1, max_size=3)
+)
+@example(
+    [(("data", "pipeline"), [{"step": "resample", "fs_hz": 1e-300}, {"step": "pad_or_crop", "samples": 64}])]
+)
+@example(
+    [
+        (
+            ("data", "pipeline"),
+            [{"step": "pad_or_crop", "samples": 10**300}, {"step": "resample", "fs_hz": 1e300}],
+        )
+    ]
+)
+@example([(("train", "batch"), 10**400), (("compute",), {"gpus": 10**300, "strategy": "ddp"})])
+@example([(("data", "split"), {"by": "patient", "train": 5e-324, "validation": 0.5, "test": 0.5})])
+def test_any_change_of_an_ecg_spec_loads_or_is_refused(
+    folder: Path, changes: list[tuple[tuple[Any, ...], Any]]
+) -> None:
+    value = ECG
+    for path, new in changes:
+        value = changed(value, path, new)
+    load(yaml.safe_dump(value, allow_unicode=True, sort_keys=False), folder)
+
+
 def test_the_base_is_right(folder: Path) -> None:
+    assert isinstance(load(yaml.safe_dump(ECG), folder), Loaded)
     assert isinstance(load(yaml.safe_dump(BASE), folder), Loaded)
 
 
