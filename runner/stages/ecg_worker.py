@@ -7,7 +7,6 @@ NAME` reads `config/NAME.json`; `runner.stages.ecg_train` says what is in it.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -21,13 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from eval.thresholds import fit_thresholds
 from runner.events import EventWriter
-from runner.files import write_json
 from runner.native import distill
-from runner.native.adapters import merge
 from runner.native.assembly import (
-    WEIGHTS,
     choose_trained,
     method_of,
     network,
@@ -37,10 +32,10 @@ from runner.native.assembly import (
     update_of,
     weights_file,
 )
-from runner.native.checkpoints import facts_of, load, save
-from runner.native.dataset import Records, SomeLeads, open_records
+from runner.native.checkpoints import facts_of, load
+from runner.native.dataset import Records, open_records
 from runner.native.errors import NativeError
-from runner.native.feed import Feed, Order, Rows
+from runner.native.feed import Feed, Order
 from runner.native.journal import Journal
 from runner.native.method import Method, Setup
 from runner.native.model import EcgModel
@@ -48,16 +43,14 @@ from runner.native.optimiser import Update
 from runner.native.snapshots import Snapshots
 from runner.native.together import Together
 from runner.native.train import Course, Ended, Training
-from runner.native.watch import Watch, logits_of
+from runner.native.watch import Watch
 from runner.proof import FAILED
 from runner.spec.problems import RunnerError, StageError
 from runner.stages.common import expand_path, read_json
+from runner.stages.ecg_final import joined, leave, seen_by
 
 CHECKPOINTS_KEPT = 2
 VERSIONS = ("torch", "numpy", "safetensors")
-LOADED_BACK_ATOL = 1e-5
-"""How much a logit of the weights on the disk may differ: adapters are merged there, which adds in another order."""
-
 Settings = Mapping[str, Any]
 
 
@@ -153,7 +146,7 @@ def _train(
             model=model,
             method=method,
             feed=feed,
-            held=_seen(held, settings) if has_held else None,
+            held=seen_by(held, settings) if has_held else None,
             course=Course(
                 steps=expect["steps"],
                 seed=train["seed"],
@@ -172,7 +165,7 @@ def _train(
         )
         ended = training.run()
     if ended.state == "finished" and together.writes:
-        _leave(settings, records, model, device, journal, ended)
+        leave(settings, records, model, device, journal, ended)
     together.wait()
     return ended
 
@@ -243,14 +236,14 @@ def _teacher(
     facts = facts_of(file)
     if lacking := [name for name in ("backbone", "leads", "classes") if name not in facts]:
         raise NativeError(f"{file}: does not say its {', '.join(lacking)}; name a run of this program")
-    if facts["classes"] != _joined(records.store.class_names):
+    if facts["classes"] != joined(records.store.class_names):
         raise NativeError(
             f"{file}: the teacher knows the classes {facts['classes']}, these records have "
-            f"{_joined(records.store.class_names)}"
+            f"{joined(records.store.class_names)}"
         )
-    if facts["leads"] != _joined(records.store.leads):
+    if facts["leads"] != joined(records.store.leads):
         raise NativeError(
-            f"{file}: the teacher sees the leads {facts['leads']}, these records have {_joined(records.store.leads)}"
+            f"{file}: the teacher sees the leads {facts['leads']}, these records have {joined(records.store.leads)}"
         )
     section = {"backbone": facts["backbone"], "leads": records.store.leads}
     teacher = network(section, len(records.store.class_names), aux=facts.get("aux") == "true", seed=0)
@@ -263,18 +256,6 @@ def _teacher(
         leads=asked["leads"],
         bn=settings["method"]["bn"],
     )
-
-
-def _joined(names: Any) -> str:
-    return "; ".join(names)
-
-
-def _seen(rows: Rows, settings: Settings) -> Rows:
-    """Return rows as the model sees them in use."""
-    asked = settings["distill"]
-    if not asked or asked["leads"] == max(distill.LEADS):
-        return rows
-    return SomeLeads(rows, distill.LEADS[asked["leads"]])
 
 
 def _introduce(
@@ -295,86 +276,6 @@ def _introduce(
         matched=facts["matched"],
         names=facts["names"],
     )
-
-
-# ------------------------------------------------------------------------------------------ what is left
-
-
-def _leave(
-    settings: Settings,
-    records: Records,
-    model: EcgModel,
-    device: torch.device,
-    journal: Journal,
-    ended: Ended,
-) -> None:
-    """Write the final weights, adapters merged, and thresholds; load them back and compare.
-
-    Raises:
-        NativeError: what is on the disk does not say what the trained model says.
-    """
-    train, store = settings["train"], records.store
-    out = Path(settings["out"])
-    partial, final = out / "final.partial", out / "final"
-    held = records.sides["validation"] if len(records.sides["validation"]) else records.sides["train"]
-    probe = _seen(held, settings)
-    some = np.arange(min(8, len(probe)))
-    before = logits_of(model, probe, some, 8, device, "fp32")
-    for folder in (partial, final):
-        shutil.rmtree(folder, ignore_errors=True)
-    partial.mkdir(parents=True)
-    facts = {
-        "backbone": settings["model"]["backbone"],
-        "leads": _joined(store.leads),
-        "classes": _joined(store.class_names),
-        "samples": str(store.time_points),
-        "fs_hz": f"{store.fs_hz:g}",
-        "aux": str(model.aux_classifier is not None).lower(),
-        "step": str(ended.best_step if ended.best_step is not None else ended.steps),
-    }
-    save(merge(model), partial / WEIGHTS, facts)
-    again = network(
-        settings["model"], len(store.class_names), aux=train["aux"] is not None, seed=train["seed"] + 1
-    )
-    load(again, partial / WEIGHTS)
-    after = logits_of(again.to(device), probe, some, 8, device, "fp32")
-    worst = float(np.abs(before - after).max())
-    if not worst <= LOADED_BACK_ATOL * max(1.0, float(np.abs(before).max())):
-        raise NativeError(
-            f"{final}: the weights on the disk give logits that differ by {worst:.2g} from those trained"
-        )
-    write_json(partial / "thresholds.json", _thresholds(settings, records, again, device))
-    partial.rename(final)
-    journal.prove(load_back="", load_back_difference=worst)
-
-
-def _thresholds(
-    settings: Settings, records: Records, model: EcgModel, device: torch.device
-) -> dict[str, Any]:
-    """Return the threshold of each class, on its logit, from the validation records alone."""
-    held = records.sides["validation"]
-    if not len(held):
-        return {"split": None, "classes": []}
-    places = np.arange(len(held))
-    logits = logits_of(
-        model, _seen(held, settings), places, settings["train"]["evaluation_batch"], device, "fp32"
-    )
-    found = fit_thresholds(
-        held.labels(places) > 0.5,
-        logits.astype(np.float64),
-        records.store.class_names,
-        split="validation",
-        fallback=0.0,
-    )
-    return {
-        "split": "validation",
-        "beta": 2.0,
-        "scale": "logit",
-        "classes": [
-            {"name": one.name, "logit": one.value, "positives": one.positives, "fallback": one.fallback}
-            for one in found
-        ],
-    }
 
 
 def main() -> None:
