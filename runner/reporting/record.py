@@ -13,6 +13,7 @@ from eval.lock import lock_differences
 from runner.events import read_events
 from runner.files import read_json
 from runner.judging.lines import read_lines
+from runner.reporting.base import rank_of
 from runner.results import results_of
 from runner.spec.problems import RunnerError
 
@@ -57,8 +58,13 @@ class RunRecord:
             metrics=self.metrics,
             rehearsal=self.settings["rehearsal"],
             best_step=self.proof.get("best_step"),
-            parameters=self.proof.get("total") if self.plan["kind"] == "ecg" else None,
+            # Adapters are counted while they are trained, and merged afterwards: no size of a model.
+            parameters=self.proof.get("total") if self._is_whole() else None,
         )
+
+    def _is_whole(self) -> bool:
+        """Return whether an ECG model was trained without adapters."""
+        return self.plan["kind"] == "ecg" and rank_of(self.plan["spec"]["method"]) is None
 
 
 def read_run(path: Path) -> RunRecord:
