@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,3 +16,15 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
         return True
     inside = collection_path.parent == runner
     return True if inside and collection_path.name in ENGINE_SIDE else None
+
+
+def pytest_configure() -> None:
+    """Keep absl's log handler off pytest's files.
+
+    absl, which rouge-score brings, takes the standard error of the moment in which it is imported, a file of
+    pytest's, and closes it when Axolotl sets up its own logging; every later test is then an error.
+    """
+    if find_spec("absl") is not None:
+        from absl import logging
+
+        logging.get_absl_handler().python_handler.stream = sys.__stderr__
