@@ -127,23 +127,32 @@ def token_sums(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         cpu = logits.device.type == "cpu"
         elements, least = (CPU_CHUNK_ELEMENTS, CPU_CHUNK_ROWS) if cpu else (CHUNK_ELEMENTS, 1)
         size = max(least, elements // flat.shape[-1])
+        # Memory that is taken anew for every chunk costs a CPU more than the sums do.
+        kept = torch.empty(2, min(size, len(places)), flat.shape[-1], dtype=torch.float32, device=flat.device)
         for place, target in zip(torch.split(places, size), torch.split(targets, size), strict=True):
-            total[:3] += _chunk_sums(flat.index_select(0, place).float(), target, wide)
+            chosen, shares = kept[0, : len(place)], kept[1, : len(place)]
+            if flat.dtype == torch.float32:
+                torch.index_select(flat, 0, place, out=chosen)
+            else:
+                chosen.copy_(flat.index_select(0, place))
+            torch.softmax(chosen, dim=-1, out=shares)
+            total[:3] += _chunk_sums(chosen, shares, target, wide)
         total[3] = mask.sum()
         return total
 
 
-def _chunk_sums(logits: torch.Tensor, targets: torch.Tensor, wide: torch.dtype) -> torch.Tensor:
-    """Return loss, entropy and correct predictions of `logits`, shape (token, vocabulary).
+def _chunk_sums(
+    logits: torch.Tensor, shares: torch.Tensor, targets: torch.Tensor, wide: torch.dtype
+) -> torch.Tensor:
+    """Return loss, entropy and correct predictions of `logits` and their softmax, shape (token, vocabulary).
 
     With p = softmax(x) and n = x[y] - log p[y], the logarithm of the sum of exponentials: the loss is
-    -log p[y] and the entropy n - sum(p x). One pass makes p, one the sum. Rows in which that is no number
+    -log p[y] and the entropy n - sum(p x). Rows in which that is no number
     (p[y] below the smallest float, a logit of -inf) or in which x is so large that digits are lost are made
     again with the highest logit taken off.
     """
     import torch
 
-    shares = logits.softmax(dim=-1)
     index = targets.unsqueeze(-1)
     wanted, share = (part.gather(-1, index).squeeze(-1) for part in (logits, shares))
     norm = wanted - share.log()
