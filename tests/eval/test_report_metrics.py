@@ -12,7 +12,7 @@ from eval.judges.classification import OVERALL
 from eval.report.metrics import METRICS, metric_name
 
 DECISIONS = (*OVERALL, "precision", "recall", "f1")
-NEITHER = {"entropy", "train_minutes", "train_records_per_s", "answer_tokens"}
+NEITHER = {"entropy", "train_minutes", "train_records_per_s", "answer_tokens", "parameters"}
 """Metrics of which neither way is better."""
 
 GIVEN = {

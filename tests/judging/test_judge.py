@@ -52,7 +52,7 @@ def test_lines_result_and_the_same_numbers_again(make_model: Make, judge: Make, 
     stored = lines()
     assert [line["id"] for line in stored] == [f"r{number}" for number in range(19)]
     assert {line["outcome"] for line in stored} == {"judged"}
-    assert result["metrics"][NAME] == {"value": 30.0, "low": 30.0, "high": 30.0}
+    assert result["metrics"][NAME] == {"value": 30.0, "low": None, "high": None}
     assert (result["n_judged"], result["n_bad"], result["n_records"]) == (19, 0, 19)
     assert result["judge"]["models_reported"] == ["judge-2026"]
     assert result["judge"]["prompt_sha256"] == rubric(NAME).prompt_sha256

@@ -166,7 +166,8 @@ def test_one_record_alone_is_the_same_as_in_a_batch() -> None:
     waves = np.random.default_rng(0).normal(size=(5, 12, 1000)).astype(np.float32)
     together = applied(PUBLISHED, waves, 500)
     alone = np.stack([applied(PUBLISHED, wave, 500) for wave in waves])
-    assert np.abs(together - alone).max() < 1e-6
+    # A product of several columns adds in another order than that of one, and so with another number of threads.
+    assert np.abs(together - alone).max() < 5e-6
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ def finished(process: subprocess.Popen[str], code: int = 0) -> str:
     out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == code, err[-3000:]
     return out
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Compute with one thread here too, as the processes do: only then are the bits the same."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def same_run(one: Run, other: Run) -> bool:

@@ -181,7 +181,8 @@ def test_every_number_can_be_computed_from_the_records(
     assert (result["task"], result["split"]) == ("perplexity", "test")
     assert (result["n_records"], result["n_groups"], result["n_without_answer"]) == (19, 6, 0)
     assert result["n_cut"] > 0
-    assert result["method"] == "95% percentile interval, bootstrap over whole groups, 2000 draws, seed 0"
+    assert "bootstrap over 6 whole groups of 19 records, 2000 draws, seed 0" in result["method"]
+    assert "only 6 groups" in result["narrow"]
     assert set(result["lock"]["versions"]) >= {"torch", "transformers", "numpy"}
     (event,) = [event for event in read_events(run_dir / "events.jsonl") if event["event"] == "result"]
     assert event["metrics"] == {name: result["metrics"][name]["value"] for name in METRICS}
