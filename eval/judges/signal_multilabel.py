@@ -98,6 +98,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     decisions = decided(of.logits, thresholds)
     found, beta = _labels(of, decisions), beta_scores(of.truth, decisions, of.groups, beta=task["beta"])
     calibrated = _calibrated(task, of)
+    consistency = _consistent(found)
     metrics = _macro(found) | _intervals(found, OVER_ALL) | _intervals(beta, BETA)
     metrics |= _intervals(calibrated, CALIBRATION)
     metrics |= _of_present(task, of, thresholds) if found.missing else {}
@@ -130,6 +131,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
             *(["challenge_score"] if challenge else []),
         ],
         "method": f"{found.method}; {_method(task)}; calibration over all (record, class) pairs, {calibrated.binning}",
+        "consistency": consistency,
         "narrow": clusters(of.groups, np.hstack([of.truth, ~of.truth])).narrow,
         "chance": [one.json() for one in chance],
         "notes": [
@@ -307,6 +309,23 @@ def _method(task: Mapping[str, Any]) -> str:
     if task["thresholds"] == "validation":
         where = f"for each class the one with the highest F-beta on the validation records, beta = {task['beta']:g}"
     return f"decided at or above a threshold: {where}"
+
+
+def _consistent(found: MultiLabel) -> dict[str, float] | None:
+    """Return Hamming loss, hard AUC and the limit that this sets, over the classes that have both outcomes.
+
+    Raises:
+        RuntimeError: the two are not of the same decisions, which is a mistake of ours.
+    """
+    bound = found.bound
+    if bound is None:
+        return None
+    if not bound.holds:
+        raise RuntimeError(
+            f"a Hamming loss of {bound.hamming_loss:g} cannot go with a hard AUC of {bound.auc_hard:g}, which "
+            f"allows {bound.limit:g} at most: they are not of the same decisions"
+        )
+    return {"hamming_loss": bound.hamming_loss, "auc_hard": bound.auc_hard, "limit": bound.limit}
 
 
 def _notes(

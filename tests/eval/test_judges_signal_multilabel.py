@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -18,7 +19,9 @@ from sklearn.metrics import (
 )
 
 from eval.judges import judge
+from eval.judges import signal_multilabel as module
 from eval.judges.signal_multilabel import thresholds_of
+from eval.multilabel import Bound, score_labels
 
 CLASSES = ("NSR", "AF", "SB")
 CODES = {"NSR": ["426783006"], "AF": ["164889003"], "SB": ["426177001"]}
@@ -99,6 +102,24 @@ def test_numbers_are_those_of_scikit_learn() -> None:
     assert per_class["AF"][3] == pytest.approx(roc_auc_score(truth[:, 1], logits[:, 1]))
     assert (result["n_records"], result["n_groups"], result["n_classes_defined"]) == (60, 30, 3)
     json.dumps(result, allow_nan=False)
+
+
+def test_hamming_loss_and_hard_auc_are_of_the_same_decisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DOMAIN 1.5: HL <= 2 (1 - AUC) for any decisions; the published 0.11 and 0.98 cannot be."""
+    result = JUDGE.judged(TASK, lines())
+    found = result["consistency"]
+    assert found["limit"] == pytest.approx(2 * (1 - value(result, "auc_hard")))
+    assert found["hamming_loss"] == pytest.approx(value(result, "hamming_loss"))
+    assert found["hamming_loss"] <= found["limit"]
+    monkeypatch.setattr(module, "score_labels", impossible)
+    with pytest.raises(
+        RuntimeError, match=r"0\.11 cannot go with a hard AUC of 0\.98, which allows 0\.04 at most"
+    ):
+        JUDGE.judged(TASK, lines())
+
+
+def impossible(*args: Any, **options: Any) -> Any:
+    return dataclasses.replace(score_labels(*args, **options), bound=Bound(hamming_loss=0.11, auc_hard=0.98))
 
 
 def test_test_lines_do_not_move_a_threshold() -> None:
