@@ -29,6 +29,7 @@ LOCK = {
     "context": "tokens after which a record is cut",
     "signal": "of recordings: leads, those the model is given, length, sampling rate, what was done to them",
     "precision": "number format of the weights",
+    "likelihoods": "number format of the output layer while labels are compared",
     "attention": "attention implementation",
     "device": "kind of device",
     "versions": "packages that computed the result",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.floors_tabular import FloorError, tabular_floors
-from runner.judging.exact import exact_output
+from runner.judging.exact import exact_output, precision_of_output
 from runner.judging.generation import (
     Options,
     Prompt,
@@ -35,6 +35,11 @@ PROBED = 8
 """Records in which a label's word must be the same tokens."""
 SHOWN = 5
 """Names in a message, at most."""
+
+
+def lock(run: Judging, task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must be equal beside the common parts: an adapter on the output layer keeps its precision."""
+    return {"likelihoods": precision_of_output(run.model)} if "likelihood" in task["scoring"] else {}
 
 
 def predict(run: Judging, task: Mapping[str, Any], place: Lines) -> None:

@@ -12,6 +12,19 @@ from contextlib import contextmanager
 from typing import Any
 
 
+def precision_of_output(model: Any) -> str:
+    """Return the number format in which `exact_output` lets the output layer compute."""
+    layer = model.get_output_embeddings()
+    own = str(layer.weight.dtype).removeprefix("torch.")
+    return "float32" if _can_be_exact(layer) else own
+
+
+def _can_be_exact(layer: Any) -> bool:
+    import torch
+
+    return type(layer) is torch.nn.Linear and layer.weight.dtype in (torch.bfloat16, torch.float16)
+
+
 @contextmanager
 def exact_output(model: Any) -> Iterator[None]:
     """Let the output layer of a bf16 or fp16 model compute in float32.
@@ -19,10 +32,8 @@ def exact_output(model: Any) -> Iterator[None]:
     A layer that is in float32 already is left alone, and so is one that is no plain linear layer
     (one with an adapter on it, or with weights in 4 bits).
     """
-    import torch
-
     layer = model.get_output_embeddings()
-    if type(layer) is not torch.nn.Linear or layer.weight.dtype not in (torch.bfloat16, torch.float16):
+    if not _can_be_exact(layer):
         yield
         return
     hook = layer.register_forward_hook(_in_float32)

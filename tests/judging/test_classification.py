@@ -144,6 +144,21 @@ def test_in_bf16_the_output_layer_keeps_near_likelihoods_apart(
     assert not model.lm_head._forward_hooks
 
 
+def test_an_adapter_on_the_output_layer_makes_another_lock(make_patient_model: Make, judging: Make) -> None:
+    """The base is compared in float32 and the tuned model in bf16: such results are not to be paired."""
+    peft = pytest.importorskip("peft", reason="needs the extra `train`")
+    run = judging()
+    make_patient_model()
+    run.__dict__["model"] = base = run.model.to(torch.bfloat16)
+    assert classification.lock(run, task()) == {"likelihoods": "float32"}
+    for target, kind in (("q_proj", "float32"), ("lm_head", "bfloat16")):
+        config = peft.LoraConfig(r=2, target_modules=[target], task_type="CAUSAL_LM")
+        run.__dict__["model"] = peft.get_peft_model(base, config)
+        assert classification.lock(run, task()) == {"likelihoods": kind}
+        base = run.model.unload()
+    assert classification.lock(run, task(scoring=("generation",))) == {}
+
+
 def test_what_stands_behind_the_answers_place_changes_nothing(
     make_patient_model: Make, judging: Make
 ) -> None:
