@@ -64,16 +64,18 @@ def literals_in(annotation: Any) -> tuple[Any, ...]:
 
 def field_at(annotation: Any, path: Path) -> Leaf | None:
     """Return the field at `path` of a spec class, the first that fits where variants differ."""
+    return _field_named(annotation, tuple(part for part in path if isinstance(part, str)))
+
+
+@cache
+def _field_named(annotation: Any, names: tuple[str, ...]) -> Leaf | None:
     found: FieldInfo | None = None
-    for part in path:
-        if isinstance(part, int):
-            continue
-        fields = [cls.model_fields[part] for cls in classes_in(annotation) if part in cls.model_fields]
+    for name in names:
+        fields = [cls.model_fields[name] for cls in classes_in(annotation) if name in cls.model_fields]
         if not fields:
             return None
         found = fields[0]
         annotation = Union[tuple(field.annotation for field in fields)]  # noqa: UP007 - made at run time
-    names = [part for part in path if isinstance(part, str)]
     return Leaf(".".join(names), found) if found else None
 
 

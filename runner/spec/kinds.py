@@ -43,9 +43,7 @@ class _Classes(Mapping[str, "type[LlmSpec] | type[EcgSpec]"]):
     """Word under `kind` -> the class that checks it, imported on the way."""
 
     def __getitem__(self, word: str) -> type[LlmSpec] | type[EcgSpec]:
-        kind = _KINDS[word]
-        found: type[LlmSpec] | type[EcgSpec] = getattr(import_module(kind.module), kind.name)
-        return found
+        return _class_named(word)
 
     def __contains__(self, word: object) -> bool:
         return word in _KINDS
@@ -55,6 +53,13 @@ class _Classes(Mapping[str, "type[LlmSpec] | type[EcgSpec]"]):
 
     def __len__(self) -> int:
         return len(_KINDS)
+
+
+@cache
+def _class_named(word: str) -> type[LlmSpec] | type[EcgSpec]:
+    kind = _KINDS[word]
+    found: type[LlmSpec] | type[EcgSpec] = getattr(import_module(kind.module), kind.name)
+    return found
 
 
 KINDS: Mapping[str, type[LlmSpec] | type[EcgSpec]] = _Classes()
