@@ -15,7 +15,12 @@ class Section(BaseModel):
     """A mapping of the spec. Unknown keys are errors; types are not coerced."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        defer_build=True,  # a section is built as a part of its spec, not once more by itself
     )
 
     if not TYPE_CHECKING:
