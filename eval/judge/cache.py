@@ -58,7 +58,7 @@ class ReplyCache:
                 json.dump({"key": key, "reply": reply, "model": model}, file)
                 file.close()
                 temporary.replace(place)
-            except BaseException:
+            except BaseException:  # Ctrl-C too leaves no half file; raised on below
                 with suppress(OSError):
                     temporary.unlink()
                 raise

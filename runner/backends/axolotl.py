@@ -14,6 +14,7 @@ from converters.axolotl import dump, to_axolotl
 from converters.deepspeed import to_deepspeed
 from converters.numbers import Counts, Numbers, stated_counts
 from converters.templates import end_of_turn
+from runner.backends.report import report_stage
 from runner.rehearse import AT_MOST, WHY, rehearsed
 from runner.spec.environment import has_placeholder
 from runner.spec.judge_rules import judges_away
@@ -116,7 +117,7 @@ def stages(spec: LlmSpec, numbers: Numbers, *, rehearsal: bool) -> tuple[Stage, 
     result.append(_train(spec, numbers, tiny=tiny))
     if spec.evaluate:
         result.append(_evaluation(spec, "evaluate", adapter=None))
-    result.append(_report(spec, rehearsal=rehearsal))
+    result.append(report_stage(spec, rehearsal=rehearsal))
     environment = _environment(spec)
     return tuple(
         Stage(s.name, s.module, s.reads, s.writes, s.settings, {**environment, **s.environment})
@@ -258,23 +259,4 @@ def _train(spec: LlmSpec, numbers: Numbers, *, tiny: bool) -> Stage:
         environment={
             "HF_DATASETS_CACHE": "train/datasets"
         },  # made from the run's own files, of no use to others
-    )
-
-
-def _report(spec: LlmSpec, *, rehearsal: bool) -> Stage:
-    evaluated = (
-        ("eval/baseline.json", "eval/baseline", "eval/tuned.json", "eval/tuned") if spec.evaluate else ()
-    )
-    return Stage(
-        "report",
-        "runner.stages.report",
-        reads=("data/manifest.json", "train/proof.json", "train/metrics.jsonl", *evaluated),
-        writes=("report/report.html", "report/README.md", "report/results.json", "report/plots"),
-        settings={
-            "title": spec.report.title or spec.name,
-            "summary": spec.summary,
-            "notes": spec.report.notes,
-            "rehearsal": rehearsal,
-            "reference": spec.reference.model_dump(mode="json") if spec.reference else None,
-        },
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from converters.ecg_numbers import numbers_of, numbers_of_training
 from converters.numbers import Counts, Numbers
+from runner.backends.report import report_stage
 from runner.rehearse_ecg import STAND_IN, WHY, rehearsed
 from runner.spec.ecg import EcgModel, EcgSpec, EcgTrain
 from runner.spec.ecg_facts import LEADS, devices, shape_after, trainings
@@ -131,7 +132,7 @@ def stages(spec: EcgSpec, numbers: Numbers, *, rehearsal: bool) -> tuple[Stage, 
     result.append(_training(spec, "train", spec.model, spec.method, spec.train, numbers, student=student))
     if spec.evaluate:
         result.append(_evaluation(spec, "evaluate"))
-    result.append(_report(spec, rehearsal=rehearsal))
+    result.append(report_stage(spec, rehearsal=rehearsal))
     environment = _environment(spec)
     return tuple(
         Stage(s.name, s.module, s.reads, s.writes, s.settings, {**environment, **s.environment})
@@ -235,24 +236,5 @@ def _evaluation(spec: EcgSpec, name: str) -> Stage:
             "precision": spec.train.precision,
             "out": f"{out}.json",
             "trained_on": "train/proof.json" if trained else None,
-        },
-    )
-
-
-def _report(spec: EcgSpec, *, rehearsal: bool) -> Stage:
-    evaluated = (
-        ("eval/baseline.json", "eval/baseline", "eval/tuned.json", "eval/tuned") if spec.evaluate else ()
-    )
-    return Stage(
-        "report",
-        "runner.stages.report",
-        reads=("data/manifest.json", "train/proof.json", "train/metrics.jsonl", *evaluated),
-        writes=("report/report.html", "report/README.md", "report/results.json", "report/plots"),
-        settings={
-            "title": spec.report.title or spec.name,
-            "summary": spec.summary,
-            "notes": spec.report.notes,
-            "rehearsal": rehearsal,
-            "reference": spec.reference.model_dump(mode="json") if spec.reference else None,
         },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ class Outputs(NamedTuple):
     aux: Tensor | None  # (record, 1): the auxiliary "has a finding" logit, where the model has that head
 
 
-class EcgModel(nn.Module):
+class EcgModel(nn.Module, ABC):
     """A network `(record, lead, time)` -> features `(record, feature)` -> `Outputs`.
 
     `classifier` is the main head, `aux_classifier` the auxiliary one or None. Every name that starts with one
@@ -39,13 +40,13 @@ class EcgModel(nn.Module):
             )
         self.check_length(signal.shape[2])
 
+    @abstractmethod
     def check_length(self, samples: int) -> None:
         """Raise NativeError where the model cannot take records of `samples` samples; call it before a run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def features(self, signal: Tensor) -> Tensor:
         """Return `(record, feature)` for `(record, lead, time)`."""
-        raise NotImplementedError
 
     def head(self, features: Tensor) -> Outputs:
         """Return the logits for `(record, feature)`."""
@@ -56,9 +57,9 @@ class EcgModel(nn.Module):
         """Return `head(features(signal))`."""
         return self.head(self.features(signal))
 
+    @abstractmethod
     def adapter_groups(self) -> Mapping[str, tuple[str, ...]]:
         """Return the names of the modules that may carry an adapter, by group."""
-        raise NotImplementedError
 
     def last_head_weight(self) -> str:
         """Return the name of the weight of the last layer of the main head."""

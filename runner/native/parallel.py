@@ -112,7 +112,7 @@ def _serve(work: Callable[[int], Any], tasks: Sequence[int], send: Connection, p
             send.send(("data", task, str(error)))
         except BrokenPipeError:
             return
-        except Exception:
+        except Exception:  # whatever it is, the parent raises it; a worker that is silent would be waited for
             send.send(("error", task, traceback.format_exc()))
 
 

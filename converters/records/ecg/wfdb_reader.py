@@ -252,7 +252,7 @@ def _read_by_wfdb(path: Path, header: Header) -> FloatArray:
             raise Faulty(NO_SIGNAL, header.id, name)
     try:
         read = wfdb.rdrecord(str(path.with_suffix("")), smooth_frames=True)
-    except Exception as error:
+    except Exception as error:  # wfdb has no exceptions of its own: a damaged file ends in any of Python's
         raise Faulty(TRUNCATED, header.id, f"wfdb cannot read it: {error}") from error
     scale = np.array([MV_PER_UNIT[lead.unit.casefold()] for lead in header.leads])
     return np.asarray((read.p_signal * scale).T, dtype=np.float32)
