@@ -9,7 +9,7 @@ from converters.ecg_numbers import numbers_of, numbers_of_training
 from converters.numbers import Counts, Numbers
 from runner.backends.report import report_stage
 from runner.rehearse_ecg import STAND_IN, WHY, rehearsed
-from runner.spec.ecg import EcgModel, EcgSpec, EcgTrain
+from runner.spec.ecg import EcgModel, EcgSpec, EcgTrain, SignalMultilabelTask
 from runner.spec.ecg_facts import LEADS, devices, shape_after, trainings
 from runner.spec.ecg_methods import EcgMethod
 from runner.spec.ecg_rules import needs_cuda
@@ -171,6 +171,12 @@ def _data(spec: EcgSpec, *, rehearsal: bool) -> Stage:
     )
 
 
+def _betas(spec: EcgSpec) -> list[float]:
+    """Return the betas of the tasks' F-betas, for which the training leaves thresholds; the default's without a task."""
+    default: float = SignalMultilabelTask.model_fields["beta"].default
+    return sorted({task.beta for task in spec.evaluate}) or [default]
+
+
 def _seen(spec: EcgSpec) -> list[int]:
     """Return the places of the leads that the model sees; a student may see a few, and zeros for the others."""
     if spec.distill is None or spec.distill.leads == len(LEADS):
@@ -204,6 +210,7 @@ def _training(
             "method": method.model_dump(mode="json"),
             "train": train.model_dump(mode="json"),
             "distill": under,
+            "betas": _betas(spec),
             "out": name,
             "device": spec.compute.device,
             "strategy": spec.compute.strategy,

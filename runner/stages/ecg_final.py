@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,27 +94,31 @@ def leave(
 def _thresholds(
     settings: Settings, records: Records, model: EcgModel, device: torch.device
 ) -> dict[str, Any]:
-    """Return the threshold of each class, on its logit, from the validation records alone."""
+    """Return the threshold of each class, on its logit, from the validation records alone: one set for each beta."""
     held = records.sides["validation"]
     if not len(held):
-        return {"split": None, "classes": []}
-    places = np.arange(len(held))
+        return {"split": None, "scale": "logit", "sets": []}
+    train, places = settings["train"], np.arange(len(held))
     logits = logits_of(
-        model, seen_by(held, settings), places, settings["train"]["evaluation_batch"], device, "fp32"
+        model, seen_by(held, settings), places, train["evaluation_batch"], device, train["precision"]
     )
-    found = fit_thresholds(
-        held.labels(places) > 0.5,
-        logits.astype(np.float64),
-        records.store.class_names,
-        split="validation",
-        fallback=0.0,
-    )
+    truth = held.labels(places) > 0.5
     return {
         "split": "validation",
-        "beta": 2.0,
         "scale": "logit",
-        "classes": [
-            {"name": one.name, "logit": one.value, "positives": one.positives, "fallback": one.fallback}
-            for one in found
+        "precision": train["precision"],
+        "sets": [
+            {"beta": beta, "classes": _of_classes(truth, logits, records.store.class_names, beta)}
+            for beta in settings["betas"]
         ],
     }
+
+
+def _of_classes(truth: Any, logits: Any, classes: Sequence[str], beta: float) -> list[dict[str, Any]]:
+    found = fit_thresholds(
+        truth, logits.astype(np.float64), classes, split="validation", beta=beta, fallback=0.0
+    )
+    return [
+        {"name": one.name, "logit": one.value, "positives": one.positives, "fallback": one.fallback}
+        for one in found
+    ]

@@ -82,6 +82,24 @@ def test_training_made_it_better_and_the_two_are_paired(done: Run) -> None:
     assert change["low"] > 0
 
 
+def test_the_thresholds_beside_the_weights_are_those_that_were_judged_by(done: Run, tmp_path: Path) -> None:
+    """One set for each beta of the tasks: who prefers few false labels (0.5) must not get the one for F2."""
+    shutil.copytree(done.path, tmp_path / "copy")
+    tasks = [{"task": "signal_multilabel", "split": "test", "beta": 0.5},
+             {"task": "signal_multilabel", "split": "validation", "thresholds": "half", "beta": 2.0}]  # fmt: skip
+    run = Run(tmp_path / "copy", spec_of(train__steps=60, train__cutmix=None, evaluate=tasks))
+    assert run.call("train") == 0
+    run.call("evaluate")
+    left = run.read("train/final/thresholds.json")
+    assert [one["beta"] for one in left["sets"]] == [0.5, 2.0]
+    judged_by = {
+        row[0]: row[1] for row in run.read("eval/tuned.json")["results"][0]["tables"]["thresholds"]["rows"]
+    }
+    sets = [{one["name"]: one["logit"] for one in found["classes"]} for found in left["sets"]]
+    assert sets[0] == pytest.approx(judged_by, abs=1e-5)
+    assert sets[1] != pytest.approx(judged_by, abs=1e-5)
+
+
 def test_what_an_ended_process_left_is_gone_on_with(copy: Run) -> None:
     expected = (copy.path / LINES).read_bytes()
     lines = expected.decode().splitlines()

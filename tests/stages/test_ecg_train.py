@@ -118,7 +118,7 @@ def test_every_method_trains_what_was_planned_and_the_same_twice(run_of: Any, me
     assert proof["frozen_unchanged"] is True
     assert facts_of(runs[0].path / WEIGHTS)["backbone"] == "tinylight"
     thresholds = runs[0].read("train/final/thresholds.json")
-    assert [one["name"] for one in thresholds["classes"]] == list(
+    assert [one["name"] for one in thresholds["sets"][0]["classes"]] == list(
         open_records(runs[0].path / "data").store.class_names
     )
 
