@@ -299,6 +299,9 @@ def _section_parts(cls: type[BaseModel], path: str, level: int) -> Iterator[str]
     yield from _inner(path, cls.model_fields, level)
 
 
+_FORMS = {tuple: " (each item of the list)", dict: " (each by a name of your own)"}
+
+
 def _inner(path: str, names: Mapping[str, Any], level: int) -> Iterator[str]:
     """Yield the sections that the fields hold."""
     for name, field in names.items():
@@ -306,7 +309,7 @@ def _inner(path: str, names: Mapping[str, Any], level: int) -> Iterator[str]:
         variants = classes_in(field.annotation)
         if not variants:
             continue
-        form = " (each item of the list)" if get_origin(field.annotation) is tuple else ""
+        form = _FORMS.get(get_origin(field.annotation), "")
         yield f"{'#' * min(level, 5)} `{inner}`{form}\n"
         if len(variants) == 1:
             yield f"{_doc(variants[0])}\n"

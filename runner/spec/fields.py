@@ -53,6 +53,24 @@ def classes_in(annotation: Any) -> tuple[type[BaseModel], ...]:
     )
 
 
+def parts_by_name(annotation: Any) -> Any:
+    """Return what the sections of a mapping by free names are (`dict[str, Part]`); None where there is no mapping.
+
+    >>> parts_by_name(dict[str, int]) is None  # no sections: anything of its own
+    True
+    """
+    if get_origin(annotation) is dict:
+        return get_args(annotation)[1] if classes_in(annotation) else None
+    if get_origin(annotation) in (Union, types.UnionType, Annotated):
+        return next((found for part in get_args(annotation) if (found := parts_by_name(part))), None)
+    return None
+
+
+def _by_name_only(annotation: Any) -> bool:
+    """Return whether only a mapping by names may stand here, so that the next word of a path is such a name."""
+    return get_origin(annotation) is dict and parts_by_name(annotation) is not None
+
+
 def literals_in(annotation: Any) -> tuple[Any, ...]:
     """Return the values that the Literals of an annotation allow."""
     if get_origin(annotation) is Literal:
@@ -72,6 +90,10 @@ def _field_named(annotation: Any, names: tuple[str, ...]) -> Leaf | None:
     found: FieldInfo | None = None
     for name in names:
         fields = [cls.model_fields[name] for cls in classes_in(annotation) if name in cls.model_fields]
+        inner = parts_by_name(annotation)
+        if inner is not None and (not fields or _by_name_only(annotation)):
+            annotation = inner  # a name of the user's; what is found stays the mapping's field
+            continue
         if not fields:
             return None
         found = fields[0]
@@ -87,6 +109,10 @@ def field_in(annotation: Any, path: Path, data: Any) -> Leaf | None:
             data = data[part] if isinstance(data, tuple) and part < len(data) else None
             continue
         classes = [cls for cls in classes_in(annotation) if part in cls.model_fields]
+        inner = parts_by_name(annotation)
+        if inner is not None and (not classes or _by_name_only(annotation)):
+            annotation, data = inner, data.get(part) if isinstance(data, Mapping) else None
+            continue
         if not classes:
             return None
         fields = [cls.model_fields[part] for cls in _fitting(classes, data)]

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from runner.spec.fields import TAGS, Path, classes_in, literals_in
+from runner.spec.fields import TAGS, Path, classes_in, literals_in, parts_by_name
 from runner.spec.section import Section
 
 
@@ -64,6 +64,9 @@ def _value(annotation: Any, data: Any, path: Path, wrong: frozenset[Path]) -> An
     variants = classes_in(annotation)
     if isinstance(data, tuple):
         return tuple(_value(_one_of(variants), item, (*path, n), wrong) for n, item in enumerate(data))
+    inner = parts_by_name(annotation)
+    if inner is not None and isinstance(data, Mapping):
+        return {name: _value(inner, item, (*path, name), wrong) for name, item in data.items()}
     cls = _chosen(variants, data)
     if cls is None:
         raise _NothingSoundError
