@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)+|[^\W_]+|[.,;:!?()\n]")
 _APOSTROPHES = str.maketrans("", "", "'\u2019")
@@ -40,7 +41,15 @@ def words_of(text: str) -> list[Word]:
     >>> [word.folded for word in words_of("T-waves, 0.5 mV")]
     ['t', 'wave', ',', '0.5', 'mv']
     """
-    return [Word(raw, _folded(raw)) for raw in _TOKEN.findall(text.translate(_APOSTROPHES))]
+    if "'" in text or "\u2019" in text:
+        text = text.translate(_APOSTROPHES)
+    return list(map(_word, _TOKEN.findall(text)))
+
+
+@lru_cache(1 << 14)
+def _word(raw: str) -> Word:
+    """Return a word, made once: a clinical vocabulary is small, and folding takes most of the time."""
+    return Word(raw, _folded(raw))
 
 
 def _folded(raw: str) -> str:
@@ -60,49 +69,50 @@ class Phrases:
     """
 
     def __init__(self, forms: Iterable[tuple[str, str, str]]) -> None:
-        found: dict[tuple[str, ...], tuple[str, str]] = {}
+        found: dict[tuple[bool, tuple[str, ...]], tuple[str, str]] = {}
         for kind, name, form in forms:
             key = _key(form)
             if found.setdefault(key, (kind, name)) != (kind, name):
                 raise ValueError(f"{form!r} stands for {found[key][1]!r} and for {name!r}")
-        self._exact: dict[str, list[tuple[str, ...]]] = {}
-        self._folded: dict[str, list[tuple[str, ...]]] = {}
-        for key in sorted(found, key=len, reverse=True):
-            by_first = self._exact if key[0].startswith("=") else self._folded
-            by_first.setdefault(key[0].removeprefix("="), []).append(key)
-        self._found: Mapping[tuple[str, ...], tuple[str, str]] = found
+        # Forms by their first word: how many words they have, the longest first.
+        self._lengths: dict[tuple[bool, str], tuple[int, ...]] = {}
+        self._found: Mapping[tuple[bool, tuple[str, ...]], tuple[str, str]] = found
+        for exact, words in sorted(found, key=lambda key: -len(key[1])):
+            first = (exact, words[0])
+            self._lengths[first] = tuple(dict.fromkeys((*self._lengths.get(first, ()), len(words))))
+        self._exact = frozenset(word for exact, word in self._lengths if exact)
+        self._folded = frozenset(word for exact, word in self._lengths if not exact)
 
     def spans(self, words: Sequence[Word]) -> list[Span]:
         """Return the phrases of a text from left to right; none overlaps another."""
+        raw, folded = [word.raw for word in words], [word.folded for word in words]
         found, place = [], 0
-        while place < len(words):
-            span = self._at(words, place)
+        for start, word in enumerate(words):
+            if start < place or (word.raw not in self._exact and word.folded not in self._folded):
+                continue
+            span = self._at(raw, folded, start)
             if span is not None:
                 found.append(span)
-            place = place + 1 if span is None else span.end
+                place = span.end
         return found
 
-    def _at(self, words: Sequence[Word], place: int) -> Span | None:
-        first = words[place]
-        exact, folded = self._exact.get(first.raw), self._folded.get(first.folded)
-        if exact is None:
-            keys = folded or ()
-        else:
-            keys = exact if folded is None else sorted([*exact, *folded], key=len, reverse=True)
-        for key in keys:
-            part = words[place : place + len(key)]
-            if len(part) == len(key) and all(
-                _is(word, wanted) for word, wanted in zip(part, key, strict=True)
-            ):
-                return Span(*self._found[key], place, place + len(key))
-        return None
+    def _at(self, raw: Sequence[str], folded: Sequence[str], place: int) -> Span | None:
+        best: tuple[int, bool] | None = None
+        for exact, texts in ((True, raw), (False, folded)):
+            for length in self._lengths.get((exact, texts[place]), ()):
+                if best is not None and length <= best[0]:
+                    break
+                if (exact, part := tuple(texts[place : place + length])) in self._found:
+                    best = (len(part), exact)
+                    break
+        if best is None:
+            return None
+        length, exact = best
+        texts = raw if exact else folded
+        return Span(*self._found[exact, tuple(texts[place : place + length])], place, place + length)
 
 
-def _key(form: str) -> tuple[str, ...]:
-    """Return a form's words; where it has a capital, as they stand, each behind a `=`."""
+def _key(form: str) -> tuple[bool, tuple[str, ...]]:
+    """Return whether a form is found in exactly its case, for it has a capital, and its words."""
     exact = form != form.lower()
-    return tuple(f"={word.raw}" if exact else word.folded for word in words_of(form))
-
-
-def _is(word: Word, wanted: str) -> bool:
-    return word.raw == wanted[1:] if wanted.startswith("=") else word.folded == wanted
+    return exact, tuple(word.raw if exact else word.folded for word in words_of(form))

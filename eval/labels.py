@@ -1,0 +1,98 @@
+"""Labels that a text affirms, by the words of a label set and with negation.
+
+A label is there where one of its words stands affirmed; "no ST elevation" denies. A label that is affirmed in one
+place and denied in another is there. What only looks like a label ("incomplete right bundle branch block", the ST
+segment) is declared by the set and found first, since the longest words win. A doubt ("possible", "cannot be
+excluded") affirms.
+
+A text is parsed where it says something that the set knows: a label, affirmed or denied, or that there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import numpy as np
+
+from eval.bootstrap import BoolArray
+from eval.label_sets import LabelSet, label_set
+from eval.negation import CUES, FINDING, denied, rules
+from eval.phrases import Phrases, words_of
+
+KEPT = 1 << 16
+"""Texts whose reading is kept: the same short answers come again and again."""
+_OTHER = ""
+"""Stands for words that are none of the labels."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a text says of the labels of a set."""
+
+    affirmed: frozenset[str]
+    denied: frozenset[str]
+    """Denied and nowhere affirmed."""
+    parsed: bool
+
+
+class LabelReader:
+    """Finds the labels of one set in texts.
+
+    Args:
+        labels: the set.
+
+    Raises:
+        ValueError: a word stands for two labels.
+
+    >>> reader = LabelReader(label_set("code15"))
+    >>> sorted(reader.read("Sinus tachycardia, no AF; ST elevation.").affirmed)
+    ['ST']
+    """
+
+    def __init__(self, labels: LabelSet) -> None:
+        self.ids = labels.ids
+        forms = [(FINDING, label.id, form) for label in labels.labels for form in label.forms]
+        forms += [(FINDING, _OTHER, form) for form in (*labels.empty, *labels.others)]
+        cues = [(kind, kind, form) for kind in CUES for form in rules()[kind]]
+        self._phrases = Phrases([*forms, *cues])
+        self.read = lru_cache(KEPT)(self._read)
+        """Return what a text says of the labels."""
+
+    def _read(self, text: str) -> Reading:
+        words = words_of(text)
+        spans = self._phrases.spans(words)
+        off = denied(words, spans) if any(span.kind != FINDING for span in spans) else frozenset()
+        found = [(span.name, place in off) for place, span in enumerate(spans) if span.kind == FINDING]
+        affirmed = frozenset(name for name, negated in found if name != _OTHER and not negated)
+        negated = frozenset(name for name, negated in found if name != _OTHER and negated)
+        return Reading(affirmed, negated - affirmed, bool(found))
+
+    def decisions(self, texts: Iterable[str]) -> tuple[BoolArray, BoolArray]:
+        """Return which labels are affirmed, shape (record, class), and which texts are parsed, shape (record,)."""
+        readings = [self.read(text) for text in texts]
+        affirmed = [[name in reading.affirmed for name in self.ids] for reading in readings]
+        return np.array(affirmed, np.bool_).reshape(len(readings), len(self.ids)), np.array(
+            [reading.parsed for reading in readings], np.bool_
+        )
+
+
+@cache
+def reader(name: str) -> LabelReader:
+    """Return the reader of a label set, made once."""
+    return LabelReader(label_set(name))
+
+
+def truth_of(labels: Sequence[Sequence[str]], ids: Sequence[str]) -> BoolArray:
+    """Return true labels as an array, shape (record, class).
+
+    Raises:
+        ValueError: a record has a label that is none of the set; names it.
+    """
+    unknown = sorted({label for own in labels for label in own} - set(ids))
+    if unknown:
+        raise ValueError(f"labels that are none of the set: {', '.join(map(repr, unknown[:5]))}")
+    return np.array([[name in own for name in ids] for own in labels], np.bool_).reshape(
+        len(labels), len(ids)
+    )
