@@ -89,6 +89,8 @@ def schema_text(kind: str) -> str:
     if kind not in KINDS:
         raise UsageError(f"there is no kind {kind!r}\n  allowed: {', '.join(KINDS)}")
     cls = KINDS[kind]
+    for section in {found for leaf in leaves(cls) for found in classes_in(leaf.field.annotation)}:
+        section.model_rebuild()  # the class writes out an instance that is a default
     made = cls.model_json_schema()
     sections = {name: _section(schema) for name, schema in made.pop("$defs").items()}
     whole = _section(made)

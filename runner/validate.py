@@ -10,7 +10,7 @@ from pathlib import Path
 from converters import foreign_ecg
 from converters.foreign import FOREIGN, VALUES, WHY
 from runner.spec.kinds import Spec
-from runner.spec.load import Examined, Fault, Loaded, examine, load, whole
+from runner.spec.load import Examined, Fault, Loaded, examine, examine_changed, load, whole
 from runner.spec.messages import Vocabulary
 from runner.spec.nearest import nearest
 from runner.spec.problems import Problem, SpecError, UsageError, choices
@@ -29,7 +29,7 @@ def load_spec(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> Lo
         SpecError: everything that is wrong.
     """
     examined = _examine(file, sets, environ)
-    problems = [*examined.problems, *_arm_problems(file, examined, sets, environ)]
+    problems = [*examined.problems, *_arm_problems(examined, environ)]
     if problems:
         raise SpecError(problems)
     return whole(file, examined)
@@ -63,9 +63,7 @@ def _examine(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> Exa
     return examine(file, sets=sets, environ=environ, vocabulary=VOCABULARY, checks=CHECKS)
 
 
-def _arm_problems(
-    file: Path, base: Examined, sets: Sequence[str], environ: Mapping[str, str]
-) -> Iterable[Problem]:
+def _arm_problems(base: Examined, environ: Mapping[str, str]) -> Iterable[Problem]:
     """Yield what is wrong with each arm of the sweep and not with the spec itself, at the place of the sweep."""
     try:
         sweep = base.spec.sweep if base.spec else None
@@ -83,7 +81,8 @@ def _arm_problems(
     known = {(problem.path, problem.message) for problem in base.problems}
     seen: set[tuple[str, str, str]] = set()  # one axis value is in many arms
     for arm in arms(base.spec):
-        for problem in _examine(file, [*sets, *arm.sets], environ).problems:
+        changed = examine_changed(base, sets=arm.sets, environ=environ, vocabulary=VOCABULARY, checks=CHECKS)
+        for problem in changed.problems:
             place = _place_in_sweep(base.tree, arm, problem)
             mark = base.tree.mark(place, of_key=True)
             what = f"{problem.path}: " if problem.path else ""
@@ -169,7 +168,7 @@ def _missing(path: Path) -> str:
 
 def _engine(spec: Spec) -> Iterable[Fault]:
     """Yield what the engine of a language model would say: of module groups, tasks and raw keys."""
-    if spec.kind != "llm":
+    if spec.kind == "ecg":
         return
     from converters.harness_names import unknown_tasks
     from converters.modules import group_problems

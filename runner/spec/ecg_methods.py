@@ -129,7 +129,7 @@ class MeZo(Section):
 
     name: Literal["zeroth_order"] = key(description="The word that selects this method.")
     lora: Adapters | None = key(None, "Train adapters; without them every weight.")
-    zo: ZerothOrder = key(ZerothOrder(), "How the loss is probed.")
+    zo: ZerothOrder = key(ZerothOrder, "How the loss is probed.")
     head: Literal["zeroth_order", "full_batch"] = key(
         "zeroth_order", "`full_batch` gives the head its exact gradient, without one through the backbone."
     )
@@ -158,7 +158,7 @@ class Fusion(Section):
         "Where the head's exact gradient comes from: the full batch (H-Tuning), or the tiny one.",
     )
     norm_eps: float = key(1e-6, "Added to the norm of each zeroth-order direction.", gt=0)
-    zo: ZerothOrder = key(ZerothOrder(), "How the full batch's loss is probed.")
+    zo: ZerothOrder = key(ZerothOrder, "How the full batch's loss is probed.")
     compat: Literal["upstream"] | None = key(
         None,
         "`upstream` reproduces the published code with its defects, for ablation. `coef`, `head` and `zo` must then "
@@ -175,7 +175,7 @@ class Addax(Section):
         description="Records that are backpropagated; the others are probed.", unit="records", ge=1
     )
     alpha: float = key(description="Weight of the zeroth-order part.", ge=0, le=1)
-    zo: ZerothOrder = key(ZerothOrder(), "How the loss is probed.")
+    zo: ZerothOrder = key(ZerothOrder, "How the loss is probed.")
 
 
 class Hybrid(Section):
@@ -192,7 +192,7 @@ class Hybrid(Section):
     bp_batch: int | None = key(
         None, "The first records, which are backpropagated; null for all.", unit="records", ge=1
     )
-    zo: ZerothOrder = key(ZerothOrder(), "How the loss is probed.")
+    zo: ZerothOrder = key(ZerothOrder, "How the loss is probed.")
 
 
 EcgMethod = Annotated[

@@ -70,7 +70,7 @@ class EcgSplit(Section):
     train: float | None = key(None, "Share of the patients for training.", gt=0, lt=1)
     validation: float | None = key(None, "Share of the patients for validation.", gt=0, lt=1)
     test: float | None = key(None, "Share of the patients for the final evaluation.", gt=0, lt=1)
-    folds: Folds = key(Folds(), "The published folds on each side, with `by: fold`.")
+    folds: Folds = key(Folds, "The published folds on each side, with `by: fold`.")
     finetune_label_ratio: float | None = key(
         None,
         "The share that has labels to learn from. With `patient` and `record`, in place of the three shares: "

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Union
 
@@ -79,6 +80,8 @@ class Examined:
     """Whole where there are no problems. Otherwise what is wrong is left out: asking for it is an
     `UnsoundError`. None where nothing is sound."""
     tree: Tree | None
+    of_reading: tuple[Problem, ...] = ()
+    """Those of the problems that were found before any value was looked at: in files and in `--set`."""
 
 
 def load(
@@ -131,8 +134,38 @@ def examine(
     tree = _read_file(file, problems, ())
     if tree is None:
         return Examined(tuple(problems), None, None)
+    return _examined(tree, problems, sets, environ, vocabulary, checks)
+
+
+def examine_changed(
+    base: Examined,
+    *,
+    sets: Sequence[str],
+    environ: Mapping[str, str],
+    vocabulary: Vocabulary,
+    checks: Sequence[Check] = (),
+) -> Examined:
+    """Return what `examine` would with `sets` beside those of `base`, without reading its files again.
+
+    `base` is left as it is.
+    """
+    if base.tree is None:
+        return base
+    tree = Tree(base.tree.value, dict(base.tree.values), dict(base.tree.keys))
+    return _examined(tree, list(base.of_reading), sets, environ, vocabulary, checks)
+
+
+def _examined(
+    tree: Tree,
+    problems: list[Problem],
+    sets: Sequence[str],
+    environ: Mapping[str, str],
+    vocabulary: Vocabulary,
+    checks: Sequence[Check],
+) -> Examined:
     for change in sets:
         _lay_over(tree, change, problems)
+    of_reading = tuple(problems)
     expanded = _look_up(tree, environ, problems)
     spec = _typed(tree, expanded, vocabulary, problems)
     if spec is not None:
@@ -141,7 +174,7 @@ def examine(
             with suppress(UnsoundError):
                 faults.extend(check(spec))
         problems.extend(_placed(tree, fault) for fault in faults)
-    return Examined(tuple(_without_echo(problems)), spec, tree)
+    return Examined(tuple(_without_echo(problems)), spec, tree, of_reading)
 
 
 def _without_echo(problems: Sequence[Problem]) -> Iterable[Problem]:
@@ -174,10 +207,11 @@ def _read_file(file: Path, problems: list[Problem], above: tuple[Path, ...]) -> 
     text = _text_of(file, problems)
     if text is None:
         return None
-    tree, found = read(text, _shown(file))
+    parsed, found = _parsed(text, _shown(file))
     problems.extend(found)
-    if tree is None:
+    if parsed is None:
         return None
+    tree = Tree(_copied(parsed.value), dict(parsed.values), dict(parsed.keys))
     _make_paths_absolute(tree, file.parent)
     bases = tree.value.pop("extends", ())
     names = (bases,) if isinstance(bases, str) else bases
@@ -194,6 +228,19 @@ def _read_file(file: Path, problems: list[Problem], above: tuple[Path, ...]) -> 
         if base is not None:
             merged = base if merged is None else _merge(merged, base)
     return tree if merged is None else _merge(merged, tree)
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str, name: str) -> tuple[Tree | None, tuple[Problem, ...]]:
+    """Return what `read` does, once for a text: many specs extend the same few files. Not to be changed."""
+    tree, found = read(text, name)
+    return tree, tuple(found)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return tuple(_copied(item) for item in value) if isinstance(value, tuple) else value
 
 
 def _base_of(

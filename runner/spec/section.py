@@ -45,8 +45,11 @@ def key(
 
     `form` marks text that may name a local file: a `path` always does, `hub-or-path` where it
     starts with `./`, `../`, `/` or `~/`. `placeholder` marks free text that a stage alone reads, and
-    in which `${env:NAME}` may therefore stay; any other free text refuses it.
+    in which `${env:NAME}` may therefore stay; any other free text refuses it. A section's class as `default`
+    stands for that section with every key at its own default.
     """
+    if isinstance(default, type) and issubclass(default, Section):
+        default = default.model_construct()  # unlike `default()` it does not build the class by itself
     extra: dict[str, Any] = {"unit": unit} if unit else {}
     extra |= {"form": form} if form else {}
     extra |= {"placeholder": True} if placeholder else {}

@@ -181,7 +181,7 @@ class CardioSource(TabularSource):
         "Name of the CSV below `root`, needed where there are several; the same name with .gz will do.",
         pattern=r"^[^/\\]+$",
     )
-    plausible: Plausible = key(Plausible(), "Limits outside which a row is dropped.")
+    plausible: Plausible = key(Plausible, "Limits outside which a row is dropped.")
 
 
 class UciHeartSource(TabularSource):
@@ -280,7 +280,7 @@ class DataCommon(Section):
         None, "A system message put before every record that has none of its own."
     )
     split: Split = key(description="How records are divided.")
-    filter: Filter = key(Filter(), "Which records are left out before the split.")
+    filter: Filter = key(Filter, "Which records are left out before the split.")
 
 
 class MedquadData(DataCommon, MedquadSource):

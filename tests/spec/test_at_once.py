@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from runner.spec.kinds import every_rule
+from runner.spec.load import examine, examine_changed
+from runner.validate import CHECKS, VOCABULARY
 from tests.spec.test_broken import CASES
 
 Check = Callable[..., tuple[Any, ...]]
@@ -125,3 +129,22 @@ def test_what_is_wrong_in_any_variant_is_said_when_nobody_knows_which(
         ("unknown-key", "data.filter.min_answer_word"),
         ("R003", "train.batch.effective"),
     }
+
+
+def test_an_arm_is_examined_as_if_its_file_were_read_again(tmp_path: Path, base_text: str) -> None:
+    """The same problems, the same spec, the same places; and the base is left as it was."""
+    (tmp_path / "base.yaml").write_text(
+        base_text.replace("alpha: 16", "alpha: much\n  rank: 8"), encoding="utf-8"
+    )
+    file = tmp_path / "spec.yaml"
+    file.write_text("extends: base.yaml\ntrain: {epochs: 3}\n", encoding="utf-8")
+    given: dict[str, Any] = {"environ": {}, "vocabulary": VOCABULARY, "checks": CHECKS}
+    base = examine(file, sets=["train.seed=7"], **given)
+    before = copy.deepcopy(base.tree)
+    for changes in (["train.epochs=5"], ["model.base=./other", "method.rank=x"], ["data.split={by: record}"]):
+        again = examine(file, sets=["train.seed=7", *changes], **given)
+        changed = examine_changed(base, sets=changes, **given)
+        assert changed.problems == again.problems
+        assert changed.tree == again.tree
+        assert repr(changed.spec) == repr(again.spec)
+    assert base.tree == before
