@@ -6,33 +6,35 @@ codes, beside its options in the spec. Lines of the validation split choose the 
 
 A class without a positive or a negative has no area. The mean over all classes then does not exist, and the same
 name with `_present` is the mean over the others; how many these are stands in the notes.
+
+Shares of records and of decisions have Wilson's interval where all groups are alike (`eval.alike`); what has no interval
+says why. Beside the model stand two floors that no recording is looked at for (`eval.judges.label_floors`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
-from eval.bootstrap import BoolArray, FloatArray, IntArray, Interval, clusters
+from eval.alike import change_of_share, share, used_in, without_interval
+from eval.bootstrap import BoolArray, IntArray, Interval, clusters
 from eval.challenge import Weights, challenge_difference, challenge_score, merge_codes, read_weights
-from eval.checks import check_classes, check_ids
-from eval.judges import Line, paired
+from eval.judges import Line, label_floors, label_words, paired
 from eval.judges.class_notes import BesideChance, against_a_coin
 from eval.judges.class_tables import reliability_table, subgroup_table
+from eval.judges.label_lines import PRESENT, Judged, of_split, thresholds_of
 from eval.likelihood import BinaryScores, binary_differences, score_binary
 from eval.multilabel import MultiLabel, label_differences, score_labels
-from eval.numbers import finite, interval_json
+from eval.numbers import interval_json
 from eval.thresholds import (
-    BetaScores,
     Threshold,
     beta_differences,
     beta_scores,
     decided,
-    fit_thresholds,
 )
 
 # Name of a result -> field of `MultiLabel`.
@@ -45,45 +47,15 @@ MACRO = {
     "auc_hard": "auc_hard",
 }
 OVER_ALL = ("coverage", "ranking_loss", "hamming_loss", "exact_match")
+SHARES = ("ranking_loss", "hamming_loss", "exact_match")
+"""Means of a share of each record, 0 to 1."""
 BETA = ("f_beta", "g_beta")
 CALIBRATION = ("brier", "calibration_error")
-PRESENT = "_present"
 HEADLINE = ("macro_auc", "average_precision", "f_beta")
 SUBGROUP = tuple(f"{name}{PRESENT}" for name in HEADLINE)
 """Of sub-groups only these: a small one seldom has every class."""
-PER_CLASS = ("auc", "average_precision", "f1", "sensitivity", "specificity")
-HALF = 0.5
-EXAMPLES = 8
 
 Numbers = dict[str, dict[str, float | None]]
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """Lines as arrays."""
-
-    lines: Sequence[Line]
-    classes: tuple[str, ...]
-    truth: BoolArray
-    """Shape (record, class)."""
-    logits: FloatArray
-    """Shape (record, class)."""
-    groups: tuple[str, ...]
-
-    def part(self, rows: IntArray) -> Judged:
-        """Return some of the records."""
-        lines, groups = [self.lines[row] for row in rows], tuple(self.groups[row] for row in rows)
-        return Judged(lines, self.classes, self.truth[rows], self.logits[rows], groups)
-
-    def of_classes(self, places: IntArray) -> Judged:
-        """Return the same records with some of the classes."""
-        names = tuple(self.classes[place] for place in places)
-        return replace(self, classes=names, truth=self.truth[:, places], logits=self.logits[:, places])
-
-    @property
-    def present(self) -> IntArray:
-        """Places of the classes with a positive and a negative."""
-        return np.flatnonzero(self.truth.any(axis=0) & ~self.truth.all(axis=0))
 
 
 def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
@@ -93,21 +65,25 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         ValueError: no lines of the split, an id twice, classes that are not the task's, a logit that is no
             number, no validation lines to choose thresholds on.
     """
-    of = _of_split(task, lines, task["split"])
+    of = of_split(task, lines, task["split"])
     thresholds = thresholds_of(task, lines)
     decisions = decided(of.logits, thresholds)
     found, beta = _labels(of, decisions), beta_scores(of.truth, decisions, of.groups, beta=task["beta"])
     calibrated = _calibrated(task, of)
     consistency = _consistent(found)
     metrics = _macro(found) | _intervals(found, OVER_ALL) | _intervals(beta, BETA)
+    metrics |= {name: share(metrics[name], of.groups) for name in SHARES}
     metrics |= _intervals(calibrated, CALIBRATION)
     metrics |= _of_present(task, of, thresholds) if found.missing else {}
     chance = _against_a_coin("macro_auc_present" if found.missing else "macro_auc", metrics)
     challenge, covered = _challenge(task, of, decisions)
     metrics |= challenge
+    labels = label_floors.Labels(of.truth, of.classes, of.groups, task["beta"], of.present, PRESENT)
+    floors, gained = label_floors.floors(labels), label_floors.gained(labels, decisions)
+    narrow = clusters(of.groups, np.hstack([of.truth, ~of.truth])).narrow
     tables = {
-        "per_class": _per_class(found, beta, decisions),
-        "thresholds": _threshold_table(thresholds),
+        "per_class": label_words.per_class(of, found, beta, decisions),
+        "thresholds": label_words.threshold_table(thresholds),
         "reliability": reliability_table(calibrated),
     }
     if task["subgroups"]:
@@ -130,17 +106,31 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
             *(f"{name}{PRESENT}" if found.missing else name for name in HEADLINE),
             *(["challenge_score"] if challenge else []),
         ],
-        "method": f"{found.method}; {_method(task)}; calibration over all (record, class) pairs, {calibrated.binning}",
+        "method": f"{found.method}{used_in(metrics)}; {label_words.method(task)}; calibration over all (record, class) pairs, "
+        f"{calibrated.binning}",
         "consistency": consistency,
-        "narrow": clusters(of.groups, np.hstack([of.truth, ~of.truth])).narrow,
+        "narrow": narrow,
         "chance": [one.json() for one in chance],
         "notes": [
-            *_notes(task, of, found, thresholds, covered),
+            *label_words.notes(task, of, found, thresholds, covered),
             *(one.text for one in chance if one.where != "above"),
+            *label_floors.beside_floors(metrics, floors, gained, narrow),
+            *label_words.never_decided(of, decisions),
+            *without_interval(metrics),
         ],
-        "floors": {},
+        "floors": _json(floors),
+        "floors_method": "floors give every recording the same answer",
+        "floors_words": dict(label_floors.SAID),
+        "floor_differences": _json(gained),
         "tables": tables,
-        "examples": _examples(of, decisions),
+        "examples": label_words.examples(of, decisions),
+    }
+
+
+def _json(found: Mapping[str, Mapping[str, Interval]]) -> dict[str, Numbers]:
+    return {
+        floor: {name: interval_json(value) for name, value in values.items()}
+        for floor, values in found.items()
     }
 
 
@@ -153,7 +143,7 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
         ValueError: the two are not of the same records, or a record's labels differ.
     """
     paired(before, after)
-    one, two = (_of_split(task, side, task["split"]) for side in (before, after))
+    one, two = (of_split(task, side, task["split"]) for side in (before, after))
     if (one.truth != two.truth).any():
         raise ValueError("the labels of the same records differ before and after")
     said = [decided(side.logits, thresholds_of(task, lines)) for side, lines in ((one, before), (two, after))]
@@ -184,41 +174,10 @@ def _changes(
     sides = [(decisions, side.logits) for decisions, side in zip(said, (one, two), strict=True)]
     changes = label_differences(one.truth, sides[0], sides[1], one.classes, one.groups)
     found = {name: changes[field] for name, field in MACRO.items()}
-    found |= {} if suffix else {name: changes[name] for name in OVER_ALL}
+    if not suffix:
+        found |= {name: changes[name] for name in OVER_ALL}
+        found |= {name: change_of_share(changes[name], one.groups) for name in SHARES}
     return found | beta_differences(one.truth, said[0], said[1], one.groups, beta=task["beta"])
-
-
-# ------------------------------------------------------------------------------------- what was stored
-
-
-def _of_split(task: Mapping[str, Any], lines: Sequence[Line], split: str) -> Judged:
-    ids = [line["id"] for line in lines]
-    check_ids(ids, ids)
-    kept = [line for line in lines if line["split"] == split]
-    if not kept:
-        raise ValueError(f"no records of the split {split} to judge")
-    classes = tuple(task["classes"])
-    for line in kept:
-        check_classes(classes, list(line["logits"]))
-        if unknown := set(line["labels"]) - set(classes):
-            raise ValueError(f"record {line['id']!r} has labels that are no class: {sorted(unknown)}")
-    truth = np.array([[name in line["labels"] for name in classes] for line in kept])
-    logits = np.array([[line["logits"][name] for name in classes] for line in kept], dtype=np.float64)
-    return Judged(kept, classes, truth, logits, tuple(line["group"] for line in kept))
-
-
-def thresholds_of(task: Mapping[str, Any], lines: Sequence[Line]) -> tuple[Threshold, ...]:
-    """Return the thresholds, on the scale of the logits, of the lines of the validation split.
-
-    Raises:
-        ValueError: thresholds are to come from validation records, and there are none.
-    """
-    if task["thresholds"] == "half":
-        return tuple(Threshold(name, 0.0, float("nan"), 0, False) for name in task["classes"])
-    held = _of_split(task, lines, "validation")
-    return fit_thresholds(
-        held.truth, held.logits, held.classes, split="validation", beta=task["beta"], fallback=0.0
-    )
 
 
 # ------------------------------------------------------------------------------------------- metrics
@@ -279,38 +238,6 @@ def _challenge(
     return {"challenge_score": found.score}, (len(covered), len(weights.classes))
 
 
-# -------------------------------------------------------------------------------------- tables, words
-
-
-def _per_class(found: MultiLabel, beta: BetaScores, decisions: BoolArray) -> dict[str, Any]:
-    columns = ["class", "positives", "predicted"]
-    for name in (*PER_CLASS, "f_beta"):
-        columns += [name, f"{name}_low", f"{name}_high"]
-    rows = []
-    for place, score in enumerate(found.per_class):
-        row: list[Any] = [score.name, score.positives, int(decisions[:, place].sum())]
-        for value in (*(getattr(score, name) for name in PER_CLASS), beta.per_class[place][0]):
-            row += interval_json(value).values()
-        rows.append(row)
-    return {"columns": columns, "rows": rows}
-
-
-def _threshold_table(thresholds: Sequence[Threshold]) -> dict[str, Any]:
-    rows = [
-        [one.name, one.value, float(expit(one.value)), finite(one.f_beta), one.positives, one.fallback]
-        for one in thresholds
-    ]
-    columns = ["class", "logit", "probability", "f_beta_validation", "positives_validation", "fallback"]
-    return {"columns": columns, "rows": rows}
-
-
-def _method(task: Mapping[str, Any]) -> str:
-    where = "0.5 for every class"
-    if task["thresholds"] == "validation":
-        where = f"for each class the one with the highest F-beta on the validation records, beta = {task['beta']:g}"
-    return f"decided at or above a threshold: {where}"
-
-
 def _consistent(found: MultiLabel) -> dict[str, float] | None:
     """Return Hamming loss, hard AUC and the limit that this sets, over the classes that have both outcomes.
 
@@ -328,56 +255,10 @@ def _consistent(found: MultiLabel) -> dict[str, float] | None:
     return {"hamming_loss": bound.hamming_loss, "auc_hard": bound.auc_hard, "limit": bound.limit}
 
 
-def _notes(
-    task: Mapping[str, Any],
-    of: Judged,
-    found: MultiLabel,
-    thresholds: Sequence[Threshold],
-    covered: tuple[int, int],
-) -> list[str]:
-    said = []
-    if found.missing:
-        said.append(
-            f"{len(of.present)} of {len(of.classes)} classes have a positive and a negative among the judged records; "
-            f"without: {', '.join(found.missing)}. Means over all classes do not exist; those ending in {PRESENT} are "
-            "over the others"
-        )
-    if fallback := [one.name for one in thresholds if one.fallback]:
-        said.append(
-            f"no positive among the validation records, so that the threshold is {HALF}: {', '.join(fallback)}"
-        )
-    if task["split"] == "validation" and task["thresholds"] == "validation":
-        said.append("the thresholds were chosen on the very records that are judged: decisions look too good")
-    if covered[1] and covered[0] < covered[1]:
-        said.append(
-            f"challenge_score: {covered[0]} of the challenge's {covered[1]} classes are among ours; labels and "
-            "decisions of the others are absent on both sides"
-        )
-    return said
-
-
 def _against_a_coin(name: str, metrics: Mapping[str, Interval]) -> list[BesideChance]:
     if name not in metrics:
         return []
     return [
         replace(one, metric=name, text=one.text.replace("auc:", f"{name}:", 1))
         for one in against_a_coin(metrics[name])
-    ]
-
-
-def _examples(of: Judged, decisions: BoolArray) -> list[dict[str, str]]:
-    """Return some records, evenly spaced: chosen by place, not by how good the answer is."""
-    step = max(1, len(of.lines) // EXAMPLES)
-    return [
-        {
-            "id": of.lines[row]["id"],
-            "prompt": f"recording {of.lines[row]['id']}",
-            "answer": "; ".join(
-                f"{name} ({expit(logit):.0%})"
-                for name, logit, yes in zip(of.classes, of.logits[row], decisions[row], strict=True)
-                if yes
-            ),
-            "reference": "; ".join(of.lines[row]["labels"]),
-        }
-        for row in list(range(0, len(of.lines), step))[:EXAMPLES]
     ]

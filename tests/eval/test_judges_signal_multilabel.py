@@ -39,6 +39,8 @@ TASK: dict[str, Any] = {
     "codes": CODES,
 }
 JUDGE = judge("signal_multilabel")
+WILSON_30 = 1.959964**2 / (30 + 1.959964**2)
+"""Upper end of the Wilson interval of 0 of 30."""
 
 
 def lines(
@@ -196,7 +198,12 @@ def test_subgroups_have_intervals_and_small_ones_their_size_alone() -> None:
 def test_differences_are_of_the_same_records_and_zero_for_the_same_model() -> None:
     of = lines()
     same = JUDGE.differences(TASK, of, of)
-    assert all(one == {"value": 0, "low": None, "high": None} for one in same.values())
+    shares = {"ranking_loss", "hamming_loss", "exact_match"}
+    assert all(
+        one == {"value": 0, "low": None, "high": None} for name, one in same.items() if name not in shares
+    )
+    reach = WILSON_30  # 30 patients that are all alike
+    assert all(same[name] == pytest.approx({"value": 0, "low": -reach, "high": reach}) for name in shares)
     before, after = lines(1, 0.5), lines(2, 4.0)
     found = JUDGE.differences(TASK, before, after)
     results = [JUDGE.judged(TASK, side) for side in (before, after)]
@@ -239,3 +246,80 @@ def test_wrong_lines_are_refused(change: dict[str, Any], said: str) -> None:
     of[50] = of[50] | change
     with pytest.raises(ValueError, match=said):
         JUDGE.judged(TASK, of)
+
+
+def perfect(of: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {**line, "logits": {name: 5.0 if name in line["labels"] else -5.0 for name in CLASSES}} for line in of
+    ]
+
+
+def test_a_perfect_model_has_wilsons_interval_and_says_where_it_has_none() -> None:
+    result = JUDGE.judged(TASK, perfect(lines()))
+    for name, worst in (("exact_match", 1.0), ("hamming_loss", 0.0), ("ranking_loss", 0.0)):
+        low, high = sorted((worst, abs(worst - WILSON_30)))
+        assert result["metrics"][name] == pytest.approx({"value": worst, "low": low, "high": high}), name
+    assert (
+        "Wilson interval over the groups, which are all alike: ranking_loss, hamming_loss" in result["method"]
+    )
+    assert result["metrics"]["f_beta"] == {"value": 1, "low": None, "high": None}
+    assert any(
+        note.startswith("no interval of macro_auc, ") and "every draw gives the same number" in note
+        for note in result["notes"]
+    )
+    truth, _ = arrays(lines(), "test")
+    groups = len({place // 2 for place in np.flatnonzero(truth[:, 1])})
+    row = dict(
+        zip(result["tables"]["per_class"]["columns"], result["tables"]["per_class"]["rows"][1], strict=True)
+    )
+    square = 1.959964**2
+    assert row["sensitivity_low"] == pytest.approx(1 - square / (groups + square))
+
+
+def test_floors_by_hand() -> None:
+    """Naming all: TP = positives, FP = the rest, so F2 = 5p / (4p + 1); naming none is wrong for each positive."""
+    result = JUDGE.judged(TASK, lines())
+    truth, _ = arrays(lines(), "test")
+    p = truth.mean(axis=0)
+    every, none = result["floors"]["every_class"], result["floors"]["no_class"]
+    assert every["f_beta"]["value"] == pytest.approx((5 * p / (4 * p + 1)).mean())
+    assert every["average_precision"]["value"] == pytest.approx(p.mean())
+    assert every["macro_auc"] == {"value": 0.5, "low": None, "high": None}
+    assert every["hamming_loss"]["value"] == pytest.approx(1 - p.mean())
+    assert none["hamming_loss"]["value"] == pytest.approx(p.mean())
+    assert none["exact_match"]["value"] == pytest.approx((~truth.any(axis=1)).mean())
+    assert every["average_precision"]["low"] < p.mean() < every["average_precision"]["high"]
+    gained = result["floor_differences"]
+    assert gained["every_class"]["f_beta"]["value"] == pytest.approx(
+        value(result, "f_beta") - every["f_beta"]["value"]
+    )
+    assert gained["no_class"]["hamming_loss"]["value"] == pytest.approx(
+        value(result, "hamming_loss") - p.mean()
+    )
+
+
+def test_floors_of_a_lacking_class_exist_over_the_others() -> None:
+    result = JUDGE.judged(TASK, lines(lacking="AF"))
+    truth, _ = arrays(lines(lacking="AF"), "test")
+    p = truth[:, [0, 2]].mean(axis=0)
+    every = result["floors"]["every_class"]
+    assert every["f_beta"]["value"] is None
+    assert every["f_beta_present"]["value"] == pytest.approx((5 * p / (4 * p + 1)).mean())
+    assert every["macro_auc_present"]["value"] == 0.5
+    assert set(result["floor_differences"]["every_class"]) == {"f_beta_present"}
+
+
+def test_decisions_no_better_than_a_floor_are_said_to_be() -> None:
+    result = JUDGE.judged(TASK, lines(strength=0.0))
+    nothing = " ".join(result["notes"])
+    change = result["floor_differences"]["every_class"]["f_beta"]
+    where = "worse than" if change["high"] < 0 else "not told apart from"
+    assert f"f_beta: {where} the floor every class: " in nothing
+    assert "hamming_loss: worse than the floor no class: " in nothing
+    assert "floor" not in " ".join(JUDGE.judged(TASK, perfect(lines()))["notes"])
+
+
+def test_a_class_that_is_never_decided_is_named() -> None:
+    of = [{**line, "logits": {**line["logits"], "AF": -9.0 - (line["split"] == "test")}} for line in lines()]
+    notes = JUDGE.judged(TASK, of)["notes"]
+    assert [note for note in notes if note.startswith("AF: never decided")]

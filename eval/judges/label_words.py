@@ -1,0 +1,118 @@
+"""Tables, notes and examples of a task with any number of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from eval.alike import share
+from eval.bootstrap import BoolArray
+from eval.judges.label_lines import PRESENT, Judged
+from eval.multilabel import MultiLabel
+from eval.numbers import finite, interval_json
+from eval.thresholds import BetaScores, Threshold
+
+PER_CLASS = ("auc", "average_precision", "f1", "sensitivity", "specificity")
+HALF = 0.5
+EXAMPLES = 8
+
+
+def per_class(of: Judged, found: MultiLabel, beta: BetaScores, decisions: BoolArray) -> dict[str, Any]:
+    """Return positives, decisions and numbers of each class, with their intervals."""
+    columns = ["class", "positives", "predicted"]
+    for name in (*PER_CLASS, "f_beta"):
+        columns += [name, f"{name}_low", f"{name}_high"]
+    rows = []
+    for place, score in enumerate(found.per_class):
+        row: list[Any] = [score.name, score.positives, int(decisions[:, place].sum())]
+        values = {name: getattr(score, name) for name in PER_CLASS}
+        values |= {name: share(values[name], groups) for name, groups in _counted(of, place).items()}
+        for value in (*values.values(), beta.per_class[place][0]):
+            row += interval_json(value).values()
+        rows.append(row)
+    return {"columns": columns, "rows": rows}
+
+
+def _counted(of: Judged, place: int) -> dict[str, list[str]]:
+    """Return for each share of a class the groups of the records that it counts: with the label, and without."""
+    has = of.truth[:, place]
+    return {
+        name: [group for group, yes in zip(of.groups, rows, strict=True) if yes]
+        for name, rows in (("sensitivity", has), ("specificity", ~has))
+    }
+
+
+def threshold_table(thresholds: Sequence[Threshold]) -> dict[str, Any]:
+    """Return where each class begins, as a logit and as a probability, and what that gave on the validation records."""
+    rows = [
+        [one.name, one.value, float(expit(one.value)), finite(one.f_beta), one.positives, one.fallback]
+        for one in thresholds
+    ]
+    columns = ["class", "logit", "probability", "f_beta_validation", "positives_validation", "fallback"]
+    return {"columns": columns, "rows": rows}
+
+
+def method(task: Mapping[str, Any]) -> str:
+    """Say how decisions were made of scores."""
+    where = "0.5 for every class"
+    if task["thresholds"] == "validation":
+        where = f"for each class the one with the highest F-beta on the validation records, beta = {task['beta']:g}"
+    return f"decided at or above a threshold: {where}"
+
+
+def notes(
+    task: Mapping[str, Any],
+    of: Judged,
+    found: MultiLabel,
+    thresholds: Sequence[Threshold],
+    covered: tuple[int, int],
+) -> list[str]:
+    """Say what the means leave out, which thresholds are a fallback, and what else makes numbers look better."""
+    said = []
+    if found.missing:
+        said.append(
+            f"{len(of.present)} of {len(of.classes)} classes have a positive and a negative among the judged records; "
+            f"without: {', '.join(found.missing)}. Means over all classes do not exist; those ending in {PRESENT} are "
+            "over the others"
+        )
+    if fallback := [one.name for one in thresholds if one.fallback]:
+        said.append(
+            f"no positive among the validation records, so that the threshold is {HALF}: {', '.join(fallback)}"
+        )
+    if task["split"] == "validation" and task["thresholds"] == "validation":
+        said.append("the thresholds were chosen on the very records that are judged: decisions look too good")
+    if covered[1] and covered[0] < covered[1]:
+        said.append(
+            f"challenge_score: {covered[0]} of the challenge's {covered[1]} classes are among ours; labels and "
+            "decisions of the others are absent on both sides"
+        )
+    return said
+
+
+def never_decided(of: Judged, decisions: BoolArray) -> list[str]:
+    """Name the classes that some records have and no record was decided for."""
+    never = np.flatnonzero(of.truth.any(axis=0) & ~decisions.any(axis=0))
+    names = ", ".join(of.classes[place] for place in never)
+    said = "never decided, so that F1, F-beta and sensitivity are 0 in every draw, and their means look surer than they are"
+    return [f"{names}: {said}"] if names else []
+
+
+def examples(of: Judged, decisions: BoolArray) -> list[dict[str, str]]:
+    """Return some records, evenly spaced: chosen by place, not by how good the answer is."""
+    step = max(1, len(of.lines) // EXAMPLES)
+    return [
+        {
+            "id": of.lines[row]["id"],
+            "prompt": f"recording {of.lines[row]['id']}",
+            "answer": "; ".join(
+                f"{name} ({expit(logit):.0%})"
+                for name, logit, yes in zip(of.classes, of.logits[row], decisions[row], strict=True)
+                if yes
+            ),
+            "reference": "; ".join(of.lines[row]["labels"]),
+        }
+        for row in list(range(0, len(of.lines), step))[:EXAMPLES]
+    ]
