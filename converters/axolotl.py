@@ -20,8 +20,8 @@ import math
 from copy import deepcopy
 from typing import Any
 
+from converters.architectures import ARCHITECTURES
 from converters.modules import (
-    ARCHITECTURES,
     as_axolotl_reads,
     fully_trained,
     group_regexes,
@@ -30,7 +30,7 @@ from converters.modules import (
 )
 from converters.numbers import Numbers
 from converters.templates import end_of_turn, template_keys
-from runner.spec.model import TINY_RANDOM, LlmSpec, LoraCommon, Partial
+from runner.spec.model import TINY_RANDOM, AxolotlSpec, LoraCommon, Partial
 
 CONFIG = "config/axolotl.yaml"
 DEEPSPEED = "config/deepspeed.json"
@@ -195,7 +195,7 @@ _BY_NAME: dict[str, dict[str, Any]] = {
 }
 
 
-def to_axolotl(spec: LlmSpec, numbers: Numbers) -> dict[str, Any]:
+def to_axolotl(spec: AxolotlSpec, numbers: Numbers) -> dict[str, Any]:
     """Return the Axolotl config that trains `spec`.
 
     Numbers that are not known yet (`None`) are not written; a config without `max_steps` is for
@@ -245,7 +245,7 @@ def dump(config: dict[str, Any]) -> str:
     return yaml.dump(config, Dumper=Dumper, sort_keys=False)
 
 
-def value_at(spec: LlmSpec, path: str) -> Any:
+def value_at(spec: AxolotlSpec, path: str) -> Any:
     """Return the value at a dotted path; None where a section on the way is None or lacks the key."""
     value: Any = spec
     for part in path.split("."):
@@ -253,7 +253,7 @@ def value_at(spec: LlmSpec, path: str) -> Any:
     return value
 
 
-def _data(spec: LlmSpec, numbers: Numbers) -> dict[str, Any]:
+def _data(spec: AxolotlSpec, numbers: Numbers) -> dict[str, Any]:
     """Return the data sets; each carries all its masking keys, for neither inherits from the other."""
     keys: dict[str, Any] = {**template_keys(spec), "datasets": [_dataset(spec, TRAIN_DATA)]}
     if _validates(spec, numbers):
@@ -264,7 +264,7 @@ def _data(spec: LlmSpec, numbers: Numbers) -> dict[str, Any]:
     return keys | {"dataset_num_proc": min(8, 1 + records // 5000)}
 
 
-def _dataset(spec: LlmSpec, path: str) -> dict[str, Any]:
+def _dataset(spec: AxolotlSpec, path: str) -> dict[str, Any]:
     return {
         "path": path,
         "ds_type": "json",
@@ -278,14 +278,14 @@ def _dataset(spec: LlmSpec, path: str) -> dict[str, Any]:
     }
 
 
-def _validates(spec: LlmSpec, numbers: Numbers) -> bool:
+def _validates(spec: AxolotlSpec, numbers: Numbers) -> bool:
     """Return whether there are validation records; where they are not counted yet, whether asked for."""
     if numbers.validation_records is not None:
         return numbers.validation_records > 0
     return spec.data.split.validation != 0
 
 
-def _method(spec: LlmSpec) -> dict[str, Any]:
+def _method(spec: AxolotlSpec) -> dict[str, Any]:
     method = spec.method
     keys = dict(_BY_NAME[method.name])
     if isinstance(method, Partial):
@@ -303,7 +303,7 @@ def _method(spec: LlmSpec) -> dict[str, Any]:
     return keys
 
 
-def _length(spec: LlmSpec, numbers: Numbers) -> dict[str, Any]:
+def _length(spec: AxolotlSpec, numbers: Numbers) -> dict[str, Any]:
     """Return the steps. The trainer obeys `max_steps`; `num_epochs` only says the same in epochs."""
     epochs = spec.train.epochs
     if epochs is None and numbers.steps is not None and numbers.steps_per_epoch is not None:
@@ -312,7 +312,7 @@ def _length(spec: LlmSpec, numbers: Numbers) -> dict[str, Any]:
     return {key: value for key, value in keys.items() if value is not None}
 
 
-def _optimisation(spec: LlmSpec, numbers: Numbers) -> dict[str, Any]:
+def _optimisation(spec: AxolotlSpec, numbers: Numbers) -> dict[str, Any]:
     train = spec.train
     keys: dict[str, Any] = {
         "lr_scheduler": train.schedule,
@@ -333,7 +333,7 @@ def _optimisation(spec: LlmSpec, numbers: Numbers) -> dict[str, Any]:
     return keys
 
 
-def _evaluation(spec: LlmSpec, numbers: Numbers) -> dict[str, Any]:
+def _evaluation(spec: AxolotlSpec, numbers: Numbers) -> dict[str, Any]:
     """Return the cadences, in whole steps; there is no evaluation at all unless one is written."""
     keys: dict[str, Any] = {"save_strategy": "steps", "eval_strategy": "no"}
     if numbers.save_every is not None:
@@ -351,20 +351,20 @@ def _evaluation(spec: LlmSpec, numbers: Numbers) -> dict[str, Any]:
     return keys
 
 
-def _strategy(spec: LlmSpec) -> dict[str, Any]:
+def _strategy(spec: AxolotlSpec) -> dict[str, Any]:
     if spec.compute.strategy.startswith("zero"):
         return {"deepspeed": DEEPSPEED}
     ddp = spec.compute.strategy == "ddp"
     return {"ddp": True, "ddp_find_unused_parameters": False} if ddp else {"ddp": False}
 
 
-def _trackers(spec: LlmSpec) -> dict[str, Any]:
+def _trackers(spec: AxolotlSpec) -> dict[str, Any]:
     """Return what switches the trackers on that have keys; naming a project alone does so as well."""
     tracking = spec.tracking
     return {"use_mlflow": tracking.mlflow is not None, "use_wandb": tracking.wandb is not None}
 
 
-def _plugin(spec: LlmSpec, numbers: Numbers) -> dict[str, Any]:
+def _plugin(spec: AxolotlSpec, numbers: Numbers) -> dict[str, Any]:
     """Return the settings of our plugin: where it writes, and what it must prove."""
     keys: dict[str, Any] = {
         "events": "events.jsonl",
@@ -378,7 +378,7 @@ def _plugin(spec: LlmSpec, numbers: Numbers) -> dict[str, Any]:
     return keys
 
 
-def _method_to_prove(spec: LlmSpec) -> dict[str, Any]:
+def _method_to_prove(spec: AxolotlSpec) -> dict[str, Any]:
     """Return what is trained, in ordinary regular expressions over whole names."""
     method = spec.method
     keys: dict[str, Any] = {"name": method.name, "groups": group_regexes(spec)}

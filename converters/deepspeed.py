@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from converters.numbers import Numbers
-from runner.spec.model import LlmSpec
+from runner.spec.model import AxolotlSpec
 
 FOLDER = "deepspeed_configs"
 
@@ -36,7 +36,7 @@ def strategies() -> dict[str, dict[str, Any]]:
     return index
 
 
-def to_deepspeed(spec: LlmSpec, numbers: Numbers) -> dict[str, Any] | None:
+def to_deepspeed(spec: AxolotlSpec, numbers: Numbers) -> dict[str, Any] | None:
     """Return the DeepSpeed config of the spec's strategy; None for a strategy without DeepSpeed."""
     if not spec.compute.strategy.startswith("zero"):
         return None

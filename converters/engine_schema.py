@@ -32,7 +32,7 @@ from converters.engine_keys import (
 )
 from converters.foreign import FOREIGN, WHY
 from converters.raw_problem import RawProblem
-from runner.spec.model import LlmSpec
+from runner.spec.model import AxolotlSpec
 from runner.spec.nearest import nearest
 
 __all__ = ["RawProblem", "check_raw", "vocabulary", "write_vocabularies"]
@@ -58,7 +58,7 @@ def engine_words() -> dict[str, str]:
     return {key: FOREIGN.get(key, path) for key, path in words.items()} | dict(MORE_WORDS)
 
 
-def check_raw(spec: LlmSpec) -> list[RawProblem]:
+def check_raw(spec: AxolotlSpec) -> list[RawProblem]:
     """Return what is wrong with the raw keys under `axolotl:` and `deepspeed:`; usually nothing."""
     return [*_check_axolotl(spec.axolotl), *_check_deepspeed(spec.deepspeed)]
 

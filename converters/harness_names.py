@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.raw_problem import RawProblem
-from runner.spec.model import LlmSpec
+from runner.spec.model import AxolotlSpec
 from runner.spec.nearest import nearest
 from runner.spec.tasks import LmEvalTask
 
@@ -27,7 +27,7 @@ OWN = Path(__file__).parent.parent / "eval" / "tasks"
 CODE = "harness-task"
 
 
-def unknown_tasks(spec: LlmSpec) -> Iterator[RawProblem]:
+def unknown_tasks(spec: AxolotlSpec) -> Iterator[RawProblem]:
     """Yield the names under `evaluate[].tasks` that the harness does not know.
 
     Where a folder of own task files is given, its names are known to nobody before the run.

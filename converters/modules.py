@@ -1,6 +1,6 @@
-r"""Module groups -> exact regular expressions over module and parameter names, per architecture.
+r"""The module groups of a spec -> exact regular expressions over the names of its architecture. Pure.
 
-Pure. Names checked against transformers 5.16.1 (models built on the meta device, tests/converters).
+Where the groups of an architecture are is said in `converters/architectures.py`.
 
 Two readers, two dialects:
 
@@ -14,100 +14,13 @@ Two readers, two dialects:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
 
+from converters.architectures import ARCHITECTURES, GROUPS
 from converters.raw_problem import ConvertError, RawProblem
-from runner.spec.model import LlmSpec, LoraCommon, ModuleGroup, Partial
-
-GROUPS: tuple[ModuleGroup, ...] = ("language.attention", "language.mlp", "lm_head", "embeddings")
+from runner.spec.model import AxolotlSpec, LoraCommon, Partial
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """Where the groups of one architecture are. Names are those of the causal language model."""
-
-    layers: str
-    """Name of the list of layers."""
-    attention: tuple[str, ...]
-    """Modules of the attention in one layer, relative to it."""
-    mlp: tuple[str, ...]
-    """Modules of the feed-forward part in one layer, relative to it."""
-    embeddings: str
-    """The token embeddings."""
-    lm_head: str | None
-    """The output layer; None where it is always the same weight as the token embeddings."""
-    conv1d: bool = False
-    """Whether the layers are `Conv1D`, which hold their weight transposed (PEFT: fan_in_fan_out)."""
-
-    def module_regex(self, group: ModuleGroup) -> str | None:
-        """Return the expression over whole module names of `group`; None where it has none."""
-        if group == "lm_head":
-            return None if self.lm_head is None else re.escape(self.lm_head)
-        if group == "embeddings":
-            return re.escape(self.embeddings)
-        names = self.attention if group == "language.attention" else self.mlp
-        parent, leaves = _parent(names)
-        return rf"{re.escape(self.layers)}\.\d+\.{re.escape(parent)}\.({'|'.join(leaves)})"
-
-    def parameter_pattern(self, group: ModuleGroup) -> str | None:
-        """Return Axolotl's pattern over the parameter names of `group`; None where it has none."""
-        if group == "lm_head":
-            return None if self.lm_head is None else f"^{self.lm_head}.(weight|bias)$"
-        if group == "embeddings":
-            return f"^{self.embeddings}.weight$"
-        names = self.attention if group == "language.attention" else self.mlp
-        parent, leaves = _parent(names)
-        # Without the norms inside an attention block (q_norm, k_norm): the group is its projections.
-        return f"^{self.layers}.[0-9]+.{parent}.({'|'.join(leaves)}).(weight|bias)$"
-
-
-def _parent(names: tuple[str, ...]) -> tuple[str, list[str]]:
-    parents = {name.rpartition(".")[0] for name in names}
-    return parents.pop(), [name.rpartition(".")[2] for name in names]
-
-
-_QKVO = tuple(f"self_attn.{name}_proj" for name in "qkvo")
-_GATED = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
-
-
-def _llama_like(prefix: str = "model", *, tied: bool = False) -> Architecture:
-    head = None if tied else "lm_head"
-    return Architecture(f"{prefix}.layers", _QKVO, _GATED, f"{prefix}.embed_tokens", head)
-
-
-ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
-    {
-        "gpt2": Architecture(
-            "transformer.h",
-            ("attn.c_attn", "attn.c_proj"),
-            ("mlp.c_fc", "mlp.c_proj"),
-            "transformer.wte",
-            None,
-            conv1d=True,
-        ),
-        "llama": _llama_like(),
-        "mistral": _llama_like(),
-        "qwen2": _llama_like(),
-        "qwen3": _llama_like(),
-        "gemma2": _llama_like(tied=True),
-        "gemma3_text": _llama_like(tied=True),
-        "gemma3": _llama_like("model.language_model", tied=True),
-        "phi3": Architecture(
-            "model.layers",
-            ("self_attn.qkv_proj", "self_attn.o_proj"),
-            ("mlp.gate_up_proj", "mlp.down_proj"),
-            "model.embed_tokens",
-            "lm_head",
-        ),
-    }
-)
-"""Hugging Face `model_type` -> its groups. `lm_head` of a Llama or Qwen may be tied as well: that is
-known only from its config, so the engine's proof of what was trained decides."""
-
-
-def group_problems(spec: LlmSpec) -> tuple[RawProblem, ...]:
+def group_problems(spec: AxolotlSpec) -> tuple[RawProblem, ...]:
     """Return the module groups of the spec's method that cannot be, on its architecture.
 
     What is wrong with a method on any architecture (nothing left to train, a pattern that is no
@@ -121,7 +34,7 @@ def group_problems(spec: LlmSpec) -> tuple[RawProblem, ...]:
     return ()
 
 
-def lora_groups(spec: LlmSpec) -> tuple[ModuleGroup, ...]:
+def lora_groups(spec: AxolotlSpec) -> tuple[str, ...]:
     """Return the groups that get an adapter, in the order of `GROUPS`; none for a regex or no LoRA."""
     method = spec.method
     if not isinstance(method, LoraCommon) or method.modules is not None:
@@ -129,8 +42,8 @@ def lora_groups(spec: LlmSpec) -> tuple[ModuleGroup, ...]:
     return tuple(group for group in GROUPS if group in method.include and group not in method.exclude)
 
 
-def lora_modules(spec: LlmSpec) -> str:
-    """Return the regular expression over whole module names that get an adapter.
+def lora_modules(spec: AxolotlSpec) -> str:
+    """Return the regular expression over the whole names of the modules that get an adapter.
 
     Raises:
         ConvertError: the method is not a LoRA method, or `group_problems` finds something.
@@ -144,8 +57,8 @@ def lora_modules(spec: LlmSpec) -> str:
     return "|".join(f"({regex})" for regex in group_regexes(spec).values())
 
 
-def group_regexes(spec: LlmSpec) -> dict[str, str]:
-    """Return group -> expression over whole module names, for the groups that the method names.
+def group_regexes(spec: AxolotlSpec) -> dict[str, str]:
+    """Return group -> expression over the names of the modules that it trains, for the groups of the method.
 
     Raises:
         ConvertError: `group_problems` finds something.
@@ -156,11 +69,13 @@ def group_regexes(spec: LlmSpec) -> dict[str, str]:
     if not groups:
         return {}
     architecture = ARCHITECTURES[spec.model.architecture]
-    regexes = {group: architecture.module_regex(group) for group in GROUPS if group in groups}
+    parts = {group: architecture.part(group) for group in GROUPS if group in groups}
+    of_adapters = isinstance(method, LoraCommon)
+    regexes = {group: part.adapters if of_adapters else part.modules for group, part in parts.items() if part}
     return {group: regex for group, regex in regexes.items() if regex is not None}
 
 
-def unfrozen_parameters(spec: LlmSpec) -> list[str]:
+def unfrozen_parameters(spec: AxolotlSpec) -> list[str]:
     """Return Axolotl's patterns of the parameters that `method: partial` trains.
 
     Raises:
@@ -174,14 +89,18 @@ def unfrozen_parameters(spec: LlmSpec) -> list[str]:
     patterns = [
         pattern
         for group in GROUPS
-        if architecture is not None and group in method.include
-        if (pattern := architecture.parameter_pattern(group)) is not None
+        if architecture is not None
+        and group in method.include
+        and (part := architecture.part(group)) is not None
+        for pattern in part.parameters
     ]
     return patterns + [anchored(pattern) for pattern in method.parameters]
 
 
-def fully_trained(spec: LlmSpec) -> list[str]:
+def fully_trained(spec: AxolotlSpec) -> list[str]:
     """Return the names of the modules that a LoRA method trains in full beside its adapters.
+
+    PEFT matches them by suffix; the last part of a name is enough, and lies in no other tower.
 
     Raises:
         ConvertError: `group_problems` finds something.
@@ -191,9 +110,8 @@ def fully_trained(spec: LlmSpec) -> list[str]:
         return []
     _refuse(spec)
     architecture = ARCHITECTURES[spec.model.architecture]
-    names = {"lm_head": architecture.lm_head, "embeddings": architecture.embeddings}
-    # PEFT matches modules_to_save by suffix; the last part is enough and lies in no other tower.
-    return [name.rpartition(".")[2] for group, name in names.items() if group in method.train_fully and name]
+    parts = (architecture.part(group) for group in GROUPS if group in method.train_fully)
+    return [part.saved for part in parts if part is not None and part.saved is not None]
 
 
 def anchored(pattern: str) -> str:
@@ -221,7 +139,7 @@ def as_axolotl_reads(pattern: str) -> str:
 # ------------------------------------------------------------------------------------------ problems
 
 
-def _refuse(spec: LlmSpec) -> None:
+def _refuse(spec: AxolotlSpec) -> None:
     problems = group_problems(spec)
     if problems:
         raise ConvertError(problems)
@@ -231,10 +149,10 @@ def _problem(path: tuple[str | int, ...], message: str, hint: str) -> RawProblem
     return RawProblem(path, "module-group", message, hint)
 
 
-def _lora_problems(spec: LlmSpec, method: LoraCommon) -> list[RawProblem]:
+def _lora_problems(spec: AxolotlSpec, method: LoraCommon) -> list[RawProblem]:
     problems = _group_problems(spec, ("method", "train_fully"), method.train_fully)
     if method.modules is None:
-        return problems + _group_problems(spec, ("method", "include"), lora_groups(spec))
+        return problems + _group_problems(spec, ("method", "include"), lora_groups(spec), of_adapters=True)
     if method.modules.lower() == "all-linear":
         # PEFT reads this word as "every linear layer", the output layer and other towers included.
         message = "'all-linear' is a word of PEFT, not a regular expression"
@@ -244,11 +162,10 @@ def _lora_problems(spec: LlmSpec, method: LoraCommon) -> list[RawProblem]:
 
 
 def _group_problems(
-    spec: LlmSpec, path: tuple[str | int, ...], groups: tuple[ModuleGroup, ...]
+    spec: AxolotlSpec, path: tuple[str | int, ...], groups: tuple[str, ...], *, of_adapters: bool = False
 ) -> list[RawProblem]:
     name = spec.model.architecture
-    architecture = ARCHITECTURES.get(name)
-    if groups and architecture is None:
+    if groups and name not in ARCHITECTURES:
         other = "`method.parameters`" if isinstance(spec.method, Partial) else "`method.modules`"
         known = ", ".join(ARCHITECTURES)
         return [
@@ -259,11 +176,28 @@ def _group_problems(
             )
         ]
     return [
-        _problem(
-            path,
-            f"group {group!r} matches nothing: {name} has one weight for its output layer and its embeddings",
-            "name `embeddings` instead",
-        )
+        _problem(path, f"group {group!r} matches nothing: {why}", hint)
         for group in groups
-        if architecture is not None and architecture.module_regex(group) is None
+        for why, hint in _lacking(name, group, of_adapters=of_adapters)
     ]
+
+
+def _lacking(name: str, group: str, *, of_adapters: bool) -> list[tuple[str, str]]:
+    """Return why a group of an architecture has nothing to train, and what to do; usually nothing."""
+    architecture = ARCHITECTURES[name]
+    part = architecture.part(group)
+    if part is None and group == "lm_head":
+        return [
+            (f"{name} has one weight for its output layer and its embeddings", "name `embeddings` instead")
+        ]
+    if part is None:
+        there = ", ".join(other for other in GROUPS if architecture.part(other) is not None)
+        return [(f"{name} has no such part", f"it has {there}")]
+    if of_adapters and part.adapters is None:
+        return [
+            (
+                f"an adapter sits on a linear layer, and the {group} of {name} is a bare weight",
+                f"write train_fully: [{group}], which trains a full copy of it",
+            )
+        ]
+    return []

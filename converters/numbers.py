@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from runner.spec.model import Cadence, LlmSpec
+from runner.spec.model import AxolotlSpec, Cadence
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Numbers:
     """rows * model.context."""
 
 
-def world_size(spec: LlmSpec) -> int:
+def world_size(spec: AxolotlSpec) -> int:
     """Return how many processes train: one per device over all nodes."""
     return spec.compute.nodes * spec.compute.gpus
 
 
-def stated_counts(spec: LlmSpec) -> Counts | None:
+def stated_counts(spec: AxolotlSpec) -> Counts | None:
     """Return the record counts if the spec states all three as counts, else None.
 
     A ratio of a synthetic source, whose size the spec states, is not resolved here: duplicates may
@@ -70,7 +70,7 @@ def stated_counts(spec: LlmSpec) -> Counts | None:
     return Counts(*counts) if len(counts) == len(parts) else None
 
 
-def numbers_of(spec: LlmSpec, counts: Counts | None) -> Numbers:
+def numbers_of(spec: AxolotlSpec, counts: Counts | None) -> Numbers:
     """Return the numbers of the run that `spec` describes, on `counts` records.
 
     A step takes `effective` records. The last step of an epoch takes what is left, as the Hugging
@@ -125,7 +125,7 @@ def _every(cadence: Cadence | None, per_epoch: int | None, steps: int | None) ->
 
 
 def _save_every(
-    spec: LlmSpec, evaluate_every: int | None, per_epoch: int | None, steps: int | None
+    spec: AxolotlSpec, evaluate_every: int | None, per_epoch: int | None, steps: int | None
 ) -> int | None:
     """Return the steps between checkpoints.
 
@@ -147,7 +147,7 @@ def _evaluations(every: int | None, steps: int | None) -> int | None:
     return math.ceil(steps / every)
 
 
-def _warmup(spec: LlmSpec, steps: int | None) -> int | None:
+def _warmup(spec: AxolotlSpec, steps: int | None) -> int | None:
     """Return the steps of the warm-up; Axolotl 0.19.0 makes 2 of 1 (core/builders/base.py)."""
     if spec.train.warmup_steps is not None:
         warmup = spec.train.warmup_steps

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from runner.spec.model import LlmSpec
+from runner.spec.model import AxolotlSpec
 from runner.spec.problems import MachineError
 
 QUESTION_ANSWER = r"""
@@ -82,14 +82,14 @@ _OWN_END_OF_TURN: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Architecture -> the token by which its own template closes a turn, where it is not its end token."""
 
 
-def end_of_turn(spec: LlmSpec) -> tuple[str, ...]:
+def end_of_turn(spec: AxolotlSpec) -> tuple[str, ...]:
     """Return the tokens, beside the tokenizer's end token, that close an answer and carry loss."""
     if spec.data.template == "tokenizer":
         return _OWN_END_OF_TURN.get(spec.model.architecture, ())
     return TEMPLATES[spec.data.template].end_of_turn
 
 
-def template_keys(spec: LlmSpec) -> dict[str, Any]:
+def template_keys(spec: AxolotlSpec) -> dict[str, Any]:
     """Return Axolotl's `chat_template` and, for our own text, `chat_template_jinja`.
 
     They stand at the top level of its config, and in each data set, which would otherwise take the

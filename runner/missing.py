@@ -13,7 +13,7 @@ from runner.spec.ecg_sources import FolderOfRecords
 from runner.spec.environment import expand
 from runner.spec.kinds import Spec
 from runner.spec.load import Loaded
-from runner.spec.model import TINY_RANDOM, LlmSpec
+from runner.spec.model import TINY_RANDOM, AxolotlSpec
 from runner.spec.nearest import nearest
 from runner.spec.problems import Problem
 from runner.spec.sources import MedquadSource, MessagesSource, MixtureData
@@ -24,6 +24,13 @@ from runner.spec.yaml_text import dotted
 NEEDED: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "llm": {"axolotl": "train", "matplotlib": "train", "torch": "train", "transformers": "train"},
+        "vlm": {
+            "axolotl": "train",
+            "matplotlib": "train",
+            "PIL": "train",
+            "torch": "train",
+            "transformers": "train",
+        },
         "ecg": {
             "h5py": "ecg",
             "matplotlib": "ecg",
@@ -46,7 +53,7 @@ def missing_packages(spec: Spec) -> list[str]:
     extras = sorted({extra for package, extra in NEEDED[spec.kind].items() if find_spec(package) is None})
     missing = [f"packages of the extra {extra!r}: pip install 'runner[{extra}]'" for extra in extras]
     asked: Mapping[str, tuple[str, bool]] = {}
-    if spec.kind == "llm":
+    if spec.kind != "ecg":
         asked = _asked_of_engine(spec)
         if any(isinstance(task, LmEvalTask) for task in spec.evaluate) and find_spec("lm_eval") is None:
             missing.append("lm-eval, which `evaluate` asks for: pip install 'runner[eval]'")
@@ -57,7 +64,7 @@ def missing_packages(spec: Spec) -> list[str]:
     ]
 
 
-def _asked_of_engine(spec: LlmSpec) -> dict[str, tuple[str, bool]]:
+def _asked_of_engine(spec: AxolotlSpec) -> dict[str, tuple[str, bool]]:
     return {
         "mlflow": ("tracking.mlflow", spec.tracking.mlflow is not None),
         "wandb": ("tracking.wandb", spec.tracking.wandb is not None),
@@ -84,7 +91,7 @@ def missing_files(loaded: Loaded, environ: Mapping[str, str], *, rehearse: bool)
         named = _named_files(spec, rehearse=rehearse)
     problems = []
     for path, given in named:
-        if wrong := _wrong_with(path, given, expand(given, environ), of_text=spec.kind == "llm"):
+        if wrong := _wrong_with(path, given, expand(given, environ), of_text=spec.kind != "ecg"):
             mark = loaded.tree.mark(path)
             problems.append(Problem(mark.file, mark.line, mark.column, dotted(path), "missing-file", *wrong))
     return problems
@@ -120,7 +127,7 @@ def unusable_tokenizer(loaded: Loaded, environ: Mapping[str, str], *, rehearse: 
 
     A tiny model takes GPT-2's original file names too: its tokenizer is written anew beside it.
     """
-    if loaded.spec.kind != "llm":
+    if loaded.spec.kind == "ecg":
         return ()
     given = loaded.spec.model.tokenizer
     tiny = rehearse or loaded.spec.model.base == TINY_RANDOM
@@ -151,7 +158,7 @@ def _hint(given: str, path: SpecPath, real: Path, beside: Sequence[str]) -> str:
     return f"set {dotted(path)}{also}, for example --set {dotted(path)}=FOLDER"
 
 
-def _named_files(spec: LlmSpec, *, rehearse: bool) -> list[tuple[SpecPath, str]]:
+def _named_files(spec: AxolotlSpec, *, rehearse: bool) -> list[tuple[SpecPath, str]]:
     sources: list[tuple[SpecPath, Any]] = [(("data",), spec.data)]
     if isinstance(spec.data, MixtureData):
         sources = [(("data", "components", n), part) for n, part in enumerate(spec.data.components)]

@@ -16,9 +16,9 @@ from typing import Any
 
 from converters.numbers import world_size
 from eval.judge.address import STAND_IN
-from runner.spec.model import TINY_RANDOM, Cadence, LlmSpec, Lora, Method, Model, Qlora, Train
+from runner.spec.model import TINY_RANDOM, AxolotlSpec, Cadence, Lora, LoraCommon, Model, Train
 from runner.spec.shared import Compute, Tracking
-from runner.spec.sources import Data, Split
+from runner.spec.sources import Split
 from runner.spec.tasks import ClassificationTask, JudgeTask, LmEvalTask, RougeTask, Task, WrittenTask
 
 AT_MOST: Mapping[str, int] = MappingProxyType({"train": 240, "validation": 40, "test": 40})
@@ -63,7 +63,7 @@ GPU_KEYS = (
 """Raw Axolotl keys, as name patterns, that need a GPU and are left out of a rehearsal."""
 
 
-def rehearsed(spec: LlmSpec) -> LlmSpec:
+def rehearsed(spec: AxolotlSpec) -> AxolotlSpec:
     """Return the spec of the rehearsal: small, on the CPU, otherwise the same.
 
     A valid spec gives a valid one: batch sizes divide, warm-up is shorter than the training, and
@@ -73,7 +73,7 @@ def rehearsed(spec: LlmSpec) -> LlmSpec:
         update={
             "model": _model(spec.model),
             "data": _data(spec.data),
-            "method": _method(spec.method),
+            "method": _method(spec),
             "train": _train(spec),
             "compute": Compute(device="cpu", target=spec.compute.target),
             "evaluate": tuple(_task(task) for task in spec.evaluate),
@@ -99,7 +99,8 @@ def _model(model: Model) -> Model:
     )
 
 
-def _data(data: Data) -> Data:
+def _data(data: Any) -> Any:
+    """Return the data with the sizes of its split cut; a section of either kind."""
     return data.model_copy(update={"split": _split(data.split)})
 
 
@@ -113,15 +114,24 @@ def _split(split: Split) -> Split:
     return split.model_copy(update=cut)
 
 
-def _method(method: Method) -> Method:
+def _method(spec: AxolotlSpec) -> Any:
     """Return the method; 4-bit weights need a GPU, so QLoRA becomes LoRA with the same settings."""
-    if isinstance(method, Qlora):
-        given = {name: getattr(method, name) for name in method.model_fields_set}
-        return Lora(**{**given, "name": "lora"})
-    return method
+    method = spec.method
+    if method.name != "qlora":
+        return method
+    given = {name: getattr(method, name) for name in method.model_fields_set}
+    return _plain_lora(spec)(**{**given, "name": "lora"})
 
 
-def _train(spec: LlmSpec) -> Train:
+def _plain_lora(spec: AxolotlSpec) -> type[LoraCommon]:
+    if spec.kind == "llm":
+        return Lora
+    from runner.spec.vlm import VlmLora
+
+    return VlmLora
+
+
+def _train(spec: AxolotlSpec) -> Train:
     train = spec.train
     steps = STEPS if train.steps is None else min(train.steps, STEPS)
     every = max(1, min(EVERY, steps // 2))
@@ -151,7 +161,7 @@ def _warmup(given: int | None, steps: int) -> int | None:
     return 2 if cut == 1 else cut
 
 
-def _batch(spec: LlmSpec) -> Any:
+def _batch(spec: AxolotlSpec) -> Any:
     """Return the batch of one process: micro and accumulation each cut, effective their product."""
     batch = spec.train.batch
     accumulation = max(1, batch.effective // (batch.micro * world_size(spec)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -18,11 +18,14 @@ from runner.backends.report import report_stage
 from runner.rehearse import AT_MOST, WHY, rehearsed
 from runner.spec.environment import has_placeholder
 from runner.spec.judge_rules import judges_away
-from runner.spec.model import TINY_RANDOM, Full, LlmSpec, Partial
+from runner.spec.model import TINY_RANDOM, AxolotlSpec, Full, LlmSpec, Partial
 from runner.spec.problems import CountedError
 from runner.spec.rules import needs_cuda
 from runner.spec.tasks import LmEvalTask, Task
 from runner.stage import PlannedFile, Stage
+
+if TYPE_CHECKING:
+    from runner.spec.vlm import VlmSpec
 
 __all__ = [
     "DEVICES",
@@ -47,7 +50,7 @@ DATA_CACHE = "../../.cache/data"
 """From a run directory to the cache that all runs of a runs folder share."""
 
 
-def numbers_of(spec: LlmSpec, counts: Counts | None) -> Numbers:
+def numbers_of(spec: AxolotlSpec, counts: Counts | None) -> Numbers:
     """Return the arithmetic of the run.
 
     Raises:
@@ -65,14 +68,14 @@ def numbers_of(spec: LlmSpec, counts: Counts | None) -> Numbers:
     return numbers
 
 
-def with_counts(spec: LlmSpec, counts: Counts) -> LlmSpec:
+def with_counts(spec: AxolotlSpec, counts: Counts) -> AxolotlSpec:
     """Return the spec as if it stated the counts."""
     by = "record" if spec.data.split.by == "given" else spec.data.split.by
     split = spec.data.split.model_copy(update={**dataclasses.asdict(counts), "by": by})
     return spec.model_copy(update={"data": spec.data.model_copy(update={"split": split})})
 
 
-def notes(spec: LlmSpec, numbers: Numbers) -> tuple[str, ...]:
+def notes(spec: AxolotlSpec, numbers: Numbers) -> tuple[str, ...]:
     """Return what a person should know before the run."""
     found: list[str] = []
     hub = not spec.model.base.startswith(("/", "./", "../", "tiny-random", "${"))
@@ -91,7 +94,7 @@ def notes(spec: LlmSpec, numbers: Numbers) -> tuple[str, ...]:
     return tuple(found)
 
 
-def files(spec: LlmSpec, numbers: Numbers) -> tuple[PlannedFile, ...]:
+def files(spec: AxolotlSpec, numbers: Numbers) -> tuple[PlannedFile, ...]:
     """Return `config/axolotl.yaml` and, with a zero strategy, `config/deepspeed.json`."""
     result = [PlannedFile(CONFIG, dump(to_axolotl(spec, numbers)))]
     deepspeed = to_deepspeed(spec, numbers)
@@ -100,13 +103,13 @@ def files(spec: LlmSpec, numbers: Numbers) -> tuple[PlannedFile, ...]:
     return tuple(result)
 
 
-def config(spec: LlmSpec, numbers: Numbers) -> Mapping[str, Any]:
+def config(spec: AxolotlSpec, numbers: Numbers) -> Mapping[str, Any]:
     """Return the Axolotl config as Axolotl reads it."""
     read: dict[str, Any] = yaml.safe_load(dump(to_axolotl(spec, numbers)))
     return read
 
 
-def stages(spec: LlmSpec, numbers: Numbers, *, rehearsal: bool) -> tuple[Stage, ...]:
+def stages(spec: LlmSpec | VlmSpec, numbers: Numbers, *, rehearsal: bool) -> tuple[Stage, ...]:
     """Return the processes of a run: data, a tiny model where asked for, evaluations, training, report."""
     tiny = spec.model.base == TINY_RANDOM
     result = [_data(spec, rehearsal=rehearsal, tiny=tiny)]
@@ -125,7 +128,7 @@ def stages(spec: LlmSpec, numbers: Numbers, *, rehearsal: bool) -> tuple[Stage, 
     )
 
 
-def _environment(spec: LlmSpec) -> dict[str, str]:
+def _environment(spec: AxolotlSpec) -> dict[str, str]:
     """Return what every stage's process gets: no telemetry, no tracker and no hub that was not asked for."""
     names = [spec.model.base, spec.model.tokenizer, spec.model.adapter, getattr(spec.data, "id", None)]
     names.extend(getattr(part, "id", None) for part in getattr(spec.data, "components", ()))
@@ -150,7 +153,7 @@ def _asks_hub(task: Task) -> bool:
     return task.data is None or has_placeholder(task.data)
 
 
-def _data(spec: LlmSpec, *, rehearsal: bool, tiny: bool) -> Stage:
+def _data(spec: AxolotlSpec, *, rehearsal: bool, tiny: bool) -> Stage:
     tokens = {
         "tokenizer": spec.model.tokenizer or spec.model.base,
         "template": spec.data.template,
@@ -172,7 +175,7 @@ def _data(spec: LlmSpec, *, rehearsal: bool, tiny: bool) -> Stage:
     )
 
 
-def _tiny_model(spec: LlmSpec) -> Stage:
+def _tiny_model(spec: AxolotlSpec) -> Stage:
     method = spec.method
     patterns: tuple[str, ...] = ()
     if isinstance(method, Partial):
@@ -196,7 +199,7 @@ def _tiny_model(spec: LlmSpec) -> Stage:
     )
 
 
-def _evaluation(spec: LlmSpec, name: str, *, adapter: str | None) -> Stage:
+def _evaluation(spec: AxolotlSpec, name: str, *, adapter: str | None) -> Stage:
     trained = name == "evaluate"
     out = "eval/tuned" if trained else "eval/baseline"
     tiny = spec.model.base == TINY_RANDOM
@@ -232,7 +235,7 @@ def _evaluation(spec: LlmSpec, name: str, *, adapter: str | None) -> Stage:
     )
 
 
-def _train(spec: LlmSpec, numbers: Numbers, *, tiny: bool) -> Stage:
+def _train(spec: AxolotlSpec, numbers: Numbers, *, tiny: bool) -> Stage:
     zero = spec.compute.strategy.startswith("zero")
     reads = [CONFIG, "data/train.jsonl"]
     reads += [DEEPSPEED] if zero else []

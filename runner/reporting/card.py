@@ -21,10 +21,12 @@ Json = Mapping[str, Any]
 
 USES = {
     "llm": "Research on fine-tuning of language models with medical text, and repetition of the result above.",
+    "vlm": "Research on fine-tuning of vision-language models with medical images, and repetition of the result above.",
     "ecg": "Research on fine-tuning of models of ECG signals, and repetition of the result above.",
 }
 HARM = {
     "llm": "Answers can be wrong and sound sure. Nothing here measures harm.",
+    "vlm": "Answers can be wrong, sound sure, and ignore the image. Nothing here measures harm.",
     "ecg": "A diagnosis can be missed or made up, however sure the score. Nothing here measures harm.",
 }
 NO_USE = "None. The weights are random but for a few steps; use the report to see that the way works."

@@ -19,8 +19,9 @@ from runner.spec.rule import BrokenRule, Rule, broken
 if TYPE_CHECKING:
     from runner.spec.ecg import EcgSpec
     from runner.spec.model import LlmSpec
+    from runner.spec.vlm import VlmSpec
 
-Spec: TypeAlias = "LlmSpec | EcgSpec"
+Spec: TypeAlias = "LlmSpec | VlmSpec | EcgSpec"
 """A spec of any kind. `spec.kind` tells which: a type checker narrows on it."""
 
 
@@ -34,15 +35,16 @@ class _Kind:
 _KINDS: Mapping[str, _Kind] = MappingProxyType(
     {
         "llm": _Kind("runner.spec.model", "LlmSpec", "runner.spec.rules"),
+        "vlm": _Kind("runner.spec.vlm", "VlmSpec", "runner.spec.vlm_rules"),
         "ecg": _Kind("runner.spec.ecg", "EcgSpec", "runner.spec.ecg_rules"),
     }
 )
 
 
-class _Classes(Mapping[str, "type[LlmSpec] | type[EcgSpec]"]):
+class _Classes(Mapping[str, "type[LlmSpec] | type[VlmSpec] | type[EcgSpec]"]):
     """Word under `kind` -> the class that checks it, imported on the way."""
 
-    def __getitem__(self, word: str) -> type[LlmSpec] | type[EcgSpec]:
+    def __getitem__(self, word: str) -> type[LlmSpec] | type[VlmSpec] | type[EcgSpec]:
         return _class_named(word)
 
     def __contains__(self, word: object) -> bool:
@@ -56,13 +58,13 @@ class _Classes(Mapping[str, "type[LlmSpec] | type[EcgSpec]"]):
 
 
 @cache
-def _class_named(word: str) -> type[LlmSpec] | type[EcgSpec]:
+def _class_named(word: str) -> type[LlmSpec] | type[VlmSpec] | type[EcgSpec]:
     kind = _KINDS[word]
-    found: type[LlmSpec] | type[EcgSpec] = getattr(import_module(kind.module), kind.name)
+    found: type[LlmSpec] | type[VlmSpec] | type[EcgSpec] = getattr(import_module(kind.module), kind.name)
     return found
 
 
-KINDS: Mapping[str, type[LlmSpec] | type[EcgSpec]] = _Classes()
+KINDS: Mapping[str, type[LlmSpec] | type[VlmSpec] | type[EcgSpec]] = _Classes()
 """Word under `kind` -> the class that checks it."""
 
 
@@ -84,8 +86,8 @@ def rules_of(kind: str) -> tuple[Rule[Any], ...]:
 
 
 def every_rule() -> tuple[Rule[Any], ...]:
-    """Return the rules of all kinds."""
-    return tuple(rule for kind in _KINDS for rule in rules_of(kind))
+    """Return the rules of all kinds, each once: some are of several kinds."""
+    return tuple({rule.code: rule for kind in _KINDS for rule in rules_of(kind)}.values())
 
 
 def broken_rules(spec: Spec) -> Iterator[BrokenRule]:

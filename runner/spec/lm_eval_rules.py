@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runner.spec.model import LlmSpec
+from runner.spec.model import AxolotlSpec
 from runner.spec.tasks import LmEvalTask
 from runner.spec.yaml_text import Path
 
 
-def each_once(spec: LlmSpec) -> Iterator[tuple[Path, str]]:
+def each_once(spec: AxolotlSpec) -> Iterator[tuple[Path, str]]:
     """Yield tasks that stand twice, and a second list of several."""
     seen: set[str] = set()
     several = False

@@ -1,4 +1,6 @@
-"""The typed spec of `kind: llm`: the one definition of every key, its unit, its default and its meaning.
+"""The typed spec of `kind: llm`, and what `kind: vlm` shares with it: the one definition of every key.
+
+A key says its unit, its default and its meaning here.
 
 `runner schema` writes the JSON Schema files from these classes, `docs/spec.md` is made from their
 descriptions, and `runner.spec.load` checks files with them. A default is written here and nowhere
@@ -7,14 +9,17 @@ else. Lists are tuples and every class is frozen, so a loaded spec cannot change
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from runner.spec.section import Section, key
 from runner.spec.shared import Compute, Reference, Report, Sweep, Tracking
-from runner.spec.sources import Data
+from runner.spec.sources import Data, DataCommon
 from runner.spec.tasks import Task
+
+if TYPE_CHECKING:
+    from runner.spec.vlm_sources import VlmDataCommon
 
 TINY_RANDOM = "tiny-random"
 """The word under `model.base` that asks for a small random model of the architecture."""
@@ -82,40 +87,49 @@ class Full(Section):
 
 
 class LoraCommon(Section):
-    """Low-rank adapters: which modules get one, and how large."""
+    """Low-rank adapters: which modules get one, and how large. Each kind of spec has its own module groups."""
 
+    name: str = key(description="The word that selects this method.")
     rank: int = key(description="Rank of each adapter.", ge=1)
     alpha: int = key(description="Scale of the adapters; they are multiplied by alpha / rank.", ge=1)
     dropout: float = key(0.0, "Dropout before each adapter.", ge=0, lt=1)
-    include: tuple[ModuleGroup, ...] = key(
-        ("language.attention", "language.mlp"),
-        "Module groups that get an adapter. A group that matches nothing is an error.",
-    )
-    exclude: tuple[ModuleGroup, ...] = key((), "Module groups left out of `include`.")
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     modules: str | None = key(
         None,
         "A regular expression over whole module names, instead of `include` and `exclude`.",
         min_length=1,
     )
-    train_fully: tuple[Literal["lm_head", "embeddings"], ...] = key(
-        (), "Modules trained in full beside the adapters; each is a full copy in memory."
-    )
+    train_fully: tuple[str, ...] = ()
     rank_stabilised: bool = key(False, "Scale by alpha / sqrt(rank) (rsLoRA).")
 
 
-class Lora(LoraCommon):
+class LlmGroups(LoraCommon):
+    """Adapters on the parts of a language model."""
+
+    include: tuple[ModuleGroup, ...] = key(
+        ("language.attention", "language.mlp"),
+        "Module groups that get an adapter. A group that matches nothing is an error.",
+    )
+    exclude: tuple[ModuleGroup, ...] = key((), "Module groups left out of `include`.")
+    train_fully: tuple[Literal["lm_head", "embeddings"], ...] = key(
+        (), "Modules trained in full beside the adapters; each is a full copy in memory."
+    )
+
+
+class Lora(LlmGroups):
     """LoRA (Hu et al. 2021)."""
 
     name: Literal["lora"] = key(description="The word that selects this method.")
 
 
-class Dora(LoraCommon):
+class Dora(LlmGroups):
     """DoRA, LoRA with the magnitude of each weight trained apart (Liu et al. 2024)."""
 
     name: Literal["dora"] = key(description="The word that selects this method.")
 
 
-class Qlora(LoraCommon):
+class Qlora(LlmGroups):
     """LoRA on a base held in 4-bit nf4 (Dettmers et al. 2023). Needs a GPU and bitsandbytes."""
 
     name: Literal["qlora"] = key(description="The word that selects this method.")
@@ -125,7 +139,7 @@ class Partial(Section):
     """Some weights are trained, the others are frozen; no adapter."""
 
     name: Literal["partial"] = key(description="The word that selects this method.")
-    include: tuple[ModuleGroup, ...] = key((), "Module groups whose weights are trained.")
+    include: tuple[str, ...] = ()
     parameters: tuple[str, ...] = key(
         (),
         "Regular expressions over whole parameter names, beside `include`. Each is anchored at "
@@ -133,7 +147,13 @@ class Partial(Section):
     )
 
 
-Method = Annotated[Full | Lora | Dora | Qlora | Partial, Field(discriminator="name")]
+class LlmPartial(Partial):
+    """Some weights are trained, the others are frozen; no adapter."""
+
+    include: tuple[ModuleGroup, ...] = key((), "Module groups whose weights are trained.")
+
+
+Method = Annotated[Full | Lora | Dora | Qlora | LlmPartial, Field(discriminator="name")]
 
 # --------------------------------------------------------------------------------------------- train
 
@@ -214,14 +234,14 @@ class Train(Section):
     keep_best: bool = key(False, "End with the checkpoint of the lowest validation loss, not the last one.")
     early_stopping: EarlyStopping | None = key(None, "Stop when validation stops improving.")
     seed: int = key(42, "Seed of initialisation, order of records and dropout.", ge=0)
-    loader: Loader = key(Loader(), "How batches reach the device.")
+    loader: Loader = key(Loader, "How batches reach the device.")
 
 
 # ---------------------------------------------------------------------------------------------- spec
 
 
-class LlmSpec(Section):
-    """An experiment that tunes a language model with Axolotl."""
+class AxolotlSpec(Section):
+    """An experiment that Axolotl trains: the keys of its kinds, each of which says its own `kind`, data and method."""
 
     BACKEND: ClassVar[str] = "axolotl"
 
@@ -230,21 +250,29 @@ class LlmSpec(Section):
         description="Names the runs folder; lower case letters, digits, `-` and `_`.",
         pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
     )
-    kind: Literal["llm"] = key(description="Kind of experiment: a language model.")
+    kind: str
     summary: str = key("", "One sentence: what is tuned on what, and why.")
     model: Model = key(description="The pretrained model that is tuned.")
-    data: Data = key(description="The records, how they become text, and how they are divided.")
-    method: Method = key(description="Which weights are trained.")
+    data: DataCommon | VlmDataCommon
+    method: Full | LoraCommon | Partial
     train: Train = key(description="The optimisation.")
-    compute: Compute = key(Compute(), "The machine that the run wants.")
+    compute: Compute = key(Compute, "The machine that the run wants.")
     evaluate: tuple[Task, ...] = key((), "How the tuned model is judged.")
     reference: Reference | None = key(None, "The published result set beside the measured one.")
     sweep: Sweep | None = key(None, "Named variants of this spec.")
-    report: Report = key(Report(), "The page at the end of the run.")
-    tracking: Tracking = key(Tracking(), "Where metrics go besides the run directory.")
+    report: Report = key(Report, "The page at the end of the run.")
+    tracking: Tracking = key(Tracking, "Where metrics go besides the run directory.")
     axolotl: dict[str, Any] = key(
         {}, "Raw Axolotl keys, checked against Axolotl's own schema; none that the spec has a word for."
     )
     deepspeed: dict[str, Any] = key(
         {}, "Raw DeepSpeed keys laid over the strategy's file, checked against DeepSpeed's own classes."
     )
+
+
+class LlmSpec(AxolotlSpec):
+    """An experiment that tunes a language model with Axolotl."""
+
+    kind: Literal["llm"] = key(description="Kind of experiment: a language model.")
+    data: Data = key(description="The records, how they become text, and how they are divided.")
+    method: Method = key(description="Which weights are trained.")

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from runner.spec.judge_rules import key_is_encrypted, text_may_leave
 from runner.spec.lm_eval_rules import each_once
-from runner.spec.model import TINY_RANDOM, Cadence, LlmSpec, LoraCommon, Partial
+from runner.spec.model import TINY_RANDOM, AxolotlSpec, Cadence, LoraCommon, Partial
 from runner.spec.rule import Broken, Rule
 from runner.spec.sources import HuggingfaceSource, MixtureData
 from runner.spec.tabular_rules import answers_differ, features_of_tables, limits_in_order, prompt_fields
@@ -36,7 +36,7 @@ HALF_PRECISION = ("bf16", "fp16")
 # ---------------------------------------------------------------------------------- length and pace
 
 
-def _one_length(spec: LlmSpec) -> Broken:
+def _one_length(spec: AxolotlSpec) -> Broken:
     train = spec.train
     if train.epochs is not None and train.steps is not None:
         yield ("train", "steps"), f"epochs {train.epochs:g} and steps {train.steps} are both given"
@@ -44,7 +44,7 @@ def _one_length(spec: LlmSpec) -> Broken:
         yield ("train",), "neither epochs nor steps is given"
 
 
-def _one_warmup(spec: LlmSpec) -> Broken:
+def _one_warmup(spec: AxolotlSpec) -> Broken:
     train = spec.train
     if train.warmup_steps is not None and train.warmup_ratio is not None:
         yield (
@@ -53,13 +53,13 @@ def _one_warmup(spec: LlmSpec) -> Broken:
         )
 
 
-def _warmup_fits(spec: LlmSpec) -> Broken:
+def _warmup_fits(spec: AxolotlSpec) -> Broken:
     train = spec.train
     if train.steps is not None and train.warmup_steps is not None and train.warmup_steps >= train.steps:
         yield ("train", "warmup_steps"), f"{train.warmup_steps} warm-up steps of {train.steps} steps in all"
 
 
-def _batch_divides(spec: LlmSpec) -> Broken:
+def _batch_divides(spec: AxolotlSpec) -> Broken:
     batch, world = spec.train.batch, spec.compute.nodes * spec.compute.gpus
     if batch.effective % (batch.micro * world):
         yield (
@@ -69,7 +69,7 @@ def _batch_divides(spec: LlmSpec) -> Broken:
         )
 
 
-def _cadences(spec: LlmSpec) -> Iterator[tuple[Path, Cadence]]:
+def _cadences(spec: AxolotlSpec) -> Iterator[tuple[Path, Cadence]]:
     for name, cadence in (
         ("evaluate_every", spec.train.evaluate_every),
         ("save_every", spec.train.save_every),
@@ -78,7 +78,7 @@ def _cadences(spec: LlmSpec) -> Iterator[tuple[Path, Cadence]]:
             yield ("train", name), cadence
 
 
-def _one_cadence(spec: LlmSpec) -> Broken:
+def _one_cadence(spec: AxolotlSpec) -> Broken:
     for path, cadence in _cadences(spec):
         if (cadence.steps is None) == (cadence.epochs is None):
             given = (
@@ -89,7 +89,7 @@ def _one_cadence(spec: LlmSpec) -> Broken:
             yield path, given
 
 
-def _evaluates_something(spec: LlmSpec) -> Broken:
+def _evaluates_something(spec: AxolotlSpec) -> Broken:
     if spec.data.split.validation == 0:
         if spec.train.evaluate_every is not None:
             yield ("train", "evaluate_every"), "data.split.validation is 0: there is nothing to evaluate"
@@ -97,7 +97,7 @@ def _evaluates_something(spec: LlmSpec) -> Broken:
             yield ("train", "keep_best"), "data.split.validation is 0: no checkpoint is better than another"
 
 
-def _stops_early(spec: LlmSpec) -> Broken:
+def _stops_early(spec: AxolotlSpec) -> Broken:
     if spec.train.early_stopping is None:
         return
     if spec.data.split.validation == 0:
@@ -106,7 +106,7 @@ def _stops_early(spec: LlmSpec) -> Broken:
         yield ("train", "early_stopping"), "train.evaluate_every is not given: nothing tells when to stop"
 
 
-def _best_is_saved(spec: LlmSpec) -> Broken:
+def _best_is_saved(spec: AxolotlSpec) -> Broken:
     train = spec.train
     if not train.keep_best and train.early_stopping is None:
         return
@@ -139,7 +139,7 @@ def _cadence(cadence: Cadence) -> str:
 # --------------------------------------------------------------------------------------------- data
 
 
-def _split_sizes(spec: LlmSpec) -> Broken:
+def _split_sizes(spec: AxolotlSpec) -> Broken:
     split = spec.data.split
     parts = (split.train, split.validation, split.test)
     if split.by == "given":
@@ -162,7 +162,7 @@ def _listed(numbers: Sequence[float]) -> str:
     return ", ".join(str(number) for number in numbers)
 
 
-def _filter_order(spec: LlmSpec) -> Broken:
+def _filter_order(spec: AxolotlSpec) -> Broken:
     chosen = spec.data.filter
     if chosen.max_answer_words is not None and chosen.max_answer_words < chosen.min_answer_words:
         yield (
@@ -171,7 +171,7 @@ def _filter_order(spec: LlmSpec) -> Broken:
         )
 
 
-def _columns(spec: LlmSpec) -> Broken:
+def _columns(spec: AxolotlSpec) -> Broken:
     sources: list[tuple[Path, object]] = [(("data",), spec.data)]
     if isinstance(spec.data, MixtureData):
         sources = [(("data", "components", n), part) for n, part in enumerate(spec.data.components)]
@@ -188,7 +188,7 @@ def _columns(spec: LlmSpec) -> Broken:
 _TEMPLATE_FAMILIES = {"gemma3": ("gemma",), "llama3": ("llama", "mllama"), "qwen3": ("qwen",)}
 
 
-def _template_fits(spec: LlmSpec) -> Broken:
+def _template_fits(spec: AxolotlSpec) -> Broken:
     families = _TEMPLATE_FAMILIES.get(spec.data.template)
     if families and not spec.model.architecture.startswith(families):
         yield (
@@ -201,7 +201,7 @@ def _template_fits(spec: LlmSpec) -> Broken:
 # -------------------------------------------------------------------------------------------- method
 
 
-def _modules_or_groups(spec: LlmSpec) -> Broken:
+def _modules_or_groups(spec: AxolotlSpec) -> Broken:
     method = spec.method
     if isinstance(method, LoraCommon) and method.modules is not None:
         for word in ("include", "exclude"):
@@ -209,7 +209,7 @@ def _modules_or_groups(spec: LlmSpec) -> Broken:
                 yield ("method", "modules"), f"given beside method.{word}"
 
 
-def _groups_left(spec: LlmSpec) -> Broken:
+def _groups_left(spec: AxolotlSpec) -> Broken:
     method = spec.method
     if not isinstance(method, LoraCommon) or method.modules is not None:
         return
@@ -222,12 +222,12 @@ def _groups_left(spec: LlmSpec) -> Broken:
         yield ("method", "train_fully"), f"{group!r} would get an adapter and be trained in full"
 
 
-def _partial_names_something(spec: LlmSpec) -> Broken:
+def _partial_names_something(spec: AxolotlSpec) -> Broken:
     if isinstance(spec.method, Partial) and not spec.method.include and not spec.method.parameters:
         yield ("method",), "partial training of nothing"
 
 
-def _parameter_patterns(spec: LlmSpec) -> Broken:
+def _parameter_patterns(spec: AxolotlSpec) -> Broken:
     if not isinstance(spec.method, Partial):
         return
     for number, pattern in enumerate(spec.method.parameters):
@@ -240,7 +240,7 @@ def _parameter_patterns(spec: LlmSpec) -> Broken:
             yield ("method", "parameters", number), f"{pattern!r} is no regular expression"
 
 
-def _module_pattern(spec: LlmSpec) -> Broken:
+def _module_pattern(spec: AxolotlSpec) -> Broken:
     method = spec.method
     if isinstance(method, LoraCommon) and method.modules is not None and not _compiles(method.modules):
         yield ("method", "modules"), f"{method.modules!r} is no regular expression"
@@ -255,7 +255,7 @@ def _compiles(pattern: str) -> bool:
     return True
 
 
-def _adapter_needs_lora(spec: LlmSpec) -> Broken:
+def _adapter_needs_lora(spec: AxolotlSpec) -> Broken:
     if spec.model.adapter is not None and not isinstance(spec.method, LoraCommon):
         yield ("model", "adapter"), f"an adapter with the method {spec.method.name!r}"
 
@@ -263,7 +263,7 @@ def _adapter_needs_lora(spec: LlmSpec) -> Broken:
 # ------------------------------------------------------------------------------------------- machine
 
 
-def needs_cuda(spec: LlmSpec) -> Broken:
+def needs_cuda(spec: AxolotlSpec) -> Broken:
     """Yield what a spec asks for that its device, cpu or mps, does not have."""
     device = spec.compute.device
     if device not in ("cpu", "mps"):
@@ -284,12 +284,12 @@ def needs_cuda(spec: LlmSpec) -> Broken:
         yield ("compute", "gpu"), f"a GPU of type {spec.compute.gpu!r} on {device}"
 
 
-def _flash_precision(spec: LlmSpec) -> Broken:
+def _flash_precision(spec: AxolotlSpec) -> Broken:
     if spec.model.attention == "flash_attention_2" and spec.train.precision not in HALF_PRECISION:
         yield ("model", "attention"), f"flash_attention_2 with precision {spec.train.precision}"
 
 
-def _strategy_fits(spec: LlmSpec) -> Broken:
+def _strategy_fits(spec: AxolotlSpec) -> Broken:
     devices = spec.compute.nodes * spec.compute.gpus
     if devices > 1 and spec.compute.strategy == "none":
         yield ("compute", "strategy"), f"{devices} devices and no strategy: each would train alone"
@@ -297,17 +297,17 @@ def _strategy_fits(spec: LlmSpec) -> Broken:
         yield ("compute", "strategy"), "ddp with one device"
 
 
-def _one_node(spec: LlmSpec) -> Broken:
+def _one_node(spec: AxolotlSpec) -> Broken:
     if spec.compute.nodes > 1 and spec.compute.target == "local":
         yield ("compute", "nodes"), f"{spec.compute.nodes} nodes on this machine"
 
 
-def _deepspeed_engaged(spec: LlmSpec) -> Broken:
+def _deepspeed_engaged(spec: AxolotlSpec) -> Broken:
     if spec.deepspeed and not spec.compute.strategy.startswith("zero"):
         yield ("deepspeed",), f"DeepSpeed keys with strategy {spec.compute.strategy!r}, which does not use it"
 
 
-def _loader_fits(spec: LlmSpec) -> Broken:
+def _loader_fits(spec: AxolotlSpec) -> Broken:
     loader = spec.train.loader
     if loader.prefetch is not None and loader.workers == 0:
         yield ("train", "loader", "prefetch"), f"prefetch {loader.prefetch} with 0 workers"
@@ -316,7 +316,7 @@ def _loader_fits(spec: LlmSpec) -> Broken:
 _ADAM_ONLY = ("beta1", "beta2", "epsilon")
 
 
-def _adam_options(spec: LlmSpec) -> Broken:
+def _adam_options(spec: AxolotlSpec) -> Broken:
     if spec.train.optimizer.startswith("adamw"):
         return
     for name in _ADAM_ONLY:
@@ -324,7 +324,7 @@ def _adam_options(spec: LlmSpec) -> Broken:
             yield ("train", name), f"given with the optimiser {spec.train.optimizer!r}, which has none"
 
 
-def _masters(spec: LlmSpec) -> Broken:
+def _masters(spec: AxolotlSpec) -> Broken:
     whole = spec.method.name in ("full", "partial")
     if spec.train.precision == "fp16" and whole and not spec.compute.strategy.startswith("zero"):
         yield ("train", "precision"), f"fp16 with the method {spec.method.name!r} and no zero strategy"
@@ -333,13 +333,13 @@ def _masters(spec: LlmSpec) -> Broken:
 # ---------------------------------------------------------------------------------------------- rest
 
 
-def _remote_code(spec: LlmSpec) -> Broken:
+def _remote_code(spec: AxolotlSpec) -> Broken:
     if spec.model.trust_remote_code and not COMMIT.fullmatch(spec.model.revision or ""):
         given = "no revision" if spec.model.revision is None else f"revision {spec.model.revision!r}"
         yield ("model", "trust_remote_code"), f"code from the hub with {given}"
 
 
-def _revision_fits(spec: LlmSpec) -> Broken:
+def _revision_fits(spec: AxolotlSpec) -> Broken:
     model = spec.model
     local = model.base.startswith(("/", "./", "../")) or model.base == TINY_RANDOM
     if model.revision is not None and local:
@@ -349,18 +349,18 @@ def _revision_fits(spec: LlmSpec) -> Broken:
         yield ("model", "adapter"), "an adapter for a model with random weights"
 
 
-def _one_revision(spec: LlmSpec) -> Broken:
+def _one_revision(spec: AxolotlSpec) -> Broken:
     tokenizer = spec.model.tokenizer
     if spec.model.revision is not None and tokenizer is not None and not tokenizer.startswith(("/", "$")):
         yield ("model", "revision"), f"also asked of {tokenizer!r}, which is another repository"
 
 
-def _warmup_of_one(spec: LlmSpec) -> Broken:
+def _warmup_of_one(spec: AxolotlSpec) -> Broken:
     if spec.train.warmup_steps == 1:
         yield ("train", "warmup_steps"), "1 warm-up step: the engine makes it 2"
 
 
-def _tasks_have_records(spec: LlmSpec) -> Broken:
+def _tasks_have_records(spec: AxolotlSpec) -> Broken:
     seen: set[tuple[str, str]] = set()
     for number, task in enumerate(spec.evaluate):
         if isinstance(task, LmEvalTask):
@@ -373,7 +373,7 @@ def _tasks_have_records(spec: LlmSpec) -> Broken:
         seen.add((name, task.split))
 
 
-RULES: tuple[Rule[LlmSpec], ...] = (
+RULES: tuple[Rule[AxolotlSpec], ...] = (
     Rule(
         "R001",
         "give exactly one of train.epochs and train.steps",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from runner.spec.model import LlmSpec
+from runner.spec.model import AxolotlSpec
 from runner.spec.nearest import nearest
 from runner.spec.prompt import PromptError, fields_of
 from runner.spec.sources import CardioSource, MixtureData, SourceSection, TabularSource
@@ -37,7 +37,7 @@ OTHER_NAMES: Mapping[str, str] = MappingProxyType(
 LIMITED = ("ap_hi", "ap_lo", "height", "weight")
 
 
-def sources_of(spec: LlmSpec) -> Iterator[tuple[Path, SourceSection]]:
+def sources_of(spec: AxolotlSpec) -> Iterator[tuple[Path, SourceSection]]:
     """Yield the spec's source, or those of its mixture, with their paths."""
     if isinstance(spec.data, MixtureData):
         for number, component in enumerate(spec.data.components):
@@ -46,13 +46,13 @@ def sources_of(spec: LlmSpec) -> Iterator[tuple[Path, SourceSection]]:
         yield ("data",), spec.data
 
 
-def _tables(spec: LlmSpec) -> Iterator[tuple[Path, TabularSource]]:
+def _tables(spec: AxolotlSpec) -> Iterator[tuple[Path, TabularSource]]:
     for path, source in sources_of(spec):
         if isinstance(source, TabularSource):
             yield path, source
 
 
-def prompt_fields(spec: LlmSpec) -> Broken:
+def prompt_fields(spec: AxolotlSpec) -> Broken:
     """Yield the fields of a prompt that are no column of its table, and prompts that cannot be read."""
     for path, table in _tables(spec):
         place = (*path, "prompt")
@@ -75,7 +75,7 @@ def _instead(name: str, table: TabularSource) -> str:
     return f"nearest: {near}; {fields}" if near else fields
 
 
-def answers_differ(spec: LlmSpec) -> Broken:
+def answers_differ(spec: AxolotlSpec) -> Broken:
     """Yield two answers that nobody could tell apart."""
     for path, table in _tables(spec):
         absent, present = table.answers.absent, table.answers.present
@@ -85,7 +85,7 @@ def answers_differ(spec: LlmSpec) -> Broken:
             yield (*path, "answers"), f"absent {absent!r} and present {present!r} read the same"
 
 
-def limits_in_order(spec: LlmSpec) -> Broken:
+def limits_in_order(spec: AxolotlSpec) -> Broken:
     """Yield limits that are not two numbers, the lower first."""
     for path, table in _tables(spec):
         if not isinstance(table, CardioSource):
@@ -96,7 +96,7 @@ def limits_in_order(spec: LlmSpec) -> Broken:
                 yield (*path, "plausible", name), f"got [{', '.join(f'{value:g}' for value in limits)}]"
 
 
-def features_of_tables(spec: LlmSpec) -> Broken:
+def features_of_tables(spec: AxolotlSpec) -> Broken:
     """Yield a split by features of records that have none."""
     if spec.data.split.by == "features" and not list(_tables(spec)):
         yield ("data", "split", "by"), "'features' of records that are no rows of a table"

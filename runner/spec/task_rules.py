@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from runner.spec.model import LlmSpec
+from runner.spec.model import AxolotlSpec
 from runner.spec.nearest import nearest
 from runner.spec.sources import TabularSource
 from runner.spec.tabular_rules import sources_of
@@ -20,13 +20,13 @@ NO_FEATURES = "majority"
 """The floor that needs no features."""
 
 
-def _classifications(spec: LlmSpec) -> Iterator[tuple[Path, ClassificationTask]]:
+def _classifications(spec: AxolotlSpec) -> Iterator[tuple[Path, ClassificationTask]]:
     for number, task in enumerate(spec.evaluate):
         if isinstance(task, ClassificationTask):
             yield ("evaluate", number), task
 
 
-def positive_is_a_label(spec: LlmSpec) -> Broken:
+def positive_is_a_label(spec: AxolotlSpec) -> Broken:
     """Yield a positive label that is none."""
     for path, task in _classifications(spec):
         if task.positive not in task.labels:
@@ -36,7 +36,7 @@ def positive_is_a_label(spec: LlmSpec) -> Broken:
             yield (*path, "positive"), f"{task.positive!r} is no label; labels: {labels}{hint}"
 
 
-def words_tell_labels_apart(spec: LlmSpec) -> Broken:
+def words_tell_labels_apart(spec: AxolotlSpec) -> Broken:
     """Yield labels without a word, words that cannot be found, and words of two labels."""
     for path, task in _classifications(spec):
         label_of: dict[str, str] = {}
@@ -56,7 +56,7 @@ def words_tell_labels_apart(spec: LlmSpec) -> Broken:
                     yield place, f"{word!r} also stands for {label_of[plain]!r}"
 
 
-def labels_are_answers(spec: LlmSpec) -> Broken:
+def labels_are_answers(spec: AxolotlSpec) -> Broken:
     """Yield labels whose first words are not what the table's records answer."""
     tables = [source for _, source in sources_of(spec) if isinstance(source, TabularSource)]
     for path, task in _classifications(spec):
@@ -69,7 +69,7 @@ def labels_are_answers(spec: LlmSpec) -> Broken:
                 yield (*path, "labels"), f"{len(task.labels)} labels, and data.answers gives {len(answers)}"
 
 
-def first_words_are_answers(spec: LlmSpec) -> Broken:
+def first_words_are_answers(spec: AxolotlSpec) -> Broken:
     """Yield labels called like an answer of the table that begin with another word, which would be scored."""
     tables = [source for _, source in sources_of(spec) if isinstance(source, TabularSource)]
     answers = {word for table in tables for word in (table.answers.absent, table.answers.present)}
@@ -82,7 +82,7 @@ def first_words_are_answers(spec: LlmSpec) -> Broken:
                 )
 
 
-def temperature_is_fitted_elsewhere(spec: LlmSpec) -> Broken:
+def temperature_is_fitted_elsewhere(spec: AxolotlSpec) -> Broken:
     """Yield temperatures without likelihoods, and those that would be fitted on the judged records or on none."""
     for path, task in _classifications(spec):
         if not task.temperature_scaling:
@@ -96,7 +96,7 @@ def temperature_is_fitted_elsewhere(spec: LlmSpec) -> Broken:
             yield place, "data.split.validation is 0"
 
 
-def floors_have_features(spec: LlmSpec) -> Broken:
+def floors_have_features(spec: AxolotlSpec) -> Broken:
     """Yield floors that need the features of a table where the records come from none."""
     if all(isinstance(source, TabularSource) for _, source in sources_of(spec)):
         return
@@ -105,11 +105,11 @@ def floors_have_features(spec: LlmSpec) -> Broken:
             if floor != NO_FEATURES:
                 yield (
                     (*path, "floors", number),
-                    f"{floor!r}, but the source {spec.data.source!r} has no features",
+                    f"{floor!r}, but the source {getattr(spec.data, 'source', '')!r} has no features",
                 )
 
 
-def nothing_is_ignored(spec: LlmSpec) -> Broken:
+def nothing_is_ignored(spec: AxolotlSpec) -> Broken:
     """Yield keys that another key's value makes meaningless."""
     for number, task in enumerate(spec.evaluate):
         path = ("evaluate", number)

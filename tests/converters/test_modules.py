@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
+from converters.architectures import ARCHITECTURES
 from converters.modules import (
-    ARCHITECTURES,
-    GROUPS,
     anchored,
     as_axolotl_reads,
     fully_trained,
@@ -35,7 +34,8 @@ def names(architecture: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-    kind = AutoModelForImageTextToText if architecture == "gemma3" else AutoModelForCausalLM
+    sees = architecture in ("gemma3", "mllama")
+    kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
     with torch.device("meta"):
         model = kind.from_config(AutoConfig.for_model(architecture))
     return tuple(n for n, _ in model.named_modules()), tuple(n for n, _ in model.named_parameters())
@@ -56,6 +56,7 @@ COUNTS = {
     "gemma2": (26 * 4, 26 * 3),
     "gemma3_text": (26 * 4, 26 * 3),
     "gemma3": (26 * 4, 26 * 3),
+    "mllama": (32 * 4, 40 * 3),  # 8 of the 40 layers attend to the image instead
 }
 
 
@@ -121,7 +122,7 @@ def test_patterns_are_read_as_axolotl_reads_them(make_spec: MakeSpec) -> None:
         r"transformer\.h\.[0-3]\.ln_1\..+",
         "transformer.h.1[01].ln_2.bias",
     )
-    method = {"name": "partial", "include": GROUPS[:2] + GROUPS[3:], "parameters": written}
+    method = {"name": "partial", "include": ("language.attention", "language.mlp", "embeddings"), "parameters": written}
     patterns = unfrozen_parameters(make_spec({"model.architecture": "gpt2", "method": method}))
     for pattern in patterns:
         theirs = LayerNamePattern(pattern)

@@ -168,7 +168,7 @@ def test_every_default_passes_its_own_schema() -> None:
 
 
 def test_an_unknown_kind_is_named() -> None:
-    with pytest.raises(UsageError, match="allowed: llm, ecg"):
+    with pytest.raises(UsageError, match="allowed: llm, vlm, ecg"):
         docs.schema_text("lmm")
 
 
