@@ -1,26 +1,22 @@
 """Recordings -> a store: read, worked on and written by several processes, resumed where it was killed.
 
-First every recording is read and judged (`survey`), so that the store's size and everything in it but the signals are
-known. Then the file is laid out and each process writes the signals of its recordings at their place. A journal says which
-are there, with their checksums. Killed at any instant and started again, the same file comes out, byte for byte;
-under its name it is either complete or not there.
+One pass reads, judges and writes every recording (`one_pass`); then it is known which stay, and the file gets all else.
+Killed at any instant and started again, the same file comes out, byte for byte; under its name it is either
+complete or not there.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import time
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from itertools import groupby
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import h5py
 import numpy as np
@@ -28,41 +24,23 @@ import scipy
 
 import runner
 from converters.records import ecg
-from converters.records.ecg.record import EcgSource
-from converters.records.record import Dropped
-from runner.files import canonical_sha256, sha256_of, write_text
-from runner.native.parallel import spread
-from runner.native.signals import PUBLISHED, FloatArray, Step, applied, as_json
-from runner.native.store import FORMAT, EcgStore, Table, create, open_store
-from runner.native.survey import (
-    FAULTS_AT_MOST,
-    PER_TASK,
-    Kept,
+from runner.files import canonical_sha256, sha256_of
+from runner.native.one_pass import (
+    Asked,
     Progress,
-    Survey,
-    groups_of,
-    identical,
-    signal_crc,
-    survey,
+    Room,
+    looked_through,
+    moved_together,
+    passed,
+    time_points,
 )
+from runner.native.signals import FloatArray, as_json
+from runner.native.store import FORMAT, SIGNALS_AT, EcgStore, Table, finish, open_store
+from runner.native.survey import Kept, LeftOut, Survey, groups_of, identical, require_unique, surveyed
 from runner.spec.problems import DataError, MachineError
 
-AT_ONCE = 8
-"""Recordings worked on as one array: more do not fit into a core's cache, fewer cost more calls."""
 LOCK_WAIT_S = 10.0
 """How long to wait for processes of a run that was killed: they look after each task whether it lives."""
-Sums: TypeAlias = dict[int, tuple[int, ...]]
-"""Task -> checksums of its recordings."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a store is to be made of, and how."""
-
-    source: EcgSource
-    fs_hz: float
-    steps: tuple[Step, ...] = PUBLISHED
-    faults_at_most: float = FAULTS_AT_MOST
 
 
 def convert(
@@ -76,17 +54,18 @@ def convert(
     A store that is already there and was made of the same recordings in the same way is left as it is.
 
     Raises:
-        DataError: see `survey`; or a recording changed while it was read.
+        DataError: an id is there twice, or see `surveyed`; nothing was written.
         MachineError: another process is writing this store, or it cannot be written.
     """
     raws = asked.source.raws()
-    found = survey(asked.source, raws, asked.steps, asked.fs_hz, asked.faults_at_most, processes, progress)
-    table = _table(asked, raws, found)
-    if path.is_file() and _key_of(path) == table.manifest["key"]:
-        return open_store(path)
+    require_unique(asked.source, raws)
+    if (known := _key_of(path)) is not None:
+        found = looked_through(asked, raws, processes, progress)
+        if _table(asked, raws, _surveyed(asked, raws, found)).manifest["key"] == known:
+            return open_store(path)
     try:
         with _workplace(path) as work:
-            _written(asked, raws, found, table, work, processes, progress)
+            _made(asked, raws, work, processes, progress)
             (work / "store.h5").replace(path)
     except OSError as error:
         raise MachineError(
@@ -96,11 +75,44 @@ def convert(
 
 
 def _key_of(path: Path) -> str | None:
+    """Return the key of the store `path`; None where there is none."""
+    if not path.is_file():
+        return None
     try:
         key: str | None = open_store(path).manifest.get("key")
     except DataError:
         return None
     return key
+
+
+def _made(asked: Asked, raws: Sequence[Any], work: Path, processes: int, progress: Progress) -> None:
+    """Make `work/store.h5`: signals first, all else when it is known."""
+    samples = time_points(asked, raws)
+    room = Room(work / "store.h5", SIGNALS_AT, 4 * len(asked.source.leads) * samples)
+    done = passed(asked, raws, room, work / "journal", _pass_key(asked, raws, samples), processes, progress)
+    found = _surveyed(asked, raws, done.found)
+    moved_together([one.raw for one in found.kept], room)
+    sums = np.array([done.crc32[one.raw] for one in found.kept], dtype="<u4")
+    finish(room.path, _table(asked, raws, found), sums, samples)
+
+
+def _surveyed(asked: Asked, raws: Sequence[Any], found: Sequence[Kept | LeftOut]) -> Survey:
+    return surveyed(asked.source, found, len(raws), asked.steps, asked.fs_hz, asked.faults_at_most)
+
+
+def _pass_key(asked: Asked, raws: Sequence[Any], samples: int) -> str:
+    """Return what makes two passes the same: which recordings in which places, what is done to them, by which code."""
+    return canonical_sha256(
+        {
+            "source": asked.source.name,
+            "options": asked.source.options(),
+            "ids": [raw.id for raw in raws],
+            "steps": as_json(asked.steps),
+            "fs_hz": asked.fs_hz,
+            "samples": samples,
+            "code": _code(),
+        }
+    )
 
 
 # ------------------------------------------------------------------------------------- all but the signals
@@ -167,124 +179,14 @@ def _attributes(kept: Sequence[Kept]) -> Mapping[str, FloatArray | tuple[str | N
 def _code() -> str:
     """Return a hash of the code that decides what is written: other code, another store."""
     files = [*sorted(Path(ecg.__file__ or "").parent.glob("*.py")), Path(__file__)]
-    files += [Path(__file__).with_name(f"{name}.py") for name in ("signals", "store", "survey", "zero_phase")]
+    files += [
+        Path(__file__).with_name(f"{name}.py")
+        for name in ("one_pass", "signals", "store", "survey", "zero_phase")
+    ]
     return canonical_sha256({f"{file.parent.name}/{file.name}": sha256_of(file) for file in files})
 
 
-# ----------------------------------------------------------------------------------------------- signals
-
-
-def _written(
-    asked: Asked,
-    raws: Sequence[Any],
-    found: Survey,
-    table: Table,
-    work: Path,
-    processes: int,
-    progress: Progress,
-) -> None:
-    """Fill `work/store.h5`: what the journal says is there, and whose checksum agrees, is not done again."""
-    store, journal, total = work / "store.h5", work / "journal", len(found.kept)
-    done = _done_before(store, journal, table.manifest["key"])
-    if done is None:
-        journal.unlink(missing_ok=True)
-        store.unlink(missing_ok=True)
-        create(store, table, found.samples)
-        done = {}
-    entries = [
-        {"key": table.manifest["key"]},
-        *({"task": task, "crc32": sums} for task, sums in done.items()),
-    ]
-    write_text(journal, "".join(json.dumps(entry) + "\n" for entry in entries))  # without half a line
-    opened = open_store(store)
-    with h5py.File(store, "r") as file:
-        sums_at = file["crc32"].id.get_offset()
-    record_bytes = 4 * opened.shape[1] * opened.shape[2]
-    target = os.open(store, os.O_RDWR)
-
-    def write(task: int) -> tuple[int, ...]:
-        rows = found.kept[task : task + PER_TASK]
-        sums = []
-        for place, waves in _worked_on(asked, raws, rows):
-            for number, wave in zip(place, waves, strict=True):
-                _write_whole(target, wave, opened.offset + (task + number) * record_bytes)
-                sums.append((number, zlib.crc32(wave)))
-        return tuple(crc for _, crc in sorted(sums))
-
-    try:
-        for task, sums in done.items():
-            _write_whole(target, np.array(sums, dtype="<u4"), sums_at + 4 * task)
-        left = [task for task in range(0, total, PER_TASK) if task not in done]
-        ready = sum(map(len, done.values()))
-        with journal.open("a", encoding="utf-8") as lines:
-            for task, sums in spread(write, left, processes):
-                _write_whole(target, np.array(sums, dtype="<u4"), sums_at + 4 * task)
-                lines.write(json.dumps({"task": task, "crc32": sums}) + "\n")
-                lines.flush()
-                ready += len(sums)
-                progress(ready, total, "recordings written")
-        os.fsync(target)
-    finally:
-        os.close(target)
-
-
-def _worked_on(
-    asked: Asked, raws: Sequence[Any], rows: Sequence[Kept]
-) -> Iterator[tuple[list[int], FloatArray]]:
-    """Yield places among `rows` and their signals after the steps, those of one length and rate together."""
-    alike = sorted(range(len(rows)), key=lambda place: (rows[place].samples, rows[place].fs_hz))
-    for (_, fs_hz), places in groupby(alike, key=lambda place: (rows[place].samples, rows[place].fs_hz)):
-        of_one_kind = list(places)
-        for first in range(0, len(of_one_kind), AT_ONCE):
-            some = of_one_kind[first : first + AT_ONCE]
-            waves = np.stack([_read_again(asked.source, raws, rows[place]) for place in some])
-            yield some, np.ascontiguousarray(applied(asked.steps, waves, fs_hz), dtype="<f4")
-
-
-def _read_again(source: EcgSource, raws: Sequence[Any], row: Kept) -> FloatArray:
-    try:
-        record = source.read(raws[row.raw])
-    except Dropped:
-        record = None
-    if record is None or signal_crc(record) != row.crc32:
-        raise DataError(
-            f"{row.id} changed while it was read\n  wait until the data are complete, then start again"
-        )
-    return record.signal_mv
-
-
-def _write_whole(target: int, values: Any, offset: int) -> None:
-    left = memoryview(values).cast("B")
-    while left:
-        written = os.pwrite(target, left, offset)
-        left, offset = left[written:], offset + written
-
-
-# ----------------------------------------------------------------------------------------------- resuming
-
-
-def _done_before(store: Path, journal: Path, key: str) -> Sums | None:
-    """Return the tasks that are in the file, None where there is nothing to go on with.
-
-    What the journal says is checked against the file: after a power cut it may know more than the disk has.
-    """
-    try:
-        first, *lines = journal.read_text(encoding="utf-8").splitlines()
-        if json.loads(first) != {"key": key}:
-            return None
-        signals = open_store(store).signals
-    except (OSError, ValueError, DataError):
-        return None
-    done: Sums = {}
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError:  # the last line, half written
-            continue
-        rows = signals[entry["task"] : entry["task"] + PER_TASK]
-        if [zlib.crc32(wave) for wave in rows] == entry["crc32"]:
-            done[entry["task"]] = tuple(entry["crc32"])
-    return done
+# -------------------------------------------------------------------------------------------- one at a time
 
 
 @contextmanager
@@ -294,7 +196,11 @@ def _workplace(path: Path) -> Iterator[Path]:
     work = path.parent / f".{path.name}.making"
     lock = _locked(work, path)
     try:
-        yield work
+        try:
+            yield work
+        except DataError:  # the set is not what was asked for: there is nothing to go on with
+            shutil.rmtree(work, ignore_errors=True)
+            raise
         shutil.rmtree(work, ignore_errors=True)
     finally:
         os.close(lock)

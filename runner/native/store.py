@@ -11,6 +11,8 @@ batch is read at the speed of a memory-mapped array, from any number of processe
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -31,6 +33,8 @@ FORMAT = 1
 """Version of the layout."""
 PAGE = 4096
 """Large arrays begin at a multiple of this, as memory is mapped."""
+SIGNALS_AT = PAGE
+"""Where the signals begin, in bytes: the same place for every set, so that they can be written before the set is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +107,38 @@ class EcgStore(Table):
 # ------------------------------------------------------------------------------------------------ write
 
 
-def create(path: Path, table: Table, time_points: int) -> tuple[int, int]:
-    """Make a store at `path` with everything but the signals, and room for these.
+def finish(path: Path, table: Table, crc32: IntArray, time_points: int) -> None:
+    """Make a file that holds nothing but signals, from `SIGNALS_AT` on, a store. The same table gives the same bytes.
 
-    The same table gives the same bytes. Returns where the signals and where their checksums begin.
+    Args:
+        path: the file, cut off behind its last signal.
+        table: everything but the signals.
+        crc32: shape (record,), of each signal.
+        time_points: of each signal.
     """
+    frame = path.with_name(f".{path.name}.frame")
+    try:
+        _frame(frame, table, crc32, time_points)
+        signals_end = SIGNALS_AT + 4 * len(table.ids) * len(table.leads) * time_points
+        with frame.open("rb") as made, path.open("r+b") as file:
+            file.write(made.read(SIGNALS_AT))
+            made.seek(signals_end)
+            file.seek(signals_end)
+            shutil.copyfileobj(made, file)
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        frame.unlink(missing_ok=True)
+
+
+def _frame(path: Path, table: Table, crc32: IntArray, time_points: int) -> None:
+    """Write a store with a hole where its signals will be: HDF5 gives the first data set the first place."""
     with h5py.File(path, "w", libver="v110", alignment_threshold=PAGE, alignment_interval=PAGE) as file:
+        signals = _room(file, "signals", (len(table.ids), len(table.leads), time_points), "<f4")
+        if (offset := signals.id.get_offset()) != SIGNALS_AT:
+            raise RuntimeError(
+                f"HDF5 {h5py.version.hdf5_version} puts the signals at {offset}, not {SIGNALS_AT}"
+            )
         file.attrs["format"] = FORMAT
         file.attrs["fs_hz"] = table.fs_hz
         _put(file, "ids", _texts(table.ids))
@@ -124,11 +154,9 @@ def create(path: Path, table: Table, time_points: int) -> tuple[int, int]:
         _put(file, "class_names", _texts(table.class_names))
         _put(file, "class_codes", _texts(["|".join(codes) for codes in table.class_codes]))
         _put(file, "leads", _texts(table.leads))
+        _put(file, "crc32", crc32.astype("<u4"))
         text = json.dumps(table.manifest, ensure_ascii=False, allow_nan=False, sort_keys=True)
         _put(file, "manifest", np.frombuffer(text.encode(), dtype=np.uint8))
-        sums = _room(file, "crc32", (len(table.ids),), "<u4")
-        signals = _room(file, "signals", (len(table.ids), len(table.leads), time_points), "<f4")
-        return signals.id.get_offset(), sums.id.get_offset()
 
 
 def _put(file: h5py.File, name: str, values: NDArray[Any]) -> None:

@@ -1,12 +1,12 @@
-"""What there is: every recording read once and not kept, so that the size of a store is known before it is written."""
+"""What a recording is and whether it stays, and what all of them together say of a set."""
 
 from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -20,17 +20,12 @@ from converters.records.ecg.record import (
     Finding,
 )
 from converters.records.record import Dropped, Ledger
-from runner.native.parallel import spread
-from runner.native.signals import SignalError, Step, traced
+from runner.native.signals import FloatArray, SignalError, Step, traced
 from runner.spec.problems import DataError
 
-PER_TASK = 32
-"""Recordings that a process works on between two reports."""
 FAULTS_AT_MOST = 0.01
 """Share of a set's recordings that may be faulty before this is an error and not a footnote."""
 MAX_NAMED = 20
-Progress: TypeAlias = Callable[[int, int, str], None]
-"""done, total, unit."""
 
 
 @dataclass(frozen=True)
@@ -90,62 +85,59 @@ class Survey:
         return ledger
 
 
-def survey(
+def surveyed(
     source: EcgSource,
-    raws: Sequence[Any],
+    found: Sequence[Kept | LeftOut],
+    total: int,
     steps: Sequence[Step],
     fs_hz: float,
     faults_at_most: float = FAULTS_AT_MOST,
-    processes: int = 1,
-    progress: Progress = lambda done, total, unit: None,
 ) -> Survey:
-    """Look through `raws`.
+    """Return what the judgements of `total` recordings say of their set.
 
     Args:
-        source: what reads them.
-        raws: `source.raws()`, or some of them.
-        steps: what will be done to each signal; they must end in one length.
-        fs_hz: the sampling rate that every recording must have after the steps.
-        faults_at_most: share of `raws` that may be faulty; what the user's choice leaves out does not count.
-        processes: how many work on it.
-        progress: told of every `PER_TASK` recordings.
+        source: what was read.
+        found: what `judged` said of each, in the order of the source.
+        total: recordings looked at.
+        steps: what is done to each signal; they must end in one length.
+        fs_hz: the sampling rate that every recording has after the steps.
+        faults_at_most: share of `total` that may be faulty; what the user's choice leaves out does not count.
 
     Raises:
-        DataError: an id is there twice, more are faulty than allowed, nothing is left, or the steps
-            do not lead to one length; the message names recordings and reasons.
+        DataError: more are faulty than allowed, nothing is left, or the steps do not lead to one length; the
+            message names recordings and reasons.
+    """
+    kept = tuple(one for one in found if isinstance(one, Kept))
+    left_out = tuple(one for one in found if isinstance(one, LeftOut))
+    _limited(source, left_out, total, faults_at_most)
+    if not kept:
+        raise DataError(f"{source.name}: {total} recordings read, none kept{_by_reason(left_out)}")
+    return Survey(total, kept, left_out, _one_length(kept, steps), fs_hz)
+
+
+def require_unique(source: EcgSource, raws: Sequence[Any]) -> None:
+    """Refuse a set in which an id is there twice.
+
+    Raises:
+        DataError: names them.
     """
     twice = [name for name, count in Counter(raw.id for raw in raws).items() if count > 1]
     if twice:
         raise DataError(f"{source.name}: {len(twice)} ids are there twice: {', '.join(twice[:MAX_NAMED])}")
 
-    def look(task: int) -> list[Kept | LeftOut]:
-        numbers = range(task, min(task + PER_TASK, len(raws)))
-        return [_looked_at(source, number, raws[number], steps, fs_hz) for number in numbers]
 
-    found: list[Kept | LeftOut] = []
-    for _, some in spread(look, range(0, len(raws), PER_TASK), processes):
-        found += some
-        progress(len(found), len(raws), "recordings read")
-    found.sort(key=lambda one: one.raw)
-    kept = tuple(one for one in found if isinstance(one, Kept))
-    left_out = tuple(one for one in found if isinstance(one, LeftOut))
-    _limited(source, left_out, len(raws), faults_at_most)
-    if not kept:
-        raise DataError(f"{source.name}: {len(raws)} recordings read, none kept{_by_reason(left_out)}")
-    return Survey(len(raws), kept, left_out, _one_length(kept, steps), fs_hz)
-
-
-def _looked_at(
+def judged(
     source: EcgSource, number: int, raw: Any, steps: Sequence[Step], fs_hz: float
-) -> Kept | LeftOut:
+) -> tuple[Kept, FloatArray] | tuple[LeftOut, None]:
+    """Read one recording, and return what it is with its signal in mV, shape (lead, time), or why it is left out."""
     try:
         record = source.read(raw)
         _passes(record, steps, fs_hz)
     except Faulty as fault:
-        return LeftOut(number, fault.record_id, fault.reason, fault.detail)
+        return LeftOut(number, fault.record_id, fault.reason, fault.detail), None
     except Dropped as drop:
-        return LeftOut(number, drop.record_id, drop.reason, "")
-    return Kept(
+        return LeftOut(number, drop.record_id, drop.reason, ""), None
+    kept = Kept(
         number,
         record.id,
         record.signal_mv.shape[1],
@@ -156,6 +148,7 @@ def _looked_at(
         record.attributes,
         record.findings,
     )
+    return kept, record.signal_mv
 
 
 def signal_crc(record: EcgRecord) -> int:

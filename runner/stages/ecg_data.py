@@ -19,8 +19,9 @@ import runner
 from converters.records.record import Ledger
 from runner.events import EventWriter
 from runner.files import canonical_sha256, sha256_of, write_json
-from runner.native.conversion import Asked, convert
+from runner.native.conversion import convert
 from runner.native.dataset import MANIFEST, RECORDS, SPLIT, rows_sha256
+from runner.native.one_pass import Asked
 from runner.native.parallel import cores
 from runner.native.signals import SignalError, Step, from_json, traced
 from runner.native.sources import Chosen, source_of, stand_in_of
