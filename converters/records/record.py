@@ -33,6 +33,13 @@ class Record(TypedDict):
     the side that the source itself puts the record on. A row of a table has three keys more: `label`,
     its class as it is answered, `features`, its numbers by column (None: missing), from which a classical
     model may tell the label, and `attributes`, what sub-groups are made by (sex, age band, site).
+
+    A record about images has `images`, in the order in which the first question shows them: what their source
+    calls them while the records are made, absolute paths once they are written. `asks` is the kind of question
+    (report, superclasses, rhythm, ...). `labels` are, by the name of a label set (`converters.records.label_sets`),
+    those of its labels that are true of what is shown, in the set's order: a set that is not named is not
+    known, an empty list says that none holds. `reference` is the report that a written one is judged against.
+    `signals`, not written, are digests of the recordings shown: the same one is never on two sides.
     """
 
     id: str
@@ -45,6 +52,11 @@ class Record(TypedDict):
     label: NotRequired[str]
     features: NotRequired[dict[str, float | None]]
     attributes: NotRequired[dict[str, str]]
+    images: NotRequired[list[str]]
+    asks: NotRequired[str]
+    labels: NotRequired[dict[str, list[str]]]
+    reference: NotRequired[str]
+    signals: NotRequired[list[str]]
 
 
 class Raw(Protocol):
@@ -108,8 +120,11 @@ def words(text: str) -> int:
 
 
 def fingerprint(record: Record) -> bytes:
-    """Return a digest of the messages alone: equal for records that teach the same."""
-    return hashlib.sha256(json.dumps(record["messages"], ensure_ascii=False).encode()).digest()
+    """Return a digest of messages and images alone: equal for records that teach the same."""
+    taught: Any = record["messages"]
+    if images := record.get("images"):  # the same words about another image teach something else
+        taught = [taught, images]
+    return hashlib.sha256(json.dumps(taught, ensure_ascii=False).encode()).digest()
 
 
 def normalise(text: str) -> str:
