@@ -21,7 +21,7 @@ def _architecture_sees(spec: VlmSpec) -> Broken:
 
 def _template_fits(spec: VlmSpec) -> Broken:
     own = TEMPLATES.get(spec.model.architecture)
-    if own is not None and spec.data.template not in (own, "tokenizer"):
+    if own is not None and spec.data.template != own:
         yield (
             ("data", "template"),
             f"{spec.data.template!r} with the architecture {spec.model.architecture!r}, which has {own!r}",

@@ -221,9 +221,9 @@ class VlmDataCommon(Section):
         form="path",
         placeholder=True,
     )
-    template: Literal["tokenizer", "gemma3", "llama3_2_vision"] = key(
-        description="How messages become text: the chat template of this name, or the one that comes with the "
-        "processor (`tokenizer`)."
+    template: Literal["gemma3", "llama3_2_vision"] = key(
+        description="How messages become text, and where in it the image stands: the chat template of this name. "
+        "The engine tells answers from questions by it, so the one that comes with a tokenizer is not offered."
     )
     system_prompt: str | None = key(
         None, "A system message put before every record that has none of its own."
