@@ -40,7 +40,8 @@ def cli() -> None:
 def validate(paths: tuple[Path, ...], sets: tuple[str, ...], as_json: bool, sarif: bool) -> int:
     """Check spec files, or all specs below folders, and print every problem at once."""
     from runner.spec import output
-    from runner.validate import find_specs, problems_in
+    from runner.validate import find_specs
+    from runner.validate_many import problems_in
 
     files = find_specs(paths)
     problems = problems_in(files, sets, os.environ)

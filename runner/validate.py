@@ -106,15 +106,19 @@ def _place_in_sweep(tree: Tree, arm: Arm, problem: Problem) -> tuple[str, ...]:
     return ("sweep", "arms", arm.name) if ("sweep", "arms", arm.name) in tree.keys else ("sweep",)
 
 
-def problems_in(files: Iterable[Path], sets: Sequence[str], environ: Mapping[str, str]) -> list[Problem]:
-    """Return the problems of all files, in their order; what several of them extend is reported once."""
-    found: dict[Problem, None] = {}
+def problems_of_each(
+    files: Iterable[Path], sets: Sequence[str], environ: Mapping[str, str]
+) -> dict[Path, tuple[Problem, ...]]:
+    """Return the problems of each file."""
+    found: dict[Path, tuple[Problem, ...]] = {}
     for file in files:
         try:
             load_spec(file, sets, environ)
         except SpecError as error:
-            found.update(dict.fromkeys(error.problems))
-    return list(found)
+            found[file] = tuple(error.problems)
+        else:
+            found[file] = ()
+    return found
 
 
 def find_specs(paths: Iterable[Path]) -> list[Path]:
