@@ -1,10 +1,12 @@
-"""Finished data folders, kept by the content that they were made from.
+"""Finished files, kept by the content that they were made from: data folders, and results of stages.
 
 An entry is a folder named by its key with the files and `entry.json`, their hashes. It is built
 beside its place and renamed, so that two processes may store the same entry at once; it is copied,
 not linked, so that nothing done to a run can change it; and each copy is hashed, so that an entry
-that was damaged all the same is found and built again. An entry's folder has the time of its last
-use; of more than `KEPT` entries those that were used longest ago are removed.
+that was damaged all the same is found and built again. A file that has several names already is
+linked: whoever made it so (a store of recordings, gigabytes that are only read) has said that it is
+never written to. An entry's folder has the time of its last use; of more than `kept` entries those
+that were used longest ago are removed.
 """
 
 from __future__ import annotations
@@ -35,12 +37,16 @@ class DataCache:
     """A folder of entries."""
 
     root: Path
+    kept: int | None = KEPT
+    """How many entries are kept; None: all."""
 
     def fetch(self, key: str, target: Path) -> tuple[str, ...] | None:
-        """Copy the files of an entry into `target`, an existing empty folder; None where there is none.
+        """Copy the files of an entry into `target`, an existing folder; None where there is none.
+
+        Each file replaces one of its name there in one step.
 
         Returns:
-            The names of the files.
+            The names of the files, relative to `target`.
 
         Raises:
             DamagedEntryError: a file is missing or its hash is another; the entry is removed.
@@ -63,7 +69,7 @@ class DataCache:
         return tuple(hashes)
 
     def store(self, key: str, source: Path, names: Sequence[str]) -> None:
-        """Keep copies of the named files of `source`; an entry that is already there is left alone.
+        """Keep copies of the named files of `source`, also in folders below it; an entry that is there is left alone.
 
         Raises:
             MachineError: the cache folder cannot be written to; nothing half is left.
@@ -85,13 +91,15 @@ class DataCache:
         self._prune(keep=entry)
 
     def _prune(self, keep: Path) -> None:
-        """Remove what was used longest ago until `KEPT` entries are left; `keep` stays."""
+        """Remove what was used longest ago until `kept` entries are left; `keep` stays."""
+        if self.kept is None:
+            return
         used: dict[Path, int] = {}
         for entry in self.root.iterdir():
             with suppress(OSError):  # another process prunes too
                 if not entry.name.startswith(".") and entry != keep:
                     used[entry] = entry.stat().st_mtime_ns
-        for entry in sorted(used, key=used.__getitem__, reverse=True)[KEPT - 1 :]:
+        for entry in sorted(used, key=used.__getitem__, reverse=True)[self.kept - 1 :]:
             self._remove(entry)
 
     def _remove(self, entry: Path) -> None:
@@ -115,7 +123,22 @@ def _hashes(entry: Path) -> Mapping[str, str]:
 def _copy(source: Path, target: Path) -> None:
     if not source.is_file():
         raise DamagedEntryError(f"{source.name} is missing")
+    partial = target.with_name(f".{target.name}.copying")
     try:
-        shutil.copyfile(source, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        if source.stat().st_nlink == 1 or not _linked(source, partial):
+            shutil.copyfile(source, partial)
+        partial.replace(target)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise MachineError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Give a file one more name; False where the file system cannot."""
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    return True

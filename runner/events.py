@@ -40,6 +40,11 @@ EVENTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "stage_started": {"pid": "process id"},
         "stage_skipped": {"reason": "why its earlier result holds"},
+        "stage_taken": {
+            "run": "run of the same sweep that made this result; its events of the result stand before this one",
+            "files": "files that were taken",
+            "seconds": "s, what the stage took there",
+        },
         "stage_finished": {
             "state": "done, failed or interrupted",
             "seconds": "s",

@@ -18,14 +18,18 @@ from typing import Any
 
 from converters.numbers import Counts
 from runner import __version__
+from runner.data_cache import DamagedEntryError
 from runner.environment import environment_of
-from runner.events import EventWriter, events_in
+from runner.events import COMMON, EventWriter, events_in
 from runner.files import canonical_sha256, read_json, tree_sha256, write_json, write_text
+from runner.lineage import lineages
+from runner.places import variables_sha256
 from runner.plan import Plan, complete, plan_to_json
 from runner.progress import Progress
 from runner.run_dir import RunDir
 from runner.spec.problems import RunnerError, StageError
 from runner.stage import Stage
+from runner.stage_results import StageResults, snapshot
 from runner.targets import local
 
 POLL_S = 0.1
@@ -72,6 +76,8 @@ def execute(
     environ: Mapping[str, str],
     say: Callable[[str], None],
     resumed: bool = False,
+    shared: StageResults | None = None,
+    interrupts: Interrupts | None = None,
 ) -> Outcome:
     """Run what is left of a plan in its run directory, and return how it ended.
 
@@ -82,12 +88,16 @@ def execute(
         environ: the environment that stages inherit.
         say: takes a line for the person at the terminal.
         resumed: whether the run was begun earlier.
+        shared: results of stages that several runs have in common; None: this run is alone.
+        interrupts: counts the requests to stop beyond this run; None: nobody asks afterwards.
 
     Raises:
         MachineError: another process runs this directory, or it cannot be written to.
     """
-    with run.lock() as lock, Interrupts().watched() as interrupts:
-        return _Execution(plan, run, progress, dict(environ), say, lock, interrupts).run_all(resumed=resumed)
+    counted = interrupts or Interrupts()
+    with run.lock() as lock, counted.watched():
+        execution = _Execution(plan, run, progress, dict(environ), say, lock, counted, shared)
+        return execution.run_all(resumed=resumed)
 
 
 class _Execution:
@@ -102,8 +112,11 @@ class _Execution:
         say: Callable[[str], None],
         lock: int,
         interrupts: Interrupts,
+        shared: StageResults | None,
     ) -> None:
-        self.plan, self.run, self.progress = plan, run, progress
+        self.plan, self.run, self.progress, self.shared = plan, run, progress, shared
+        # Of the plan as it was made: with counted records it says more, but does no other work.
+        self.lineages = lineages(plan) if shared else {}
         self.environ, self.say, self.lock, self.interrupts = environ, say, lock, interrupts
         self.events = EventWriter(run.events, "run")
         self.read_to = run.events.stat().st_size if run.events.exists() else 0
@@ -113,7 +126,9 @@ class _Execution:
         began = time.monotonic()
         self._store_plan()
         if not resumed:
-            write_json(self.run.path / "environment.json", environment_of(Path.cwd()))
+            variables = variables_sha256(self.plan.spec, self.environ)
+            environment = environment_of(Path.cwd()) | {"variables_sha256": variables}
+            write_json(self.run.path / "environment.json", environment)
         self._status("running", "")
         self.events.write("run_started", run=self.run.path.name, pid=os.getpid(), resumed=resumed)
         outcome = Outcome("done", 0, "")
@@ -174,6 +189,10 @@ class _Execution:
             self._drain()
             return Outcome("done", 0, "")
         self.done.pop(stage.name, None)
+        common = self._key_in_common(stage, key)
+        if common is not None and self._take(stage, key, common, events):
+            return Outcome("done", 0, "")
+        before = snapshot(self.run.path) if common is not None else {}
         began = time.monotonic()
         log = self.run.log(stage.name)
         process = local.start(stage, self.run.path, log, self.environ, self.lock)
@@ -192,7 +211,38 @@ class _Execution:
             if outcome.state == "done":
                 raise
             return Outcome(outcome.state, outcome.exit_code, f"{error}\n{outcome.reason}")
+        if outcome.state == "done" and common is not None and self.shared is not None:
+            try:
+                self.shared.keep(common, stage, self.run.path, before, seconds)
+            except RunnerError as error:  # this run has its result; the others will make it again
+                events.write("note", text=f"the result could not be kept for the other arms: {error}")
         return outcome
+
+    def _key_in_common(self, stage: Stage, key: str) -> str | None:
+        """Return the key of a result that several runs need; None where only this one does."""
+        if self.shared is None or self.lineages.get(stage.name) not in self.shared.wanted:
+            return None
+        return self.shared.key(stage, key, self.plan.machine)
+
+    def _take(self, stage: Stage, key: str, common: str, events: EventWriter) -> bool:
+        """Take the stage's result from another run; return whether there was one."""
+        began = time.monotonic()
+        try:
+            taken = self.shared.take(common, stage, self.run.path) if self.shared else None
+        except DamagedEntryError as error:
+            events.write("note", text=f"the result of another arm is damaged, so it is made again: {error}")
+            return False
+        if taken is None:
+            return False
+        for event in taken.events:
+            said = {name: value for name, value in event.items() if name not in COMMON}
+            events.write(event["event"], **said)
+        events.write("stage_taken", run=taken.run, files=taken.files, seconds=taken.seconds)
+        seconds = round(time.monotonic() - began, 3)
+        self.done[stage.name] = {"key": key, "seconds": seconds, "taken_from": taken.run}
+        self._drain()
+        self._status("running", "")
+        return True
 
     def _wait(self, process: local.StageProcess) -> int:
         """Wait for a stage, passing on requests to stop; a second one ends it at once."""

@@ -70,6 +70,8 @@ def describe(event: Mapping[str, Any]) -> str:
         return str(event["text"])
     if kind == "stage_skipped":
         return f"not run again: {event['reason']}"
+    if kind == "stage_taken":
+        return f"took the result of {event['run']}: {event['files']} files, {_clock(event['seconds'])} saved"
     if kind == "stage_finished":
         return f"{event['state']} in {_clock(event['seconds'])}"
     return ""
@@ -85,7 +87,9 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-_ALWAYS = ("note", "modules", "dataset", "evaluation", "checkpoint", "stage_finished", "stage_skipped")
+_ALWAYS = (
+    "note", "modules", "dataset", "evaluation", "checkpoint", "stage_finished", "stage_skipped", "stage_taken",
+)  # fmt: skip
 
 
 class PlainLines:
@@ -135,7 +139,7 @@ class Bars:
             self._tasks[stage] = self._progress.add_task(stage, total=None, text="", mark="·")
         task = self._tasks[stage]
         text = describe(event)
-        if kind == "stage_skipped":
+        if kind in ("stage_skipped", "stage_taken"):
             self._progress.update(task, total=1, completed=1, text=text, mark="=")
             self._progress.stop_task(task)
         elif kind == "stage_finished":
