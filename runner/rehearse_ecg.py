@@ -13,7 +13,7 @@ from typing import Any
 from runner.spec.ecg import Distill, EcgModel, EcgSpec, EcgTrain, SignalMultilabelTask, TaughtTeacher
 from runner.spec.ecg_facts import NETWORKS
 from runner.spec.ecg_methods import EcgFull, EcgMethod
-from runner.spec.ecg_sources import EcgData
+from runner.spec.ecg_sources import EcgData, EcgSplit
 from runner.spec.shared import Compute
 
 SMALLEST = "tinylight"
@@ -30,8 +30,10 @@ BP_BATCH = 4
 """Of these, backpropagated at most."""
 DRAWS = 2
 """Directions of a step at most."""
-LABEL_RATIO = 0.5
-"""Least share with labels: a tenth of a few records trains on nothing."""
+LABEL_RATIO = 0.8
+"""Least share with labels: 13 records give 2 to choose by. A tenth of a few records trains on nothing."""
+HELD_SHARE = 0.2
+"""Least share of the patients for validation and for the test: 5 % of ten patients is nobody."""
 EVALUATED = 16
 """Records in one forward pass of an evaluation at most."""
 CLASSES = 10_000
@@ -69,17 +71,28 @@ def _model(model: EcgModel) -> EcgModel:
 
 
 def _data(data: EcgData) -> EcgData:
-    split = data.split
-    if split.finetune_label_ratio is not None:
-        ratio = max(split.finetune_label_ratio, LABEL_RATIO)
-        split = split.model_copy(update={"finetune_label_ratio": ratio})
     changes: dict[str, Any] = {
         "records": RECORDS if data.records is None else min(data.records, RECORDS),
-        "split": split,
+        "split": _split(data.split),
         "workers": min(data.workers or WORKERS, WORKERS),
         "classes_without_positives": CLASSES,
     }
     return data.model_copy(update=changes)
+
+
+def _split(split: EcgSplit) -> EcgSplit:
+    if split.finetune_label_ratio is not None:
+        ratio = max(split.finetune_label_ratio, LABEL_RATIO)
+        return split.model_copy(update={"finetune_label_ratio": ratio})
+    if split.validation is None or split.test is None:
+        return split
+    validation, test = max(split.validation, HELD_SHARE), max(split.test, HELD_SHARE)
+    if validation + test > 1 - HELD_SHARE:  # a large test set leaves what training needs
+        validation = test = HELD_SHARE
+    if (validation, test) == (split.validation, split.test):
+        return split
+    shares = {"train": round(1 - validation - test, 9), "validation": validation, "test": test}
+    return split.model_copy(update=shares)
 
 
 def _method(method: EcgMethod, train: EcgTrain) -> EcgMethod:
@@ -138,6 +151,7 @@ WHY: tuple[tuple[str, str], ...] = (
     ("data.workers", "so few recordings keep no more processes busy"),
     ("data.classes_without_positives", "a few recordings have few diagnoses"),
     ("data.split.finetune_label_ratio", "a tenth of a few recordings would train on nothing"),
+    ("data.split.*", "a twentieth of a few patients would be nobody"),
     ("*method.bp_batch", "a part of the small batch"),
     ("*method.deep_blocks", "the small model has one block"),
     ("*method.zo.draws", "two directions show that several work"),

@@ -118,6 +118,7 @@ def _train(
         settings["model"], len(records.store.class_names), aux=train["aux"] is not None, seed=train["seed"]
     )
     model.check_length(records.store.time_points)
+    _require_choice(records, train["select"])
     _start(settings["model"], model, environ, journal)
     chosen = choose_trained(model, settings["method"], train["seed"])
     model.to(device)
@@ -192,6 +193,22 @@ def _start(model: Settings, built: EcgModel, environ: Mapping[str, str], journal
     if loaded.new:
         journal.event("note", text=f"{len(loaded.new)} tensors start at random, the first is {loaded.new[0]}")
     journal.prove(started_from={"tensors": len(loaded.names), "new": list(loaded.new)})
+
+
+def _require_choice(records: Records, select: str) -> None:
+    """Refuse, before any step, validation records by which no weights can be chosen.
+
+    Raises:
+        NativeError: there are some, and each class is in all of them or in none.
+    """
+    held = records.sides["validation"]
+    labels = held.labels(np.arange(len(held))) > 0.5
+    if len(held) and not (labels.any(axis=0) & ~labels.all(axis=0)).any():
+        raise NativeError(
+            f"train.select: {select} cannot be computed: each of {labels.shape[1]} classes is in all or in none of the "
+            f"{len(held)} validation records, so no weights could be chosen\n  give validation more records "
+            "(data.split), or take a larger set"
+        )
 
 
 def _kind(settings: Settings) -> str:

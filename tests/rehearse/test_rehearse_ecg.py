@@ -64,6 +64,18 @@ def test_what_it_is_to_prove_stays() -> None:
     assert (small.evaluate[0].challenge_score, small.evaluate[0].subgroups) == (True, ("sex", "age_band"))
 
 
+def test_ten_patients_are_enough() -> None:
+    """Of ten, 90 / 5 / 5 % would leave nobody to choose by; shares that are large enough stay."""
+    split = rehearsed(ALL["ecg_teacher_code15"]).data.split
+    assert (split.train, split.validation, split.test) == (0.6, 0.2, 0.2)
+    most = ALL["ecg_teacher_code15"].data.split.model_copy(
+        update={"train": 0.1, "validation": 0.1, "test": 0.8}
+    )
+    assert rehearse_ecg._split(most).train == 0.6
+    even = most.model_copy(update={"train": 0.4, "validation": 0.3, "test": 0.3})
+    assert rehearse_ecg._split(even) is even
+
+
 def test_a_teacher_of_an_earlier_run_is_trained_in_its_place() -> None:
     stages = [stage.name for stage in make_plan(VARIANTS["of-a-run"], CPU, rehearse=True).stages]
     assert stages == ["data", "baseline", "teacher", "train", "evaluate", "report"]
