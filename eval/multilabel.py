@@ -87,6 +87,23 @@ class Bound:
         return self.hamming_loss <= self.limit + 1e-9
 
 
+def checked_bound(found: MultiLabel) -> dict[str, float] | None:
+    """Return Hamming loss, hard AUC and the limit that this sets, over the classes that have both outcomes.
+
+    Raises:
+        RuntimeError: the two are not of the same decisions, which is a mistake of ours.
+    """
+    bound = found.bound
+    if bound is None:
+        return None
+    if not bound.holds:
+        raise RuntimeError(
+            f"a Hamming loss of {bound.hamming_loss:g} cannot go with a hard AUC of {bound.auc_hard:g}, which "
+            f"allows {bound.limit:g} at most: they are not of the same decisions"
+        )
+    return {"hamming_loss": bound.hamming_loss, "auc_hard": bound.auc_hard, "limit": bound.limit}
+
+
 @dataclass(frozen=True)
 class MultiLabel:
     """Means over the classes unless said otherwise; NaN from scores where none were given."""

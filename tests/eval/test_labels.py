@@ -1,0 +1,110 @@
+"""Labels read from texts: by whole words, with negation, and never by what only looks like a label."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from converters.records import label_sets as of_records
+from eval.label_sets import LABEL_SETS, label_set, label_set_sha256
+from eval.labels import reader, truth_of
+from eval.phrases import words_of
+
+REPORTS = Path(__file__).parents[3] / "shared/data/ecgbench_report_sample/ptb_report_generation_test.json"
+
+
+def test_a_set_has_the_labels_that_its_source_has() -> None:
+    sizes = {name: len(label_set(name).labels) for name in LABEL_SETS}
+    assert sizes == {"superclasses": 5, "subclasses": 23, "statements": 71, "code15": 6, "cpsc2018": 9}
+
+
+@pytest.mark.parametrize("name", of_records.LABEL_SETS)
+def test_the_labels_are_those_that_records_carry(name: str) -> None:
+    assert set(label_set(name).ids) == set(of_records.label_set(name))
+
+
+@pytest.mark.parametrize("name", LABEL_SETS)
+def test_every_name_is_read_as_its_own_label_and_no_other(name: str) -> None:
+    """What a record answers, what a question asks and what the source calls it: each names one label."""
+    answered = of_records.label_set(name) if name in of_records.LABEL_SETS else {}
+    for label in label_set(name).labels:
+        for text in (label.name, *([answered[label.id]] if answered else [])):
+            assert reader(name).read(text).affirmed == {label.id}, text
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "affirmed"),
+    [
+        ("code15", "ST elevation in V2", set()),
+        ("code15", "AFL, incomplete right bundle branch block", set()),
+        ("code15", "sinus tachycardia (ST) with first-degree A-V block", {"ST", "1dAVb"}),
+        ("cpsc2018", "STEMI", set()),
+        ("cpsc2018", "ABNORMAL", set()),
+        ("superclasses", "ABNORMAL ECG, inferior MI", {"MI"}),
+        ("superclasses", "No MI, no ST depression. LVH", {"HYP"}),
+        ("superclasses", "no inferior infarction but an old anteroseptal infarction", {"MI"}),
+        ("superclasses", "infarction cannot be excluded", {"MI"}),
+        ("statements", "Ventricular premature complexes. No atrial premature complexes.", {"PVC"}),
+    ],
+)
+def test_only_what_is_meant_is_found(name: str, text: str, affirmed: set[str]) -> None:
+    found = reader(name).read(text)
+    assert found.affirmed == affirmed
+    assert found.parsed
+
+
+@pytest.mark.parametrize("text", ["", "I cannot interpret images.", "Mission STEP normality"])
+def test_what_says_nothing_of_the_set_is_not_parsed(text: str) -> None:
+    found = reader("superclasses").read(text)
+    assert (found.affirmed, found.denied, found.parsed) == (set(), set(), False)
+
+
+def test_a_denial_is_an_answer() -> None:
+    found = reader("code15").read("no atrial fibrillation")
+    assert (found.affirmed, found.denied, found.parsed) == (set(), {"AF"}, True)
+
+
+def test_a_label_affirmed_and_denied_is_there() -> None:
+    found = reader("code15").read("AF before, no AF today")
+    assert (found.affirmed, found.denied) == ({"AF"}, set())
+
+
+def test_decisions_have_the_order_of_the_set() -> None:
+    decisions, parsed = reader("superclasses").decisions(["HYP, NORM", "what?"])
+    assert decisions.tolist() == [[True, False, False, False, True], [False] * 5]
+    assert parsed.tolist() == [True, False]
+
+
+def test_a_label_of_another_set_is_an_error() -> None:
+    with pytest.raises(ValueError, match="none of the set: 'AF'"):
+        truth_of([["AF"]], label_set("superclasses").ids)
+
+
+def test_an_unknown_set_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="no label set 'super'; there are: superclasses"):
+        label_set("super")
+
+
+def test_each_set_has_a_hash_of_its_own() -> None:
+    assert len({label_set_sha256(name) for name in LABEL_SETS}) == len(LABEL_SETS)
+
+
+def test_a_plural_of_a_hiss_loses_two_letters() -> None:
+    assert [word.folded for word in words_of("complexes axes indexes branches")] == [
+        "complex",
+        "axe",
+        "index",
+        "branch",
+    ]
+
+
+def test_published_reports_are_read_and_refusals_are_not() -> None:
+    """Of 349 reference reports of ECGBench those without a finding are no reports at all."""
+    if not REPORTS.is_file():
+        pytest.skip("the sample of ECGBench's reports is not here")
+    texts = [item["conversation"][1]["value"] for item in json.loads(REPORTS.read_text(encoding="utf-8"))]
+    silent = [text for text in texts if not reader("superclasses").read(text).parsed]
+    assert len(silent) == 7
+    assert sum(text.startswith("Sure, please provide the ECG report") for text in silent) == 5
