@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,17 @@ class Arm:
     name: str
     sets: tuple[str, ...]
     """Changes in the form of `--set`."""
+    base: str
+    """The name without the seed: arms of one base differ in nothing else."""
+    seed: int | None
+    """Value of `train.seed` that the sweep gives; None where it gives none."""
+    title: str
+    """Heading of its report."""
+
+    @property
+    def alone(self) -> tuple[str, ...]:
+        """The changes that make this arm a spec of its own, which knows of no other arm."""
+        return (*self.sets, "sweep=null", f"report.title={json.dumps(self.title, ensure_ascii=False)}")
 
 
 def arms(spec: Spec) -> tuple[Arm, ...]:
@@ -31,15 +43,16 @@ def arms(spec: Spec) -> tuple[Arm, ...]:
     sweep = spec.sweep
     if sweep is None:
         return ()
-    plain = [*_combinations(sweep), *(Arm(name, _sets(values)) for name, values in sweep.arms.items())]
+    heading = spec.report.title or spec.name
+    plain = [*_combinations(sweep), *((name, _sets(values)) for name, values in sweep.arms.items())]
     if not sweep.seeds:
-        return tuple(plain)
-    bases = plain or [Arm("", ())]
-    return tuple(
-        Arm(f"{arm.name},seed={seed}".lstrip(","), (*arm.sets, f"train.seed={seed}"))
-        for arm in bases
-        for seed in sweep.seeds
-    )
+        return tuple(Arm(name, sets, name, None, f"{heading}: {name}") for name, sets in plain)
+    found = []
+    for base, sets in plain or [("", ())]:
+        for seed in sweep.seeds:
+            name = f"{base},seed={seed}".lstrip(",")
+            found.append(Arm(name, (*sets, f"train.seed={seed}"), base, seed, f"{heading}: {name}"))
+    return tuple(found)
 
 
 def size(sweep: Sweep) -> int:
@@ -51,17 +64,36 @@ def size(sweep: Sweep) -> int:
     return (plain or 1) * len(sweep.seeds) if sweep.seeds else plain
 
 
-def _combinations(sweep: Sweep) -> list[Arm]:
+def control_of(sweep: Sweep, among: Iterable[Arm]) -> str:
+    """Return the base of the arms that the others are compared with."""
+    return sweep.control if sweep.control is not None else next(iter(among)).base
+
+
+def _combinations(sweep: Sweep) -> list[tuple[str, tuple[str, ...]]]:
     if not sweep.axes:
         return []
     paths = list(sweep.axes)
     result = []
     for values in itertools.product(*sweep.axes.values()):
         chosen = dict(zip(paths, values, strict=True))
-        name = ",".join(f"{path.rpartition('.')[2]}={value}" for path, value in chosen.items())
-        result.append(Arm(name, _sets(chosen)))
+        name = ",".join(f"{path.rpartition('.')[2]}={_named(value)}" for path, value in chosen.items())
+        result.append((name, _sets(chosen)))
     return result
 
 
-def _sets(values: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(f"{path}={json.dumps(value)}" for path, value in values.items())
+def _named(value: Any) -> str:
+    """Return a value as part of an arm's name: a list by its entries, a section by the word that chooses it.
+
+    >>> _named(0.001), _named(None), _named(("a", "b")), _named({"name": "lora", "rank": 4})
+    ('0.001', 'none', 'a+b', 'lora')
+    """
+    if isinstance(value, Mapping):
+        word = next((value[key] for key in ("name", "source", "task") if key in value), None)
+        return str(word) if word is not None else json.dumps(value, ensure_ascii=False, default=list)
+    if isinstance(value, (list, tuple)):
+        return "+".join(map(_named, value)) or "nothing"
+    return "none" if value is None else str(value)
+
+
+def _sets(values: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in values.items())

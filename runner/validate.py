@@ -52,7 +52,13 @@ def load_arm(file: Path, arm: str | None, sets: Sequence[str], environ: Mapping[
         near = nearest(arm, known)
         allowed = choices(known) if known else f"{file} has no sweep"
         raise UsageError(f"no arm {arm!r}; {allowed}" + (f"; nearest: {near}" if near else ""))
-    return _load_one(file, [*sets, *known[arm].sets], environ)
+    return _load_one(file, [*sets, *known[arm].alone], environ)
+
+
+def load_arms(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> list[tuple[Arm, Loaded]]:
+    """Return every arm of the sweep of `file`, which has one and is right, as a spec of its own."""
+    base = load_spec(file, sets, environ)
+    return [(arm, _load_one(file, [*sets, *arm.alone], environ)) for arm in arms(base.spec)]
 
 
 def _load_one(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> Loaded:
@@ -78,6 +84,18 @@ def _arm_problems(base: Examined, environ: Mapping[str, str]) -> Iterable[Proble
         hint = "give values under `axes`, `arms` or `seeds`, or fewer of them"
         yield Problem(mark.file, mark.line, mark.column, "sweep", "sweep", message, hint)
         return
+    names = [arm.name for arm in arms(base.spec)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        message = f"two arms have the name {twice[0]!r}"
+        hint = "give the named arm another name, or take the value out of the axis"
+        yield Problem(mark.file, mark.line, mark.column, "sweep", "sweep", message, hint)
+    bases = list(dict.fromkeys(arm.base for arm in arms(base.spec)))
+    if sweep.control is not None and sweep.control not in bases:
+        mark = base.tree.mark(("sweep", "control"))
+        near = nearest(sweep.control, bases)
+        message = f"the sweep has no arm {sweep.control!r}"
+        hint = choices(bases) + (f"; nearest: {near}" if near else "")
+        yield Problem(mark.file, mark.line, mark.column, "sweep.control", "sweep", message, hint)
     known = {(problem.path, problem.message) for problem in base.problems}
     seen: set[tuple[str, str, str]] = set()  # one axis value is in many arms
     for arm in arms(base.spec):

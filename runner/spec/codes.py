@@ -103,7 +103,7 @@ FAULTS: tuple[Code, ...] = (
     ),
     Code(
         "sweep",
-        "a sweep must have at least 1 arm and at most 200",
+        "a sweep must have at least 1 arm and at most 200, each with a name of its own, its control among them",
         "Each arm is a run of its own; the product of a few axes is soon more than anybody meant.",
         "give fewer values or axes, or list the arms by name",
     ),

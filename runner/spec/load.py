@@ -436,20 +436,30 @@ def _make_paths_absolute(tree: Tree, folder: Path) -> None:
     sweep = tree.value.get("sweep")
     if isinstance(sweep, dict):
         axes, arms = sweep.get("axes"), sweep.get("arms")
-        _absolute_by_name(tree, axes, folder)
-        for arm in arms.values() if isinstance(arms, dict) else ():
-            _absolute_by_name(tree, arm, folder)
+        if isinstance(axes, dict):
+            for name, values in axes.items():
+                if isinstance(values, tuple):
+                    axes[name] = tuple(_absolute_in_sweep(tree, name, value, folder) for value in values)
+        for changes in arms.values() if isinstance(arms, dict) else ():
+            if isinstance(changes, dict):
+                for name, value in changes.items():
+                    changes[name] = _absolute_in_sweep(tree, name, value, folder)
 
 
-def _absolute_by_name(tree: Tree, changes: Any, folder: Path) -> None:
-    """Turn the local paths of `{spec path: value or values}` into absolute ones."""
-    for name, given in changes.items() if isinstance(changes, dict) else ():
-        leaf = field_at(_class_of(tree), _set_path(name) or ())
-        if leaf is None or leaf.form is None:
-            continue
-        many = given if isinstance(given, tuple) else (given,)
-        made = tuple(absolute(item, folder, leaf) if isinstance(item, str) else item for item in many)
-        changes[name] = made if isinstance(given, tuple) else made[0]
+def _absolute_in_sweep(tree: Tree, name: str, value: Any, folder: Path) -> Any:
+    """Return a value that a sweep gives to the spec path `name` with its local paths absolute, at any depth."""
+    cls = _class_of(tree)
+
+    def made(value: Any, path: SpecPath) -> Any:
+        if isinstance(value, dict):
+            return {key: made(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, tuple):
+            return tuple(made(item, (*path, number)) for number, item in enumerate(value))
+        leaf = field_at(cls, path) if isinstance(value, str) else None
+        return value if leaf is None or leaf.form is None else absolute(value, folder, leaf)
+
+    path = _set_path(name)
+    return value if path is None else made(value, path)
 
 
 def _paths_below(value: Any, path: SpecPath) -> Iterable[SpecPath]:

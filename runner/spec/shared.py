@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from runner.spec.section import Section, key
 
@@ -65,11 +65,16 @@ class Tracking(Section):
 class Sweep(Section):
     """Named variants of this spec, each launched as a run of its own."""
 
-    axes: dict[str, tuple[bool | int | float | str, ...]] = key(
+    axes: dict[str, tuple[Any, ...]] = key(
         {}, "Spec path -> values; every combination is an arm (`method.rank: [16, 32]`)."
     )
-    arms: dict[str, dict[str, bool | int | float | str]] = key({}, "Arm name -> spec paths and values.")
+    arms: dict[str, dict[str, Any]] = key(
+        {}, "Arm name -> spec paths and values; a list or a mapping replaces what stands at the path."
+    )
     seeds: tuple[int, ...] = key((), "Each arm once per value of `train.seed`.")
+    control: str | None = key(
+        None, "The arm that the others are compared with, by its name without a seed; the first without it."
+    )
 
 
 # ----------------------------------------------------------------------------------------- reference
