@@ -43,11 +43,12 @@ def training_of(record: RunRecord) -> Training:
         evaluations=[event for event in record.metrics if event["event"] == "evaluation"],
         final_step=record.proof.get("best_step"),
         clipped_at=record.spec["train"].get("max_grad_norm"),
+        kind="signal" if record.plan["kind"] == "ecg" else "text",
     )
 
 
 def curves_section(record: RunRecord) -> Section:
-    """Return the dashboard, the five curves, and the evaluations as a table."""
+    """Return the dashboard, each curve by itself, and the evaluations as a table."""
     training = training_of(record)
     pictures = training_pictures(training)
     if not pictures:

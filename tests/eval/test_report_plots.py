@@ -138,6 +138,47 @@ def test_what_cannot_be_read_is_not_drawn() -> None:
     assert compared_pictures(runs) == ()
 
 
+def test_a_training_on_signals_is_told_in_its_own_words() -> None:
+    told = {
+        "loss": 0.4,
+        "learning_rate": 1e-3,
+        "grad_norm": 0.8,
+        "memory_training_mib": 512.0,
+        "memory_mib": 700.0,
+    }
+    held = [{"step": n, "loss": 0.5, "average_precision": 0.3, "auc": 0.7} for n in (0, 3)]
+    mixed = [{"step": n, **told, "coefficient": 0.9, "fo_norm": 0.6} for n in (1, 2, 3)]
+    pictures = {one.name: one for one in training_pictures(Training(mixed, held, 3, None, kind="signal"))}
+    assert [*pictures] == [
+        "dashboard", "loss", "validation_scores", "learning_rate", "coefficient", "gradient_norm", "memory",
+    ]  # fmt: skip
+    assert "nats per record and class" in texts(pictures["loss"])
+    assert {"MAP", "AUC"} <= texts(pictures["validation_scores"])
+    assert {"training steps", "whole run", "GiB"} <= texts(pictures["memory"])
+    assert "first-order, backbone" in texts(pictures["gradient_norm"])
+    for one in pictures.values():
+        assert "token" not in " ".join([one.title, one.caption, *texts(one)])
+
+
+def test_what_a_method_does_not_have_is_not_drawn() -> None:
+    """LoRA mixes nothing, MeZO has no gradient, and without validation records there are no scores."""
+    plain = [
+        {"step": n, "loss": 0.4, "learning_rate": 1e-3, "coefficient": None, "grad_norm": None}
+        for n in (1, 2)
+    ]
+    names = [one.name for one in training_pictures(Training(plain, [], None, None, kind="signal"))]
+    assert names == ["dashboard", "loss", "learning_rate"]
+
+
+def test_runs_on_signals_are_compared_by_map_and_never_with_text() -> None:
+    held = [{"step": 3, "loss": 0.5, "average_precision": 0.3}]
+    of_signals = Training(steps(3), held, None, None, kind="signal")
+    names = [one.name for one in compared_pictures({"one": of_signals, "two": of_signals})]
+    assert "compared-evaluations-average_precision" in names
+    assert not any("token" in name for name in names)
+    assert compared_pictures({"one": of_signals, "two": Training(steps(3), [], None, None)}) == ()
+
+
 def test_runs_are_drawn_together() -> None:
     runs = {name: Training(steps(3), [{"step": 3, "loss": 1.0}], None, None) for name in ("one", NASTY)}
     pictures = compared_pictures(runs)
