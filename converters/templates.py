@@ -67,6 +67,7 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
         "chatml": Template("chatml", None, ("<|im_end|>",)),
         "gemma3": Template("gemma3", None, ("<end_of_turn>",)),
         "llama3": Template("llama3", None, ("<|eot_id|>",)),
+        "llama3_2_vision": Template("llama3_2_vision", None, ("<|eot_id|>",)),
         "qwen3": Template("qwen3", None, ("<|im_end|>",)),
     }
 )
@@ -105,8 +106,8 @@ def template_keys(spec: AxolotlSpec) -> dict[str, Any]:
 def jinja_of(name: str) -> str | None:
     """Return the Jinja text of a template, for `tokenizer.apply_chat_template(chat_template=...)`.
 
-    None for `tokenizer`: the tokenizer's own is meant. The text of chatml, gemma3, llama3 and qwen3
-    is read from the installed Axolotl, without importing it, so that training, token audit and
+    None for `tokenizer`: the tokenizer's own is meant. The text of chatml, gemma3, llama3, llama3_2_vision and
+    qwen3 is read from the installed Axolotl, without importing it, so that training, token audit and
     evaluation cannot differ.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Any causal language model shrunk to a few layers, with the module names of the full size.
+"""Any causal language model, or one that sees, shrunk to a few layers, with the module names of the full size.
 
 The names matter: what a method matches, freezes, adapts or saves is decided by them. So the small
 model is built from the architecture's own configuration class, and its module and parameter names
@@ -18,9 +18,24 @@ from typing import Any
 
 from runner.spec.nearest import nearest
 from runner.spec.problems import MachineError
+from runner.tiny.tokenizer import MLLAMA_IMAGE
 
 LAYERS = 2
 """Layers of a small model, unless a pattern of the spec names a later one."""
+
+LEAST_LAYERS: Mapping[str, int] = MappingProxyType({"mllama": 5})
+"""Architecture -> layers at least, where two are too few: Llama 3.2 Vision first looks at the image in layer 3."""
+
+GATE = 0.5
+"""What a small model's gates are set to; they act through a hyperbolic tangent."""
+
+WITH_IMAGES = ("gemma3", "mllama")
+"""Architectures that see: their whole model is built, with its vision tower, also for text alone."""
+
+AS_PUBLISHED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {"siglip_vision_model": {"vision_use_head": False}}
+)
+"""Tower -> what the published models have otherwise than their class: Gemma 3's tower has no pooling head."""
 
 SIZES: Mapping[str, int] = MappingProxyType(
     {
@@ -67,6 +82,14 @@ OWN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "gemma3_text": {"query_pre_attn_scalar": 16, "sliding_window": 32},
         "gemma3": {"mm_tokens_per_image": 4},
         "siglip_vision_model": {"image_size": 64},
+        "mllama_text_model": {"rope_parameters": {"rope_type": "default", "rope_theta": 500_000.0}},
+        "mllama_vision_model": {
+            "image_size": 56,
+            "attention_heads": 4,
+            "num_global_layers": 2,
+            "intermediate_layers_indices": [1, 3],
+            "vision_output_dim": 3 * 64,  # the two above and the last
+        },
         "qwen2": {},
         "qwen3": {},
         "mistral": {"sliding_window": None},
@@ -105,8 +128,10 @@ def tiny_fields(architecture: str, tokenizer: Any, context: int, layers: int = L
             language model.
     """
     default = default_config(architecture)
+    image_token = image_token_of(tokenizer)
     words = {
-        "vocab_size": len(tokenizer),
+        # The image token of Llama 3.2 Vision is the last, and none of the classes of its output layer.
+        "vocab_size": len(tokenizer) - (image_token == len(tokenizer) - 1),
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
@@ -120,13 +145,25 @@ def tiny_fields(architecture: str, tokenizer: Any, context: int, layers: int = L
         name: {
             **_shrunk(tower, context, layers),
             **(words if name == "text_config" else {}),
+            **AS_PUBLISHED.get(tower.model_type, {}),
             **OWN.get(tower.model_type, {}),
         }
         for name, tower in towers.items()
     }
-    if getattr(tokenizer, "image_token", None) is not None:
-        fields["image_token_index"] = tokenizer.image_token_id
+    if image_token is not None:
+        fields["image_token_index"] = image_token
     return {**fields, **OWN.get(architecture, {})}
+
+
+def image_token_of(tokenizer: Any) -> int | None:
+    """Return the id of the token that stands for an image, None of a tokenizer without one.
+
+    Gemma 3's tokenizer names it; Llama 3.2's has it in its vocabulary alone.
+    """
+    if getattr(tokenizer, "image_token", None) is not None:
+        return int(tokenizer.image_token_id)
+    found = tokenizer.get_vocab().get(MLLAMA_IMAGE)
+    return None if found is None else int(found)
 
 
 def default_config(architecture: str) -> Any:
@@ -148,6 +185,12 @@ def default_config(architecture: str) -> Any:
             + (f"\n  nearest: {guess}" if guess else "")
         )
     default = CONFIG_MAPPING[architecture]()
+    if architecture in WITH_IMAGES:
+        for name in default.sub_configs:
+            tower = getattr(default, name)
+            for field, value in AS_PUBLISHED.get(tower.model_type, {}).items():
+                setattr(tower, field, value)
+        return default
     if type(default) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         text = getattr(default, "text_config", None)
         hint = f"; its language part is {text.model_type!r}" if text is not None else ""
@@ -171,16 +214,17 @@ def build(architecture: str, tokenizer: Any, context: int, seed: int, patterns: 
             module or parameter names than at full size; names the fields and the names.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     full = names_at_full_size(architecture)
-    fields = tiny_fields(architecture, tokenizer, context, max(LAYERS, layers_needed(patterns, full)))
+    least = LEAST_LAYERS.get(architecture, LAYERS)
+    fields = tiny_fields(architecture, tokenizer, context, max(least, layers_needed(patterns, full)))
     ids = torch.arange(8)[None] % len(tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
             config = type(default_config(architecture))(**fields)
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+            model = _class_for(architecture).from_config(config, dtype=torch.float32)
+            _open_gates(model)
             with torch.no_grad():
                 loss = float(model.eval()(input_ids=ids, labels=ids).loss)
         except _refusals() as error:
@@ -194,14 +238,30 @@ def build(architecture: str, tokenizer: Any, context: int, seed: int, patterns: 
 def names_at_full_size(architecture: str) -> tuple[str, ...]:
     """Return the module and parameter names of the architecture at its class's default size."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     config = default_config(architecture)
     try:
         with torch.device("meta"):
-            return names_of(AutoModelForCausalLM.from_config(config))
+            return names_of(_class_for(architecture).from_config(config))
     except _refusals() as error:
         raise _unbuildable(architecture, {}, error) from error
+
+
+def _open_gates(model: Any) -> None:
+    """Let what is seen reach the text: Llama 3.2 Vision's gates begin at 0, which a training would leave there."""
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.numel() == 1 and name.endswith("gate"):
+                parameter.fill_(GATE)
+
+
+def _class_for(architecture: str) -> Any:
+    """Return the class by which the engine loads such a model."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText if architecture in WITH_IMAGES else AutoModelForCausalLM
 
 
 def names_of(model: Any) -> tuple[str, ...]:
@@ -264,6 +324,8 @@ def _shrunk(default: Any, context: int, layers: int) -> dict[str, Any]:
     count = max(layers, len(kinds))
     fields |= {name: count for name in LAYER_COUNTS if name in own}
     fields |= {name: max(context, 64) for name in POSITIONS if name in own}
+    if "cross_attention_layers" in own:
+        fields["cross_attention_layers"] = [layer for layer in own["cross_attention_layers"] if layer < count]
     if kinds:
         fields["layer_types"] = [kinds[index % len(kinds)] for index in range(count)]
     return fields

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from runner.spec.problems import MachineError
+from runner.tiny.tokenizer import MLLAMA_IMAGE
 
 
 def processor_of(model: Any, tokenizer: Any) -> Any | None:
@@ -16,8 +17,11 @@ def processor_of(model: Any, tokenizer: Any) -> Any | None:
     Raises:
         MachineError: the tokenizer has no image tokens.
     """
-    if model.config.model_type != "gemma3":
-        return None
+    of = {"gemma3": _gemma3, "mllama": _mllama}.get(model.config.model_type)
+    return None if of is None else of(model, tokenizer)
+
+
+def _gemma3(model: Any, tokenizer: Any) -> Any:
     from transformers import Gemma3Processor
     from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 
@@ -28,4 +32,26 @@ def processor_of(model: Any, tokenizer: Any) -> Any | None:
         )
     side = model.config.vision_config.image_size
     images = Gemma3ImageProcessorPil(size={"height": side, "width": side})
-    return Gemma3Processor(images, tokenizer, image_seq_length=model.config.mm_tokens_per_image)
+    return Gemma3Processor(
+        images,
+        tokenizer,
+        chat_template=tokenizer.chat_template,
+        image_seq_length=model.config.mm_tokens_per_image,
+    )
+
+
+def _mllama(model: Any, tokenizer: Any) -> Any:
+    from transformers import MllamaProcessor
+    from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
+
+    if MLLAMA_IMAGE not in tokenizer.get_vocab():
+        raise MachineError(
+            f"the tokenizer has no image token {MLLAMA_IMAGE}, which an mllama needs\n"
+            "  leave model.tokenizer out for a rehearsal, or give that of Llama 3.2 Vision"
+        )
+    vision = model.config.vision_config
+    images = MllamaImageProcessorPil(
+        size={"height": vision.image_size, "width": vision.image_size},
+        max_image_tiles=vision.max_num_tiles,
+    )
+    return MllamaProcessor(images, tokenizer, chat_template=tokenizer.chat_template)

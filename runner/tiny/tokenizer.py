@@ -63,6 +63,8 @@ class Specials:
     """Letters are composed (Unicode NFC) first."""
     images: Mapping[str, str] = field(default_factory=dict)
     """Job of an image token, as the processor asks for it -> the token."""
+    last: tuple[str, ...] = ()
+    """Special tokens behind the whole vocabulary."""
 
 
 _QWEN = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -99,6 +101,10 @@ _LLAMA = Specials(
     pad="<|finetune_right_pad_id|>",
     template="llama3",
 )
+MLLAMA_IMAGE = "<|image|>"
+"""Stands for an image of Llama 3.2 Vision. Its id, 128256, is one above the classes of the output layer."""
+
+_MLLAMA = replace(_LLAMA, template="llama3_2_vision", last=(MLLAMA_IMAGE,))
 _PHI3 = Specials(
     tokens=("<unk>", "<s>", "</s>", "<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>"),
     bos="<s>",
@@ -111,6 +117,7 @@ SPECIALS: Mapping[str, Specials] = MappingProxyType(
     {
         "gpt2": Specials(("<|endoftext|>",), "<|endoftext|>", "<|endoftext|>", None, None),
         "llama": _LLAMA,
+        "mllama": _MLLAMA,
         "gemma": _GEMMA,
         "gemma2": _GEMMA,
         "gemma3": _GEMMA3,
@@ -136,6 +143,7 @@ MARKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "chatml": ("<|im_start|>", "<|im_end|>"),
         "gemma3": ("<start_of_turn>", "<end_of_turn>"),
         "llama3": ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+        "llama3_2_vision": ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
         "qwen3": ("<|im_start|>", "<|im_end|>"),
     }
 )
@@ -178,6 +186,7 @@ def train(texts: Iterable[str], architecture: str, template: str) -> tuple[Any, 
             show_progress=False,
         ),
     )
+    tokenizer.add_special_tokens(list(specials.last))
     names = {"bos_token": specials.bos, "eos_token": specials.eos, "pad_token": specials.pad}
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
