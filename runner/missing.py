@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from runner.spec.ecg import EcgModel, EcgSpec
-from runner.spec.ecg_sources import FolderOfRecords
+from runner.places import Place, places
 from runner.spec.environment import expand
 from runner.spec.kinds import Spec
 from runner.spec.load import Loaded
 from runner.spec.model import TINY_RANDOM, AxolotlSpec
 from runner.spec.nearest import nearest
 from runner.spec.problems import Problem
-from runner.spec.sources import MedquadSource, MessagesSource, MixtureData
+from runner.spec.sources import MedquadSource
 from runner.spec.tasks import LmEvalTask
 from runner.spec.yaml_text import Path as SpecPath
 from runner.spec.yaml_text import dotted
@@ -42,10 +41,6 @@ NEEDED: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )
 """Kind -> package -> the extra that brings it."""
-
-
-LOCAL = ("root", "path", "data", "include", "checkpoint", "teacher")
-"""Keys that always name a local place."""
 
 
 def missing_packages(spec: Spec) -> list[str]:
@@ -81,36 +76,46 @@ def _asked_of_engine(spec: AxolotlSpec) -> dict[str, tuple[str, bool]]:
 def missing_files(loaded: Loaded, environ: Mapping[str, str], *, rehearse: bool) -> Sequence[Problem]:
     """Return a problem for each local file or folder that the spec names and that is not there.
 
-    A rehearsal reads neither the weights nor an adapter, so these may be missing.
+    The same for every kind of spec: a key that may name a place is declared so, wherever it stands. A rehearsal
+    reads no weights, so these may be missing.
     """
-    spec = loaded.spec
-    named: Iterable[tuple[SpecPath, str]]
-    if spec.kind == "ecg":
-        named = _named_by_ecg(spec, environ, rehearse=rehearse)
-    else:
-        named = _named_files(spec, rehearse=rehearse)
     problems = []
-    for path, given in named:
-        if wrong := _wrong_with(path, given, expand(given, environ), of_text=spec.kind != "ecg"):
-            mark = loaded.tree.mark(path)
-            problems.append(Problem(mark.file, mark.line, mark.column, dotted(path), "missing-file", *wrong))
+    for place in places(loaded.spec):
+        if rehearse and place.of_weights:
+            continue
+        if wrong := _wrong_with(place, loaded.spec, environ, rehearse=rehearse):
+            mark, path = loaded.tree.mark(place.path), dotted(place.path)
+            problems.append(Problem(mark.file, mark.line, mark.column, path, "missing-file", *wrong))
     return problems
 
 
-def _wrong_with(path: SpecPath, given: str, text: str, *, of_text: bool) -> tuple[str, str] | None:
-    """Return message and hint for a place that is not there, else None; `of_text`: of a language model's spec."""
-    if not text:
+def _wrong_with(
+    place: Place, spec: Spec, environ: Mapping[str, str], *, rehearse: bool
+) -> tuple[str, str] | None:
+    """Return message and hint for a place where there is not what is needed, else None."""
+    given, path = place.given, place.path
+    if not expand(given, environ):
+        if rehearse or not place.required or path[-1] != "root":
+            return None  # what may be empty is not needed: weights start at random, recordings are invented
         none = "no folder is given; only a rehearsal goes without one, on invented recordings"
-        return (none, _hint(given, path, Path(text), ())) if path[-1] == "root" and not of_text else None
-    real = Path(text)
-    if path[-1] not in LOCAL and not text.startswith(("/", "./", "../")):
+        return none, _hint(given, path, Path(), ())
+    real = place.where(environ)
+    if real is None:
         return None  # a hub id
     if not real.exists():
         beside = [item.name for item in real.parent.iterdir()] if real.parent.is_dir() else []
         return f"nothing at {real}", _hint(given, path, real, beside)
-    if of_text and path[-1] == "root" and next(real.glob("*/*.xml"), None) is None:
+    if isinstance(_section_of(spec, path), MedquadSource) and next(real.glob("*/*.xml"), None) is None:
         return f"no folder in {real} holds an XML file", "it is the folder of 1_CancerGov_QA and the like"
     return None
+
+
+def _section_of(spec: Spec, path: SpecPath) -> Any:
+    """Return the section that the key at `path` stands in."""
+    found: Any = spec
+    for part in path[:-1]:
+        found = found[part] if isinstance(part, int) else getattr(found, part)
+    return found
 
 
 _TOKENIZER_FILES = (
@@ -156,42 +161,3 @@ def _hint(given: str, path: SpecPath, real: Path, beside: Sequence[str]) -> str:
     if any(isinstance(part, int) for part in path):  # --set does not reach into a list
         return f"change {dotted(path)}, or set {variable}" if variable else f"change {dotted(path)}"
     return f"set {dotted(path)}{also}, for example --set {dotted(path)}=FOLDER"
-
-
-def _named_files(spec: AxolotlSpec, *, rehearse: bool) -> list[tuple[SpecPath, str]]:
-    sources: list[tuple[SpecPath, Any]] = [(("data",), spec.data)]
-    if isinstance(spec.data, MixtureData):
-        sources = [(("data", "components", n), part) for n, part in enumerate(spec.data.components)]
-    found: list[tuple[SpecPath, str | None]] = []
-    for path, source in sources:
-        if isinstance(source, MedquadSource):
-            found.append(((*path, "root"), source.root))
-        elif isinstance(source, MessagesSource):
-            found.append(((*path, "path"), source.path))
-        else:
-            found.append(((*path, "id"), getattr(source, "id", None)))
-    found.append((("model", "tokenizer"), spec.model.tokenizer))
-    for number, task in enumerate(spec.evaluate):
-        if isinstance(task, LmEvalTask):
-            found += [(("evaluate", number, name), getattr(task, name)) for name in ("data", "include")]
-    if not rehearse:
-        found += [(("model", "base"), spec.model.base), (("model", "adapter"), spec.model.adapter)]
-    return [(path, text) for path, text in found if text is not None]
-
-
-def _named_by_ecg(
-    spec: EcgSpec, environ: Mapping[str, str], *, rehearse: bool
-) -> Iterator[tuple[SpecPath, str]]:
-    """Yield the places that an ECG spec names. Weights are not read by a rehearsal, nor a folder that is not given."""
-    if isinstance(spec.data, FolderOfRecords) and (expand(spec.data.root, environ) or not rehearse):
-        yield ("data", "root"), spec.data.root
-    if rehearse:
-        return
-    models: list[tuple[SpecPath, EcgModel]] = [(("model",), spec.model)]
-    if spec.distill is not None and spec.distill.teacher is not None:
-        yield ("distill", "teacher"), spec.distill.teacher
-    if spec.distill is not None and spec.distill.train_teacher is not None:
-        models.append((("distill", "train_teacher", "model"), spec.distill.train_teacher.model))
-    for path, model in models:
-        if model.checkpoint is not None and expand(model.checkpoint, environ):
-            yield (*path, "checkpoint"), model.checkpoint

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from runner.missing import NEEDED, missing_files, missing_packages
+from runner.places import place_keys
 from runner.spec.kinds import KINDS
 from runner.spec.load import Loaded
 from runner.validate import load_spec
@@ -70,3 +71,42 @@ def test_an_ecg_run_does_not_ask_for_axolotl(monkeypatch: pytest.MonkeyPatch) ->
     assert missing_packages(load_spec(GEORGIA, (), {}).spec) == [
         "packages of the extra 'ecg': pip install 'runner[ecg]'"
     ]
+
+
+@pytest.mark.parametrize("rehearse", [False, True])
+@pytest.mark.parametrize("name", ["distilgpt2_medquad.yaml", "medgemma_cardio.yaml"])
+def test_data_of_a_language_model_must_be_there(tmp_path: Path, name: str, rehearse: bool) -> None:
+    """In a rehearsal too: it reads the spec's own records."""
+    gone = tmp_path / "gone"
+    loaded = load_spec(FOLDER / name, (f"data.root={gone}",), {})
+    assert ("data.root", f"nothing at {gone}") in said(loaded, rehearse=rehearse)
+
+
+def test_a_place_is_found_however_deep_it_stands(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    parts = f"[{{source: cardio, root: {gone}/a, prompt: '{{age_years}}', answers: {{absent: no, present: yes}}}}, "
+    parts += f"{{source: messages, path: {gone}/b.jsonl}}, {{source: huggingface, id: some/set, messages_column: m}}]"
+    data = f"{{source: mixture, components: {parts}, template: question_answer, split: {{by: record, train: 0.8, test: 0.2, validation: 0}}}}"
+    quickstart = FOLDER / "quickstart" / "llm.yaml"
+    loaded = load_spec(quickstart, (f"data={data}", "train.evaluate_every=null", "model.base=./gone"), {})
+    assert [path for path, _ in said(loaded, rehearse=True)] == [
+        "data.components[0].root",
+        "data.components[1].path",
+    ]
+    assert said(loaded, rehearse=False)[0][0] == "model.base"
+
+
+def test_every_declared_place_is_looked_for_but_those_that_a_run_writes() -> None:
+    """A new key of this form is looked for without a word here; one that is written to must be named."""
+    assert place_keys() >= {
+        "root",
+        "path",
+        "id",
+        "base",
+        "tokenizer",
+        "adapter",
+        "checkpoint",
+        "teacher",
+        "data",
+    }
+    assert not place_keys() & {"cache", "uri"}
