@@ -25,7 +25,7 @@ from runner.spec.fields import leaves
 from runner.spec.kinds import broken_rules, rules_of
 from runner.spec.rule import broken
 from runner.validate import load_spec
-from tests.support.ecg_specs import every_variant, make_ecg
+from tests.support.ecg_specs import OTHERS, every_variant, make_ecg
 from tests.support.specs import FOLDER
 
 CPU = Machine("Linux", 2, 8.0, 0, None, None, False, False)
@@ -155,7 +155,7 @@ def test_a_stage_reads_what_an_earlier_one_wrote() -> None:
 
 def test_a_student_learns_from_the_teacher_that_is_trained_first() -> None:
     stages = {stage.name: stage for stage in make_plan(VARIANTS["student"], CPU).stages}
-    assert list(stages) == ["data", "baseline", "teacher", "train", "evaluate", "report"]
+    assert list(stages) == ["data", "baseline", "teacher", "judge_teacher", "train", "evaluate", "report"]
     assert stages["teacher"].settings["method"]["name"] == "fusion"
     assert stages["teacher"].settings["distill"] is None
     assert stages["teacher"].settings["out"] == "teacher"
@@ -163,13 +163,26 @@ def test_a_student_learns_from_the_teacher_that_is_trained_first() -> None:
     assert "teacher/final" in stages["train"].reads
     # II, V1 and V5 of I, II, III, aVR, aVL, aVF, V1 to V6
     assert stages["evaluate"].settings["leads_seen"] == [1, 6, 10]
+    judged = stages["judge_teacher"]
+    assert judged.settings["leads_seen"] == list(range(12))
+    assert judged.settings["weights"] == "teacher/final"
+    assert judged.settings["trained_on"] in judged.reads
+    assert judged.settings["tasks"] == stages["evaluate"].settings["tasks"]
+    assert set(judged.writes) <= set(stages["report"].reads)
 
 
 def test_a_student_of_an_earlier_run_trains_no_teacher() -> None:
     stages = {stage.name: stage for stage in make_plan(VARIANTS["of-a-run"], CPU).stages}
     assert "teacher" not in stages
     assert stages["train"].settings["distill"]["teacher"] == "/runs/teacher"
+    assert stages["judge_teacher"].settings["weights"] == "/runs/teacher"
+    assert stages["judge_teacher"].settings["trained_on"] is None
     assert stages["evaluate"].settings["leads_seen"] == list(range(12))
+
+
+def test_without_tasks_no_teacher_is_judged() -> None:
+    spec = make_ecg({**OTHERS["student"], "evaluate": ()})
+    assert "judge_teacher" not in {stage.name for stage in make_plan(spec, CPU).stages}
 
 
 def test_records_are_counted_by_the_data_stage() -> None:

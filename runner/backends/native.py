@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from converters.ecg_numbers import numbers_of, numbers_of_training
 from converters.numbers import Counts, Numbers
 from runner.backends.report import report_stage
 from runner.rehearse_ecg import STAND_IN, WHY, rehearsed
-from runner.spec.ecg import EcgModel, EcgSpec, EcgTrain, SignalMultilabelTask
+from runner.spec.ecg import Distill, EcgModel, EcgSpec, EcgTrain, SignalMultilabelTask
 from runner.spec.ecg_facts import LEADS, devices, shape_after, trainings
 from runner.spec.ecg_methods import EcgMethod
 from runner.spec.ecg_rules import needs_cuda
@@ -34,6 +35,8 @@ DEVICES = ("cuda", "cpu")
 
 RECORDS = ("data/records.h5", "data/split.json", "data/manifest.json")
 """What the data stage leaves: signals and labels, who is on which side, and what was counted."""
+TEACHER_JUDGED = "judge_teacher"
+"""Name of the stage that judges a teacher; the stage `teacher` trains it."""
 DATA_CACHE = "../../.cache/data"
 """From a run directory to the cache that all runs of a runs folder share."""
 NOT_IN_A_STAGE: Mapping[str, str] = {
@@ -113,8 +116,8 @@ def _of_fusion(method: Any) -> list[str]:
 def stages(spec: EcgSpec, numbers: Numbers, *, rehearsal: bool) -> tuple[Stage, ...]:
     """Return the processes of a run.
 
-    Data, an evaluation of the model as it starts, the teacher where one is trained first, the training, the same
-    evaluation again, and the report.
+    Data, an evaluation of the model as it starts, the teacher where one is trained first, that of the teacher where
+    there is one, the training, the same evaluation again, and the report.
     """
     result = [_data(spec, rehearsal=rehearsal)]
     if spec.evaluate:
@@ -128,11 +131,15 @@ def stages(spec: EcgSpec, numbers: Numbers, *, rehearsal: bool) -> tuple[Stage, 
                 spec, "teacher", teacher.model, teacher.method, teacher.train, of_teacher, student=False
             )
         )
+    if distill is not None and spec.evaluate:
+        result.append(_evaluation_of_teacher(spec, distill))
     student = distill is not None
     result.append(_training(spec, "train", spec.model, spec.method, spec.train, numbers, student=student))
     if spec.evaluate:
         result.append(_evaluation(spec, "evaluate"))
-    result.append(report_stage(spec, rehearsal=rehearsal))
+    report = report_stage(spec, rehearsal=rehearsal)
+    judged = tuple(path for stage in result if stage.name == TEACHER_JUDGED for path in stage.writes)
+    result.append(replace(report, reads=(*report.reads, *judged)))
     environment = _environment(spec)
     return tuple(
         Stage(s.name, s.module, s.reads, s.writes, s.settings, {**environment, **s.environment})
@@ -226,22 +233,38 @@ def _training(
 
 def _evaluation(spec: EcgSpec, name: str) -> Stage:
     trained = name == "evaluate"
-    out = "eval/tuned" if trained else "eval/baseline"
+    stage = _judging(spec, name, "eval/tuned" if trained else "eval/baseline", "train" if trained else None)
+    return replace(stage, settings={**stage.settings, "weights": "train/final" if trained else None})
+
+
+def _evaluation_of_teacher(spec: EcgSpec, distill: Distill) -> Stage:
+    """Return the stage that judges the teacher on the student's records, all leads in sight."""
+    first = distill.train_teacher is not None
+    stage = _judging(spec, TEACHER_JUDGED, "eval/teacher", "teacher" if first else None)
+    more = {
+        "model": None,
+        "weights": "teacher/final" if first else distill.teacher,
+        "leads_seen": list(range(len(spec.model.leads))),
+    }
+    return replace(stage, settings={**stage.settings, **more})
+
+
+def _judging(spec: EcgSpec, name: str, out: str, trained: str | None) -> Stage:
+    """Return a stage that judges; `trained`: the folder of the training that it waits for."""
     return Stage(
         name,
         "runner.stages.ecg_evaluate",
-        reads=(*RECORDS, "train/final", "train/proof.json") if trained else RECORDS,
+        reads=(*RECORDS, f"{trained}/final", f"{trained}/proof.json") if trained else RECORDS,
         writes=(f"{out}.json", out),
         settings={
             "model": spec.model.model_dump(mode="json"),
             "aux": spec.train.aux is not None,
             "seed": spec.train.seed,
-            "weights": "train/final" if trained else None,
             "leads_seen": _seen(spec),
             "tasks": [task.model_dump(mode="json") for task in spec.evaluate],
             "device": spec.compute.device,
             "precision": spec.train.precision,
             "out": f"{out}.json",
-            "trained_on": "train/proof.json" if trained else None,
+            "trained_on": f"{trained}/proof.json" if trained else None,
         },
     )

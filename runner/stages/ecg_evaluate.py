@@ -1,7 +1,7 @@
-"""The stage that judges an ECG model on held-out records: `baseline` before training, `evaluate` after.
+"""The stage that judges an ECG model on held-out records: `baseline` before training, `evaluate` after, and a teacher.
 
-Settings: `model` (as in the spec), `aux` (whether it has an auxiliary head), `seed`, `weights` (folder of the trained
-model, or null: the model as training starts from it), `leads_seen` (places of the leads that it is given; the others
+Settings: `model` (as in the spec, or null: as the weights file says), `aux` (whether it has an auxiliary head), `seed`,
+`weights` (of the trained model, or null: the model as training starts from it), `leads_seen` (places of the leads that it is given; the others
 are zero), `tasks` (as in the spec), `device`, `precision`, `out`, and `trained_on`: the proof of the training, or null.
 
 It writes `out`, and in the folder of the same name one JSON line a record for each task, from which every number can
@@ -25,7 +25,7 @@ from runner.events import EventWriter
 from runner.files import canonical_sha256, read_json, sha256_of, write_json
 from runner.judging.lines import Lines, read_lines
 from runner.native.assembly import WEIGHTS, network, start_from, weights_file
-from runner.native.checkpoints import load
+from runner.native.checkpoints import facts_of, load
 from runner.native.dataset import Records, SomeLeads, StoreRows, open_records, rows_sha256
 from runner.native.errors import NativeError
 from runner.native.model import EcgModel
@@ -33,6 +33,7 @@ from runner.native.watch import logits_of
 from runner.proof import FINISHED
 from runner.spec.problems import DataError, StageError
 from runner.stages.common import expand_path, stage_main
+from runner.stages.ecg_teacher import teacher_of
 
 VERSIONS = ("numpy", "scipy", "torch")
 RANDOM = "random weights"
@@ -86,24 +87,30 @@ def evaluate(settings: Settings, events: EventWriter) -> None:
 def _judging(settings: Settings, events: EventWriter) -> Judging:
     records = open_records(Path("data"))
     device = torch.device(settings["device"])
+    model, named = _model(settings, records, events)
+    model.check_length(records.store.time_points)
+    identity = {"model": named, "adapter": None, "device": str(device)}
+    invented = bool(read_json(Path("data/manifest.json"))["stand_in"])
+    return Judging(settings, model.to(device).eval(), identity, records, invented, device, events)
+
+
+def _model(settings: Settings, records: Records, events: EventWriter) -> tuple[EcgModel, dict[str, Any]]:
+    """Return the model with its weights, and what it is."""
+    if settings["weights"] is not None and settings["trained_on"] is not None:
+        _require_trained(settings)
+    if settings["model"] is None:
+        file = weights_file(Path(expand_path(settings["weights"], os.environ, hub=False)))
+        said = {"name": settings["weights"], "sha256": sha256_of(file)}
+        return teacher_of(file, records), {"backbone": facts_of(file)["backbone"], **said}
     model = network(
         settings["model"], len(records.store.class_names), aux=settings["aux"], seed=settings["seed"]
     )
-    model.check_length(records.store.time_points)
-    named = _weights(settings, model, events)
-    identity = {
-        "model": {"backbone": settings["model"]["backbone"], **named},
-        "adapter": None,
-        "device": str(device),
-    }
-    invented = bool(read_json(Path("data/manifest.json"))["stand_in"])
-    return Judging(settings, model.to(device).eval(), identity, records, invented, device, events)
+    return model, {"backbone": settings["model"]["backbone"], **_weights(settings, model, events)}
 
 
 def _weights(settings: Settings, model: EcgModel, events: EventWriter) -> dict[str, Any]:
     """Give the model its weights, and return what they are."""
     if settings["weights"] is not None:
-        _require_trained(settings)
         file = Path(settings["weights"]) / WEIGHTS
         load(model, file)
         return {"name": settings["weights"], "sha256": sha256_of(file)}
@@ -121,7 +128,7 @@ def _weights(settings: Settings, model: EcgModel, events: EventWriter) -> dict[s
 
 
 def _require_trained(settings: Settings) -> None:
-    proof = read_json(Path(settings["trained_on"])) if settings["trained_on"] else {}
+    proof = read_json(Path(settings["trained_on"]))
     if proof.get("state") != FINISHED:
         raise StageError(
             f"{settings['trained_on']}: the training is {proof.get('state', 'not proven')}, not {FINISHED}"

@@ -67,7 +67,7 @@ def spec_of(**changes: Any) -> EcgSpec:
     return EcgSpec.model_validate_json(json.dumps(data))
 
 
-BODY = {"data": "_body", "teacher": "train", "baseline": "evaluate"}
+BODY = {"data": "_body", "teacher": "train", "baseline": "evaluate", "judge_teacher": "evaluate"}
 """Name of a stage -> function of its module, where it is not the same word."""
 
 
