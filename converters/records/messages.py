@@ -9,7 +9,7 @@ from typing import Any
 from converters.records.record import BadRecordError, Record, checked_messages, checked_text, first_question
 from runner.spec.nearest import nearest
 
-KEYS = ("messages", "id", "group", "question", "focus", "split")
+KEYS = ("messages", "id", "group", "question", "focus", "split", "images", "asks", "labels", "reference")
 """What a line may say. Other keys are the owner's business, but a misspelt one of these is refused."""
 
 
@@ -21,6 +21,8 @@ class Line:
     number: int
     """Counts from 1."""
     text: bytes
+    about_images: bool = False
+    """Whether the records have images, and need them."""
 
     @property
     def place(self) -> str:
@@ -58,7 +60,39 @@ def to_record(raw: Line) -> Record:
     }
     if "split" in value:
         record["split"] = _name(value, "split")
+    if raw.about_images:
+        _take_images(value, record)
     return record
+
+
+def _take_images(value: dict[str, Any], record: Record) -> None:
+    """Put what a line says about its images into its record.
+
+    Raises:
+        BadRecordError: no image, or labels that are no texts by the names of their sets.
+    """
+    images = value.get("images")
+    if not isinstance(images, list) or not images:
+        raise BadRecordError(f"images: expected a list of paths, got {images!r:.60}")
+    record["images"] = [checked_text(item, f"images[{number}]") for number, item in enumerate(images)]
+    for message in record["messages"]:
+        if "<image>" in message["content"]:
+            raise BadRecordError(
+                "a text has the mark <image>; take it out: the images come first by themselves"
+            )
+    labels = value.get("labels", {})
+    if not isinstance(labels, dict) or not all(isinstance(names, list) for names in labels.values()):
+        raise BadRecordError(
+            f"labels: expected lists of names by the name of a label set, got {labels!r:.60}"
+        )
+    if labels:
+        record["labels"] = {
+            name: [checked_text(one, f"labels.{name}") for one in names] for name, names in labels.items()
+        }
+    if (asks := _name(value, "asks")) is not None:
+        record["asks"] = asks
+    if (reference := _name(value, "reference")) is not None:
+        record["reference"] = reference
 
 
 def _object(text: bytes) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from runner.spec.ecg_image import Render
 from runner.spec.section import Section, key
 from runner.spec.sources import Filter, SourceSection, Split
 
@@ -61,8 +62,8 @@ class FromSignalsSource(SourceSection):
     source: Literal["ecg_instruct_from_signals"] = key(description="The word that selects this source.")
     format: Literal["ptbxl", "cinc2021", "synthetic"] = key(
         description="`ptbxl`: PTB-XL with SCP-ECG statements. `cinc2021`: WFDB files of the PhysioNet/CinC "
-        "Challenge 2021 with SNOMED CT codes. `synthetic`: recordings made by neurokit2 in several rhythms, for "
-        "trying things out."
+        "Challenge 2021 with SNOMED CT codes. `synthetic`: invented recordings in several rhythms, for trying things "
+        "out."
     )
     folder: str | None = key(
         None, f"Folder of the set, {BELOW_ROOT}; `synthetic` has none, the others need it.", min_length=1
@@ -238,6 +239,12 @@ class VlmDataCommon(Section):
         "it is counted and said in the manifest.",
     )
     filter: Filter = key(Filter(), "Which records are left out before the split.")
+    render: Render = key(Render(), "How the pages of recordings are drawn.")
+    looks: tuple[Render, ...] = key(
+        (),
+        "Further ways to draw a page. Each recording gets one of `render` and these, settled by its name and the "
+        "seed of `render`.",
+    )
     images: ImageLimits = key(ImageLimits(), "Which image files are taken, and how many may be left out.")
     workers: int = key(0, "Processes that draw pages; 0: one per core.", unit="processes", ge=0)
 
