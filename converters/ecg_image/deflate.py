@@ -14,7 +14,7 @@ import numpy as np
 
 from converters.ecg_image.huffman import Ints, block_header, code_lengths, codes_of, pack
 
-LONGEST_MATCH = 258
+SHORTEST_MATCH, LONGEST_MATCH = 3, 258
 FARTHEST = 32768
 END = 256
 TOKENS_A_BLOCK = 1 << 18
