@@ -10,10 +10,11 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from converters.records.ptbxl_about import About, with_ptbxl
 from converters.records.record import BadRecordError, Dropped, Record, checked_text
 
 COMPARISON = "question about two recordings (comparisons: leave_out)"
@@ -29,8 +30,8 @@ class Item:
     """Counts from 1."""
     value: Any
     comparisons: Literal["leave_out", "two_images"]
-    known: Mapping[str, str]
-    """Recordings of PTB-XL that are there: ecg_id -> patient."""
+    known: Mapping[str, About]
+    """The recordings of PTB-XL that are there, by ecg_id."""
 
     @property
     def place(self) -> str:
@@ -72,21 +73,33 @@ def to_record(raw: Item) -> Record:
     if any(name not in raw.known for name in names):
         raise Dropped(NOT_THERE, record_id)
     question = checked_text(value["question"], "question")
-    patients = sorted({raw.known[name] for name in names})
-    return {
+    groups = sorted({raw.known[name].group for name in names})
+    answer = _answer(value["answer"])
+    record: Record = {
         "id": record_id,
         "messages": [
             {"role": "user", "content": question},
-            {"role": "assistant", "content": _answer(value["answer"])},
+            {"role": "assistant", "content": answer},
         ],
-        "group": f"ptbxl-patient/{patients[0]}",
+        "group": groups[0],
         "question": question,
         "focus": None,
         "source": "ecg_qa",
         "images": [f"ptbxl/{name}" for name in names],
         "asks": checked_text(value["question_type"], "question_type"),
-        "signals": [f"ptbxl-patient/{patient}" for patient in patients],
+        "keep_with": groups,
     }
+    if "verify" in record["asks"]:
+        record["label"] = answer
+    if len(names) == 2:  # labels would not say of which
+        record["split"] = _side_of_both(raw.known[name] for name in names)
+        return record
+    return with_ptbxl(record, raw.known[names[0]])
+
+
+def _side_of_both(both: Iterable[About]) -> str | None:
+    sides = {known.split for known in both}
+    return sides.pop() if len(sides) == 1 else None
 
 
 def _answer(value: object) -> str:

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from converters.records.ptbxl_about import About, with_ptbxl
 from converters.records.record import (
     BadRecordError,
     Dropped,
@@ -63,6 +64,8 @@ class Row:
     """Only rows whose image path has one of these folders in it; all rows if empty."""
     repeat: int = 0
     """How many earlier items have the same id: the authors do not promise that ids are unique."""
+    ptbxl: Mapping[str, About] = field(default_factory=dict)
+    """What is known of PTB-XL's recordings, by ecg_id."""
 
     @property
     def place(self) -> str:
@@ -129,8 +132,7 @@ def source_of(image: str) -> str:
 def to_record(raw: Row) -> Record:
     """Return the record of one row; its images are paths as the row gives them.
 
-    The group is the patient where the path says so, else the recording; `runner.data_readers.ptbxl_join`
-    puts in what PTB-XL's own tables know.
+    The group is the patient where PTB-XL's tables or the path say whose the recording is, else the recording.
 
     Raises:
         Dropped: no folder of `keep` is in the image path.
@@ -164,8 +166,10 @@ def to_record(raw: Row) -> Record:
         "images": images,
     }
     if REPORT.search(record_id):
-        record |= {"asks": "report", "reference": checked[-1]["content"]}
-    return record
+        record["asks"] = "report"
+        record["reference"] = checked[-1]["content"]
+    known = raw.ptbxl.get(shown.name) if shown.source == "ptbxl" else None
+    return record if known is None else with_ptbxl(record, known)
 
 
 def id_of(value: Mapping[str, Any]) -> str | None:

@@ -155,7 +155,7 @@ def labels_of_scp(codes: Iterable[str]) -> dict[str, list[str]]:
     """
     given = set(codes)
     listed = [one for code, one in statements().items() if code in given]
-    true = {
+    true: dict[str, set[str | None]] = {
         "superclasses": {one.superclass for one in listed},
         "subclasses": {one.subclass for one in listed},
         "statements": {one.code for one in listed},

@@ -39,7 +39,7 @@ class Record(TypedDict):
     (report, superclasses, rhythm, ...). `labels` are, by the name of a label set (`converters.records.label_sets`),
     those of its labels that are true of what is shown, in the set's order: a set that is not named is not
     known, an empty list says that none holds. `reference` is the report that a written one is judged against.
-    `signals`, not written, are digests of the recordings shown: the same one is never on two sides.
+    `keep_with`, not written, are names (of a patient, a recording, a signal): records that share one are one group.
     """
 
     id: str
@@ -56,7 +56,7 @@ class Record(TypedDict):
     asks: NotRequired[str]
     labels: NotRequired[dict[str, list[str]]]
     reference: NotRequired[str]
-    signals: NotRequired[list[str]]
+    keep_with: NotRequired[list[str]]
 
 
 class Raw(Protocol):

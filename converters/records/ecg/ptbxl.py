@@ -167,6 +167,20 @@ class Ptbxl:
         Raises:
             Faulty: the column is no dictionary of numbers, or has a statement that the table lacks.
         """
+        likelihoods = self.likelihoods_of(raw)
+        unknown_counts = self.unknown_likelihood == "counts"
+        return tuple(
+            code
+            for code, percent in likelihoods.items()
+            if (unknown_counts if percent == 0 else percent >= self.likelihood_at_least)
+        )
+
+    def likelihoods_of(self, raw: RawPtbxl) -> dict[str, float]:
+        """Return every statement with its likelihood in percent, 0 for unknown.
+
+        Raises:
+            Faulty: as `codes_of`.
+        """
         try:
             given = ast.literal_eval(raw.row["scp_codes"])
             likelihoods = {str(code): float(percent) for code, percent in given.items()}
@@ -175,12 +189,7 @@ class Ptbxl:
         for code in likelihoods:
             if code not in self.statements:
                 raise Faulty(UNKNOWN_CODE, raw.id, code)
-        unknown_counts = self.unknown_likelihood == "counts"
-        return tuple(
-            code
-            for code, percent in likelihoods.items()
-            if (unknown_counts if percent == 0 else percent >= self.likelihood_at_least)
-        )
+        return likelihoods
 
 
 def to_record(
