@@ -64,10 +64,10 @@ def _tokens_of_rows(raw: Bytes) -> Tokens:
     has_twin = np.flatnonzero(back)
     twin = raw[has_twin] == raw[has_twin - back[has_twin]]
     kind[has_twin] = np.where(twin, (back[has_twin, None] + LEFT).astype(np.uint8), kind[has_twin])
-    kind = kind.reshape(-1)
-    start = np.flatnonzero(np.concatenate([[True], kind[1:] != kind[:-1]]))
-    size = np.diff(start, append=len(kind))
-    of_run = kind[start].astype(np.int64)
+    flat = kind.ravel()
+    start = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
+    size = np.diff(start, append=len(flat))
+    of_run = flat[start].astype(np.int64)
     copied = (of_run != LITERAL) & (size >= SHORTEST_MATCH)
     distance = np.where(of_run == LEFT, 1, (of_run - LEFT) * stride)
     return _woven(raw.reshape(-1), start, size, copied, distance)
@@ -126,5 +126,10 @@ def _file(
     ]
     parts = [b"\x89PNG\r\n\x1a\n"]
     for name, content in chunks:
-        parts += [struct.pack(">I", len(content)), name, content, struct.pack(">I", zlib.crc32(name + content))]
+        parts += [
+            struct.pack(">I", len(content)),
+            name,
+            content,
+            struct.pack(">I", zlib.crc32(name + content)),
+        ]
     return b"".join(parts)

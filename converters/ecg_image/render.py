@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from converters.ecg_image.artefacts import chosen, happened
+from converters.ecg_image.chance import Draws
 from converters.ecg_image.colours import Bytes
 from converters.ecg_image.frame import Frame, add_ink, frame_of
 from converters.ecg_image.layout import Panel
 from converters.ecg_image.page import DrawnLead, Gap, Numbered, Page
+from converters.ecg_image.sheet import Sheet
 from converters.ecg_image.signal import Window, window_of
 from converters.ecg_image.trace import Floats, draw_trace
 from converters.records.ecg.record import FloatArray
-from runner.spec.ecg_image import Render
+from runner.spec.ecg_image import Artefact, Render
 
 
 def render(
@@ -51,6 +55,7 @@ def render(
         lead, lost = _draw(panel, frame.text_boxes[number], shown, options, canvas, mask, len(drawn) + 1)
         gaps += lost
         drawn += [lead] if lead else []
+    key = (seed, record, window)
     facts = {
         "record": record,
         "window": window,
@@ -59,18 +64,38 @@ def render(
         "sampling_frequency": shown.fs_hz,
         "speed_mm_per_s": options.speed,
         "gain_mm_per_mv": options.gain,
-        "artefacts": [],
     }
-    return Page(
-        Numbered(canvas, frame.colours),
-        mask,
-        tuple(drawn),
-        tuple(dict.fromkeys(gaps)),
-        _missing(frame, shown),
-        facts,
-        options.scale,
-        options.plotted_pixels,
+    page = Page(
+        picture=Numbered(canvas, frame.colours),
+        mask=mask,
+        leads=tuple(drawn),
+        gaps=tuple(dict.fromkeys(gaps)),
+        missing_leads=_missing(frame, shown),
+        facts={**facts, "artefacts": []},
+        px_per_mm=options.scale,
+        plotted_pixels=options.plotted_pixels,
     )
+    happening = chosen(options.artefacts, key)
+    return _after(page, happening, key) if happening else page
+
+
+def _after(page: Page, happening: Mapping[str, tuple[Artefact, Draws]], key: tuple[int, str, int]) -> Page:
+    """Return a page after its artefacts: pixels, mask and every place of the manifest."""
+    parts = [
+        part for lead in page.leads for part in (lead.box, lead.text_box, lead.pixels) if part is not None
+    ]
+    points = np.concatenate(parts) if parts else np.zeros((0, 2))
+    sheet, drawn = happened(Sheet(page.image, page.mask, points, page.px_per_mm), happening, key)
+    places = iter(np.split(sheet.points, np.cumsum([len(part) for part in parts])[:-1]) if parts else [])
+    leads = []
+    for lead in page.leads:
+        box = next(places)
+        text_box = next(places) if lead.text_box is not None else None
+        pixels = next(places)
+        off_page = _off_page(pixels, sheet.size)
+        leads.append(replace(lead, box=box, text_box=text_box, pixels=pixels, off_page=off_page))
+    facts = {**page.facts, "artefacts": drawn}
+    return replace(page, picture=sheet.pixels, mask=sheet.mask, leads=tuple(leads), facts=facts)
 
 
 def _draw(
@@ -91,7 +116,7 @@ def _draw(
         return None, []
     if first >= last:
         return None, [Gap(panel.lead, first, after)]
-    scale, height = options.scale, canvas.shape[0]
+    scale = options.scale
     millivolts = shown.signal_mv[row, first:last].astype(np.float64)
     there = np.isfinite(millivolts)
     ends = np.flatnonzero(np.diff(there, prepend=False, append=False)).reshape(-1, 2)
@@ -110,10 +135,11 @@ def _draw(
         ink = draw_trace(x + start * step, step, y[start:end], pen, canvas.shape, antialias=options.antialias)
         add_ink(canvas, ink, mask, label)
     pixels = np.stack([y, x + step * np.arange(len(y))], axis=1)
-    off_page = int(np.count_nonzero((y < 0) | (y >= height)))
     box = _box(pixels[there], pen, options.antialias, canvas.shape)
     rhythm = panel.end_s - panel.start_s >= options.seconds
-    return DrawnLead(panel.label, rhythm, box, text_box, pixels, first, last, off_page), gaps
+    return DrawnLead(
+        panel.label, rhythm, box, text_box, pixels, first, last, _off_page(pixels, canvas.shape)
+    ), gaps
 
 
 def _gaps(lead: str, ends: np.ndarray, first: int, last: int, after: int) -> list[Gap]:
@@ -129,6 +155,11 @@ def _box(pixels: Floats, pen: float, antialias: bool, size: tuple[int, ...]) -> 
     high = np.minimum(pixels.max(axis=0) + reach, np.array(size, np.float64))
     low, high = np.minimum(low, high), np.maximum(low, high)
     return np.array([[low[0], low[1]], [low[0], high[1]], [high[0], high[1]], [high[0], low[1]]])
+
+
+def _off_page(pixels: Floats, size: tuple[int, ...]) -> int:
+    """Return how many samples lie beyond the edges; gaps do not count."""
+    return int(np.count_nonzero(((pixels < 0) | (pixels >= np.array(size))).any(axis=1)))
 
 
 def _missing(frame: Frame, shown: Window) -> tuple[str, ...]:
