@@ -36,6 +36,8 @@ CONFIG = "config/axolotl.yaml"
 DEEPSPEED = "config/deepspeed.json"
 TRAIN_DATA = "data/train.jsonl"
 VALIDATION_DATA = "data/validation.jsonl"
+IMAGE_ROWS = {TRAIN_DATA: "train/rows/train.jsonl", VALIDATION_DATA: "train/rows/validation.jsonl"}
+"""Records with images -> the rows that the train stage makes of them for the engine."""
 TINY_MODEL = "model"
 PLUGIN = "runner.axolotl_plugin.RunnerPlugin"
 PLUGIN_KEY = "runner"
@@ -72,6 +74,15 @@ FIELDS: tuple[tuple[str, str], ...] = (
 """Spec path -> Axolotl key, one to one. A path that the spec lacks or leaves None is not written."""
 
 BY_RULE: dict[str, tuple[str, ...]] = {
+    "kind": (
+        "processor_type",
+        "skip_prepare_dataset",
+        "remove_unused_columns",
+        "excess_length_strategy",
+        "datasets",
+        "test_datasets",
+        "ddp_find_unused_parameters",
+    ),
     "model.base": ("base_model",),
     "model.architecture": ("lora_target_modules", "unfrozen_parameters", "lora_fan_in_fan_out", "eot_tokens"),
     "data.template": ("chat_template", "chat_template_jinja", "eot_tokens", "datasets", "test_datasets"),
@@ -111,7 +122,6 @@ _DATA_STAGE = "read by the data stage, which writes data/*.jsonl"
 NOT_OURS: dict[str, str] = {
     "spec": "the version of the format",
     "name": "names the runs folder",
-    "kind": "chooses the backend",
     "summary": "printed in the report",
     "data.source": _DATA_STAGE,
     "data.root": _DATA_STAGE,
@@ -135,6 +145,19 @@ NOT_OURS: dict[str, str] = {
     "data.plausible": _DATA_STAGE,
     "data.sites": _DATA_STAGE,
     "data.components": _DATA_STAGE,
+    "data.images": _DATA_STAGE,
+    "data.keep": _DATA_STAGE,
+    "data.ptbxl": _DATA_STAGE,
+    "data.format": _DATA_STAGE,
+    "data.folder": _DATA_STAGE,
+    "data.databases": _DATA_STAGE,
+    "data.fs_hz": _DATA_STAGE,
+    "data.questions": _DATA_STAGE,
+    "data.faults_at_most": _DATA_STAGE,
+    "data.wording": _DATA_STAGE,
+    "data.comparisons": _DATA_STAGE,
+    "data.patients": _DATA_STAGE,
+    "data.workers": _DATA_STAGE,
     "data.system_prompt": "written into each record by the data stage",
     "data.split.train": "the data stage counts; the steps follow from the count",
     "data.split.test": "judged after training",
@@ -211,6 +234,7 @@ def to_axolotl(spec: AxolotlSpec, numbers: Numbers) -> dict[str, Any]:
         config.pop("tokenizer_config", None)  # the tiny model's folder holds its tokenizer
     config |= {key: value for key, value in EXPLICIT.items() if key not in config}
     config |= _data(spec, numbers)
+    config |= _images(spec)
     config |= _method(spec)
     config |= _length(spec, numbers)
     config |= _optimisation(spec, numbers)
@@ -264,9 +288,25 @@ def _data(spec: AxolotlSpec, numbers: Numbers) -> dict[str, Any]:
     return keys | {"dataset_num_proc": min(8, 1 + records // 5000)}
 
 
+def _images(spec: AxolotlSpec) -> dict[str, Any]:
+    """Return what records with images need: they become tokens while training, by the model's own processor.
+
+    `image_size` is left out: the engine would pad every image to a square by it, where the processor cuts Llama's
+    into tiles. Rows are neither cut nor dropped, whatever `sequence_len` says; the data stage has counted.
+    """
+    if spec.kind != "vlm":
+        return {}
+    return {
+        "processor_type": "AutoProcessor",
+        "skip_prepare_dataset": True,
+        "remove_unused_columns": False,
+        "excess_length_strategy": "raise",
+    }
+
+
 def _dataset(spec: AxolotlSpec, path: str) -> dict[str, Any]:
     return {
-        "path": path,
+        "path": IMAGE_ROWS[path] if spec.kind == "vlm" else path,
         "ds_type": "json",
         "split": "train",  # the only split of a single file, whatever it is used for
         "type": "chat_template",
@@ -299,7 +339,8 @@ def _method(spec: AxolotlSpec) -> dict[str, Any]:
     if names := fully_trained(spec):
         keys["lora_modules_to_save"] = names
         # Where the output layer is the embeddings, the trained copy must stay both.
-        keys["peft_ensure_weight_tying"] = architecture is not None and architecture.lm_head is None
+        tied = architecture is not None and architecture.lm_head is None
+        keys["peft_ensure_weight_tying"] = tied and "embeddings" in method.train_fully
     return keys
 
 
@@ -354,8 +395,10 @@ def _evaluation(spec: AxolotlSpec, numbers: Numbers) -> dict[str, Any]:
 def _strategy(spec: AxolotlSpec) -> dict[str, Any]:
     if spec.compute.strategy.startswith("zero"):
         return {"deepspeed": DEEPSPEED}
-    ddp = spec.compute.strategy == "ddp"
-    return {"ddp": True, "ddp_find_unused_parameters": False} if ddp else {"ddp": False}
+    if spec.compute.strategy != "ddp":
+        return {"ddp": False}
+    # As Axolotl's own examples have it: DDP stops where a trained weight of a tower gets no gradient.
+    return {"ddp": True, "ddp_find_unused_parameters": spec.kind == "vlm"}
 
 
 def _trackers(spec: AxolotlSpec) -> dict[str, Any]:

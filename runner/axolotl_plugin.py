@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 from axolotl.integrations.base import BasePlugin
 from pydantic import BaseModel
 
+from runner.image_proof import Inspected, inspect
 from runner.load_back import fault_of, trusts
 from runner.plugin_settings import RunnerSettings
 from runner.recorder import Recorder
@@ -30,6 +32,9 @@ from runner.trainable import NAMES_SHOWN, check, expected_trainable, matched_cou
 SHORTEST_REDACTED = 8
 """Values of environment variables at least this long are taken out of the engine's log."""
 
+
+REPEATED = re.compile(r"(<[^<>]+>)\1{3,}")
+"""One special token four times or more: the hundreds that stand for an image."""
 
 PLACES = ("base_model", "tokenizer_config", "lora_model_dir")
 """Keys whose value is a folder, which is found from the user's own, or a hub id."""
@@ -120,9 +125,16 @@ class RunnerPlugin(BasePlugin):  # type: ignore[misc]  # the engine is not typed
             )
             check(method, self._expected, trained, self._modules)
             if recorder.writes:
-                _describe(recorder, "train", trainer.train_dataset, trainer.processing_class)
+                sides = {"train": (trainer.train_dataset, trainer.data_collator)}
                 if trainer.eval_dataset is not None:
-                    _describe(recorder, "validation", trainer.eval_dataset, trainer.processing_class)
+                    sides["validation"] = (trainer.eval_dataset, trainer.eval_data_collator)
+                for split, (dataset, collator) in sides.items():
+                    if hasattr(collator, "processing_strategy"):
+                        ends, classes = list(cfg.eot_tokens or ()), _classes(trainer.model)
+                        seen = inspect(dataset, collator, ends, classes, split)
+                        _describe_images(recorder, split, len(dataset), seen, trainer.processing_class)
+                    else:
+                        _describe(recorder, split, dataset, trainer.processing_class)
 
     def post_train(self, cfg: Any, model: Any) -> None:
         """End at once after an interruption: the checkpoint is saved, and there are no final weights.
@@ -239,6 +251,7 @@ def _describe(recorder: Recorder, split: str, dataset: Any, tokenizer: Any) -> N
         "dataset",
         split=split,
         rows=len(dataset),
+        inspected=len(dataset),
         tokens=tokens,
         label_tokens=label_tokens,
         label_share=label_tokens / tokens if tokens else 0.0,
@@ -251,6 +264,28 @@ def _describe(recorder: Recorder, split: str, dataset: Any, tokenizer: Any) -> N
         )
     if empty:
         recorder.event("note", text=f"{empty} of {len(dataset)} {split} rows have no token that carries loss")
+
+
+def _describe_images(recorder: Recorder, split: str, rows: int, seen: Inspected, tokenizer: Any) -> None:
+    """Write the `dataset` event of rows that become tokens while training, of those that were looked at."""
+    if split == "train":
+        recorder.prove(first_row={name: list(values) for name, values in seen.first.items()})
+    first = marked(tokenizer, list(seen.first["input_ids"]), list(seen.first["labels"]))
+    recorder.event(
+        "dataset",
+        split=split,
+        rows=rows,
+        inspected=seen.rows,
+        tokens=seen.tokens,
+        label_tokens=seen.label_tokens,
+        label_share=seen.label_tokens / seen.tokens if seen.tokens else 0.0,
+        first=REPEATED.sub(lambda many: f"{many[1]} x {len(many[0]) // len(many[1])}", first),
+    )
+
+
+def _classes(model: Any) -> int:
+    """Return how many tokens the model can write."""
+    return int(model.get_output_embeddings().weight.shape[0])
 
 
 def marked(tokenizer: Any, ids: list[int], labels: list[int]) -> str:

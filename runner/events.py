@@ -38,6 +38,35 @@ EVENTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "seconds": "s",
             "reason": "one line; empty when done",
         },
+        "sweep_started": {
+            "arms": "names of the arms",
+            "pid": "process id",
+            "resumed": "true when continuing",
+        },
+        "arm_started": {
+            "arm": "name",
+            "run": "name of its run directory",
+            "number": "which one, counted from 1",
+            "of": "arms of the sweep",
+            "resumed": "true when its run was begun before",
+        },
+        "arm_skipped": {
+            "arm": "name",
+            "run": "name of its run directory",
+            "reason": "why it is not run again",
+        },
+        "arm_finished": {
+            "arm": "name",
+            "run": "name of its run directory; null when none could be made",
+            "state": "done, failed or interrupted",
+            "seconds": "s",
+            "reason": "empty when done",
+        },
+        "sweep_finished": {
+            "state": "done, failed or interrupted",
+            "seconds": "s",
+            "reason": "empty when done",
+        },
         "stage_started": {"pid": "process id"},
         "stage_skipped": {"reason": "why its earlier result holds"},
         "stage_taken": {
@@ -68,6 +97,7 @@ EVENTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "dataset": {
             "split": "train or validation",
             "rows": "rows",
+            "inspected": "rows that the tokens are counted of: all, or a few of those with images",
             "tokens": "tokens",
             "label_tokens": "tokens that carry loss",
             "label_share": "label_tokens / tokens",

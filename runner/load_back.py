@@ -9,10 +9,25 @@ from typing import Any
 from runner import checkpoints
 from runner.files import read_json
 
+WITH_IMAGES = ("gemma3", "mllama")
+"""Model types of which the engine loads the vision tower too, whatever the records are."""
+
 
 def trusts(config: Mapping[str, Any]) -> bool:
     """Return whether an Axolotl config lets the model's own code run."""
     return bool(config.get("trust_remote_code"))
+
+
+def class_of(place: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Any:
+    """Return the class by which a model is loaded whole, with its vision tower where it has one.
+
+    Raises:
+        OSError or ValueError: its configuration cannot be read.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+    config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=trust_remote_code)
+    return AutoModelForImageTextToText if config.model_type in WITH_IMAGES else AutoModelForCausalLM
 
 
 def fault_of(final: Path, *, adapter: bool, proof: Mapping[str, Any], trust_remote_code: bool) -> str:
@@ -67,11 +82,11 @@ def _adapter_fault(
 def _model_fault(final: Path, proof: Mapping[str, Any], trust: bool) -> str | None:
     """Load a whole model the way its user will."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     try:
         AutoTokenizer.from_pretrained(final, trust_remote_code=trust)
-        model, loading = AutoModelForCausalLM.from_pretrained(
+        model, loading = class_of(str(final), trust_remote_code=trust).from_pretrained(
             final, dtype="auto", trust_remote_code=trust, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:

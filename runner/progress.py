@@ -61,8 +61,13 @@ def describe(event: Mapping[str, Any]) -> str:
         return f"trains {event['trainable']:,} of {event['total']:,} parameters ({event['share']:.2%})"
     if kind == "dataset":
         return (
-            f"{event['split']}: {event['rows']:,} rows, {event['tokens']:,} tokens, "
-            f"{event['label_share']:.0%} carry loss"
+            f"{event['split']}: {event['rows']:,} rows, {event['tokens']:,} tokens"
+            + (
+                f" in {event['inspected']:,} of them"
+                if event.get("inspected", event["rows"]) < event["rows"]
+                else ""
+            )
+            + f", {event['label_share']:.0%} carry loss"
         )
     if kind == "checkpoint":
         return f"checkpoint at step {event['step']}"

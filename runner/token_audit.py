@@ -9,9 +9,10 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from runner.files import read_json, write_json
+from runner.image_text import image_text_of, load_processor
 from runner.spec.environment import expand
 from runner.spec.problems import DataError
 from runner.stages.common import expand_path
@@ -20,6 +21,8 @@ from runner.tokens import Row, load_tokenizer, read_records, rows_of, template_o
 SPLITS = ("train", "validation", "test")
 TOKENS = Path("data/tokens.json")
 MANIFEST = Path("data/manifest.json")
+WHOLE = 1 << 31
+"""A context that nothing is longer than."""
 
 
 def audit(
@@ -30,6 +33,7 @@ def audit(
     *,
     end_tokens: Sequence[str] = (),
     revision: str | None = None,
+    images: Literal["whole", "may_be_longer"] | None = None,
 ) -> dict[str, Any]:
     """Tokenise every record of a run's splits, write `data/tokens.json` and return its value.
 
@@ -42,6 +46,8 @@ def audit(
         run_dir: holds `data/train.jsonl` and the other splits; an absent split has 0 records.
         end_tokens: that close an answer beside the tokenizer's end token.
         revision: of the tokenizer on the hub.
+        images: of records with images, which the engine never cuts: `whole` refuses those that are longer than
+            the context, `may_be_longer` (a rehearsal, whose small tokenizer makes more tokens) counts them.
 
     Raises:
         MachineError: the tokenizer cannot be loaded, or a variable is not set.
@@ -50,16 +56,24 @@ def audit(
     """
     place = expand_path(tokenizer, os.environ, hub=True)
     local = run_dir / place
-    loaded = load_tokenizer(
-        str(local) if local.is_dir() else place,
-        revision=None if revision is None else expand(revision, os.environ),
-    )
+    where = str(local) if local.is_dir() else place
+    commit = None if revision is None else expand(revision, os.environ)
+    written = None
+    if images is None:
+        loaded = load_tokenizer(where, revision=commit)
+    else:
+        processor = load_processor(where, revision=commit)
+        loaded, written = processor.tokenizer, image_text_of(processor)
     jinja = template_of(loaded, template)
     splits = {}
     for split in SPLITS:
         path = run_dir / "data" / f"{split}.jsonl"
         records = read_records(path) if path.exists() else iter(())
-        splits[split] = count_tokens(list(rows_of(loaded, records, jinja, context, end_tokens)), context)
+        kept = context if images is None else WHOLE
+        rows = list(rows_of(loaded, records, jinja, kept, end_tokens, written))
+        splits[split] = count_tokens(rows, context)
+    if images == "whole":
+        _refuse_longer(splits, context)
     if splits["train"]["records"] and not splits["train"]["label_tokens"]:
         raise DataError(
             f"no training record keeps a single answer token within {context} tokens; nothing could be learned\n"
@@ -67,8 +81,22 @@ def audit(
         )
     result = {"tokenizer": tokenizer, "template": template, "context": context, "splits": splits}
     write_json(run_dir / TOKENS, result)
-    _note_truncation(run_dir / MANIFEST, result)
+    if images is None:
+        _note_truncation(run_dir / MANIFEST, result)
     return result
+
+
+def _refuse_longer(splits: Mapping[str, Mapping[str, Any]], context: int) -> None:
+    """Raise DataError where a record is longer than the context: the engine would train on it uncut."""
+    longer = {name: part["longer_than_context"]["records"] for name, part in splits.items()}
+    if not any(longer.values()):
+        return
+    most = max(part["tokens"]["max"] or 0 for part in splits.values())
+    counts = ", ".join(f"{count} of {name}" for name, count in longer.items() if count)
+    raise DataError(
+        f"records with images are longer than model.context of {context} tokens: {counts}; the longest has {most}\n"
+        "  the engine does not cut such records; raise model.context, or lower data.filter.max_answer_words"
+    )
 
 
 def _note_truncation(path: Path, counted: Mapping[str, Any]) -> None:

@@ -17,7 +17,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from converters.image_rows import in_parts
 from converters.templates import jinja_of
+from runner.image_text import ImageText
 from runner.spec.problems import DataError, MachineError
 
 IGNORED = -100
@@ -128,6 +130,7 @@ def rows_of(
     template: str,
     context: int,
     end_tokens: Sequence[str] = (),
+    images: ImageText | None = None,
 ) -> Iterator[Row]:
     """Yield each record's row, in order.
 
@@ -137,6 +140,7 @@ def rows_of(
         template: Jinja text, from `template_of`.
         context: rows are cut to this many tokens.
         end_tokens: tokens that end a turn beside the tokenizer's own end-of-sequence token.
+        images: how the processor writes an image, for records that have some.
 
     Raises:
         MachineError: the tokenizer is not a fast one.
@@ -150,16 +154,18 @@ def rows_of(
     ends = end_ids(tokenizer, end_tokens)
     remaining = iter(records)
     while chunk := list(islice(remaining, _CHUNK)):
-        texts = [_render(tokenizer, record, record["messages"], template) for record in chunk]
+        texts = [_render(tokenizer, record, record["messages"], template, images) for record in chunk]
         encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
         for record, text, ids, offsets in zip(
             chunk, texts, encoded["input_ids"], encoded["offset_mapping"], strict=True
         ):
-            spans = _answer_spans(tokenizer, record, text, template)
+            spans = _answer_spans(tokenizer, record, text, template, images)
             yield _row(text, ids, offsets, spans, context, ends)
 
 
-def prompt_text(tokenizer: Any, record: Mapping[str, Any], template: str) -> str:
+def prompt_text(
+    tokenizer: Any, record: Mapping[str, Any], template: str, images: ImageText | None = None
+) -> str:
     """Return what the template writes before the record's last answer, which it does not depend on.
 
     Spaces at the end are left out: tokenizers join them to the answer's first word, and a prompt that
@@ -168,8 +174,8 @@ def prompt_text(tokenizer: Any, record: Mapping[str, Any], template: str) -> str
     Raises:
         DataError: the template refuses the record or does not show its last answer; names the record.
     """
-    text = _render(tokenizer, record, record["messages"], template)
-    spans = _answer_spans(tokenizer, record, text, template)
+    text = _render(tokenizer, record, record["messages"], template, images)
+    spans = _answer_spans(tokenizer, record, text, template, images)
     if len(spans) < sum(message["role"] == "assistant" for message in record["messages"]):
         raise DataError(f"the chat template does not show every answer of record {record.get('id')!r}")
     return text[: spans[-1][0]].rstrip(" ")
@@ -184,22 +190,28 @@ def end_ids(tokenizer: Any, end_tokens: Sequence[str]) -> tuple[frozenset[int], 
 
 
 def _render(
-    tokenizer: Any, record: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], template: str
+    tokenizer: Any,
+    record: Mapping[str, Any],
+    messages: Sequence[Mapping[str, Any]],
+    template: str,
+    images: ImageText | None,
 ) -> str:
     from jinja2 import TemplateError
 
+    shown = list(messages) if images is None else in_parts(messages, record.get("images", ()))
     try:
-        return str(
+        text = str(
             tokenizer.apply_chat_template(
-                list(messages), chat_template=template, tokenize=False, add_generation_prompt=False
+                shown, chat_template=template, tokenize=False, add_generation_prompt=False
             )
         )
+        return text if images is None else images.expanded(text)
     except TemplateError as error:
         raise DataError(f"the chat template refuses record {record.get('id')!r}: {error}") from error
 
 
 def _answer_spans(
-    tokenizer: Any, record: Mapping[str, Any], text: str, template: str
+    tokenizer: Any, record: Mapping[str, Any], text: str, template: str, images: ImageText | None
 ) -> list[tuple[int, int]]:
     """Return where the assistant's messages stand in `text`, as (first letter, after the last).
 
@@ -215,7 +227,7 @@ def _answer_spans(
         if message["role"] != "assistant":
             continue
         changed = [*messages[:index], {**message, "content": probe}, *messages[index + 1 :]]
-        other = _render(tokenizer, record, changed, template)
+        other = _render(tokenizer, record, changed, template, images)
         start = _shared(text, other)
         end = len(text) - _shared(text[start:][::-1], other[start:][::-1])
         if end > start:

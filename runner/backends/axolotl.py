@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from converters import numbers as arithmetic
-from converters.axolotl import dump, to_axolotl
+from converters.axolotl import IMAGE_ROWS, dump, to_axolotl
 from converters.deepspeed import to_deepspeed
 from converters.numbers import Counts, Numbers, stated_counts
 from converters.templates import end_of_turn
@@ -160,6 +160,7 @@ def _data(spec: AxolotlSpec, *, rehearsal: bool, tiny: bool) -> Stage:
         "context": spec.model.context,
         "end_tokens": list(end_of_turn(spec)),
         "revision": None if spec.model.tokenizer else spec.model.revision,
+        "images": "whole" if spec.kind == "vlm" else None,
     }
     return Stage(
         "data",
@@ -195,6 +196,7 @@ def _tiny_model(spec: AxolotlSpec) -> Stage:
             "seed": spec.train.seed,
             "patterns": list(patterns),
             "end_tokens": list(end_of_turn(spec)),
+            "images": spec.kind == "vlm",
         },
     )
 
@@ -237,6 +239,7 @@ def _evaluation(spec: AxolotlSpec, name: str, *, adapter: str | None) -> Stage:
 
 def _train(spec: AxolotlSpec, numbers: Numbers, *, tiny: bool) -> Stage:
     zero = spec.compute.strategy.startswith("zero")
+    sees = spec.kind == "vlm"
     reads = [CONFIG, "data/train.jsonl"]
     reads += [DEEPSPEED] if zero else []
     reads += [MODEL_FOLDER] if tiny else []
@@ -248,6 +251,7 @@ def _train(spec: AxolotlSpec, numbers: Numbers, *, tiny: bool) -> Stage:
         writes=("train/final", "train/proof.json", "train/metrics.jsonl"),
         settings={
             "config": CONFIG,
+            "rows": {name: IMAGE_ROWS[name] for name in reads if name in IMAGE_ROWS} if sees else {},
             "expect": {
                 "steps": numbers.steps,
                 "rows": numbers.rows,

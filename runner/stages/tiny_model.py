@@ -2,8 +2,8 @@
 
 Settings: `architecture`, `tokenizer` (a folder, or null: one is trained on `data/train.jsonl`),
 `context`, `template`, `seed`, `patterns`, the spec's own regular expressions over module or parameter
-names, which the model must have enough layers for, and `end_tokens`, which close an answer beside the
-tokenizer's end token.
+names, which the model must have enough layers for, `end_tokens`, which close an answer beside the
+tokenizer's end token, and `images`, whether the records have some.
 """
 
 from __future__ import annotations
@@ -52,7 +52,14 @@ def build_model(settings: Mapping[str, Any], events: EventWriter) -> None:
         text=f"small random {settings['architecture']}: {model.config.get_text_config().num_hidden_layers} layers, "
         f"{parameters:,} parameters, the module names of the full size; {note}",
     )
-    audit(str(MODEL), settings["template"], settings["context"], Path(), end_tokens=settings["end_tokens"])
+    audit(
+        str(MODEL),
+        settings["template"],
+        settings["context"],
+        Path(),
+        end_tokens=settings["end_tokens"],
+        images="may_be_longer" if settings["images"] else None,
+    )
 
 
 def _tokenizer(settings: Mapping[str, Any], given: str | None) -> tuple[Any, str]:

@@ -1,6 +1,7 @@
 """The train stage: start the engine, or go on from its newest whole checkpoint, and believe only its proof.
 
-Settings (`config/train.json`): `config`, the engine's YAML; `expect`, the steps, rows, world_size,
+Settings (`config/train.json`): `config`, the engine's YAML; `rows`, records with images -> the file of rows that
+is made of them for the engine; `expect`, the steps, rows, world_size,
 distributed kind and early_stopping that were planned (`runner.proof.verify`); `device`, cpu, cuda or mps;
 `adapter`, whether adapters are trained.
 """
@@ -26,6 +27,7 @@ import yaml
 
 from runner import checkpoints
 from runner.events import EventWriter
+from runner.image_rows import write_rows
 from runner.load_back import fault_of, trusts
 from runner.proof import FAILED, FINISHED, INTERRUPTED, verify
 from runner.spec.problems import MachineError, StageError
@@ -35,6 +37,8 @@ from runner.stages.engine import PR_SET_PDEATHSIG
 INTERRUPTED_CODE = 130
 RESUME_CONFIG = Path("config/axolotl.resume.yaml")
 FINAL = Path("train/final")
+ROWS = Path("train/rows")
+"""Where the rows for the engine are written, for records with images."""
 DATASETS = Path("train/datasets")
 """Where the plan lets the data sets library keep its tables."""
 LOCK_VARIABLE = "RUNNER_LOCK_FD"
@@ -77,6 +81,8 @@ def train(settings: Mapping[str, Any], events: EventWriter) -> int:
     if not step:
         # Axolotl keys its cache of tokenised rows by names and settings, not by what is in the files.
         shutil.rmtree(config["dataset_prepared_path"], ignore_errors=True)
+    for records, rows in settings["rows"].items():
+        write_rows(Path(records), Path(rows))
     proof_path.unlink(missing_ok=True)
     shutil.rmtree(FINAL, ignore_errors=True)
     started = RESUME_CONFIG if step else config_path
@@ -305,7 +311,7 @@ def _require(proof: Mapping[str, Any], ended: Ended, expect: Mapping[str, Any], 
 
 def _drop_caches(config: Mapping[str, Any]) -> None:
     """Remove the engine's copies of the data, which can be larger than all else and which nobody reads again."""
-    for name in (config["dataset_prepared_path"], DATASETS):
+    for name in (config["dataset_prepared_path"], DATASETS, ROWS):
         shutil.rmtree(name, ignore_errors=True)
 
 

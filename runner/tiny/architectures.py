@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from runner.load_back import WITH_IMAGES
 from runner.spec.nearest import nearest
 from runner.spec.problems import MachineError
 from runner.tiny.tokenizer import MLLAMA_IMAGE
@@ -28,9 +29,6 @@ LEAST_LAYERS: Mapping[str, int] = MappingProxyType({"mllama": 5})
 
 GATE = 0.5
 """What a small model's gates are set to; they act through a hyperbolic tangent."""
-
-WITH_IMAGES = ("gemma3", "mllama")
-"""Architectures that see: their whole model is built, with its vision tower, also for text alone."""
 
 AS_PUBLISHED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {"siglip_vision_model": {"vision_use_head": False}}
