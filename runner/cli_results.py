@@ -120,13 +120,20 @@ def compare(runs: tuple[Path, ...], different_locks: bool, out: Path, as_json: b
 
 def _comparison(found: Comparison, out: Path) -> dict[str, Any]:
     from runner.reporting.compare import labels
+    from runner.reporting.method_part import tuned_rows
 
     names = labels(found.runs)
+    rows = tuned_rows(found.runs)
     return {
         "runs": [
             {"label": name, "run": run.run, "table": run.results()["table"]}
             for name, run in zip(names, found.runs, strict=True)
         ],
+        **(
+            {"methods": [{"label": n, **row.json()} for n, row in zip(names, rows, strict=True)]}
+            if rows
+            else {}
+        ),
         "differences": [
             {
                 "label": name,
@@ -145,7 +152,10 @@ def _comparison(found: Comparison, out: Path) -> dict[str, Any]:
 
 def _table(found: Comparison) -> str:
     from runner.reporting.compare import labels
-    from runner.show import compared_text
+    from runner.reporting.method_part import method_text, tuned_rows
+    from runner.show import compared_text, table
 
     tables = [run.results()["table"] for run in found.runs]
-    return compared_text(labels(found.runs), tables, found.changes)
+    names, rows = labels(found.runs), tuned_rows(found.runs)
+    text = compared_text(names, tables, found.changes)
+    return f"{text}\n\n{table(*method_text(rows, names))}" if rows else text

@@ -185,7 +185,8 @@ def _of_training(metrics: Sequence[Mapping[str, Any]], best_step: int | None) ->
         found["memory_training", "train"] = steps[-1]["memory_training_mib"] / 1024
     evaluations = [e for e in metrics if e["event"] == "evaluation" and best_step in (None, e["step"])]
     if evaluations and isinstance(evaluations[-1]["loss"], float) and math.isfinite(evaluations[-1]["loss"]):
-        found["loss", "validation"] = evaluations[-1]["loss"]
+        of_signals = "average_precision" in evaluations[-1]
+        found["bce" if of_signals else "loss", "validation"] = evaluations[-1]["loss"]
     return [_Measured(metric, split, None, {"value": value}) for (metric, split), value in found.items()]
 
 

@@ -21,7 +21,7 @@ from eval.report.page import render
 from runner.files import read_json, sha256_of
 from runner.judging.lines import read_lines
 from runner.reporting.page import page_of
-from runner.reporting.record import RunRecord, paired, read_run
+from runner.reporting.record import RunRecord, beside_student, paired, read_run
 from runner.spec.problems import RunnerError, UsageError
 
 TOLERANCE = 1e-9
@@ -89,11 +89,13 @@ def verify(path: Path) -> Verification:
     if not (path / RESULTS).is_file():
         raise UsageError(f"{path} has no report: there is nothing to verify\n  runner report {path}")
     record = read_run(path)
-    before, after = (_judged_again(path, name) for name in ("baseline", "tuned"))
-    parts = [judged.part for judged in (before, after) if judged.part is not None]
+    every = [_judged_again(path, name) for name in ("baseline", "tuned", "teacher")]
+    parts = [judged.part for judged in every if judged.part is not None]
     broken = tuple(part.file for part in parts if part.unequal)
-    made = replace(record, baseline=before.again, tuned=paired(path, before.again, after.again))
-    parts.append(_results(path, (made, record), before.broken | after.broken, broken))
+    baseline, after, teacher = (judged.again for judged in every)
+    tuned = paired(path, baseline, after)
+    made = replace(record, baseline=baseline, tuned=tuned, teacher=beside_student(path, teacher, tuned))
+    parts.append(_results(path, (made, record), set().union(*(judged.broken for judged in every)), broken))
     parts.append(Part(PAGE, 0, (), broken) if broken else _page(path, render(page_of(made))))
     return Verification(str(path), tuple(parts))
 

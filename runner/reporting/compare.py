@@ -12,6 +12,7 @@ from eval.report.judged import flat
 from eval.report.top import metric_cell, metrics_beside
 from eval.report.training_plots import compared_pictures
 from eval.report.view import Block, Cell, Column, Notice, Page, Pictures, Section, Table, Text, text_cell
+from runner.reporting.method_part import methods_section
 from runner.reporting.page import NOT_CLINICAL
 from runner.reporting.record import RunRecord
 from runner.reporting.run_part import training_of
@@ -33,7 +34,7 @@ def compare_page(runs: Sequence[RunRecord], changes: Changes = (), warnings: Seq
         warnings: what the reader must know, such as locks that differ.
     """
     names = labels(runs)
-    sections = [_results(runs, names, changes)]
+    sections = [_results(runs, names, changes), *filter(None, (methods_section(runs, names),))]
     pictures = compared_pictures(dict(zip(names, map(training_of, runs), strict=True)))
     if pictures:
         sections.append(Section("curves", "Training curves", (Pictures(pictures),)))

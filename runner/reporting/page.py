@@ -13,6 +13,7 @@ from eval.report.top import top_table
 from eval.report.view import Block, Notice, Page, Section, Text
 from runner.reporting.base import base_of, rank_of
 from runner.reporting.data_part import data_section
+from runner.reporting.method_part import method_section
 from runner.reporting.record import RunRecord
 from runner.reporting.run_part import curves_section, environment_section, plan_section
 from runner.results import seconds_of_steps
@@ -36,6 +37,7 @@ def page_of(record: RunRecord) -> Page:
         facts=facts_of(record),
         sections=(
             _results(record),
+            *filter(None, (method_section(record),)),
             curves_section(record),
             *task_sections(record.baseline, record.tuned, rehearsal=record.settings["rehearsal"]),
             data_section(record),

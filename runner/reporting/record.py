@@ -13,7 +13,8 @@ from eval.lock import lock_differences
 from runner.events import read_events
 from runner.files import read_json
 from runner.judging.lines import read_lines
-from runner.reporting.base import rank_of
+from runner.methods import Cost, MethodRow, cost_of, method_row
+from runner.reporting.base import method_in_words, rank_of
 from runner.results import results_of
 from runner.spec.problems import RunnerError
 
@@ -39,6 +40,11 @@ class RunRecord:
     events: Sequence[Json] = ()
     baseline: Sequence[Json] = ()
     tuned: Sequence[Json] = ()
+    teacher: Sequence[Json] = ()
+    """Of a distillation: the teacher's results, with `student_minus` where the student could be paired with it."""
+    teacher_proof: Json = field(default_factory=dict)
+    """Of a teacher that was trained in the run; so are its metrics."""
+    teacher_metrics: Sequence[Json] = ()
     resolved: str = ""
     started: str | None = None
     """When the run was started first, UTC to the millisecond; None where its events are gone."""
@@ -51,7 +57,7 @@ class RunRecord:
 
     def results(self) -> dict[str, Any]:
         """Return the numbers of the run set beside the published ones."""
-        return results_of(
+        found = results_of(
             self.settings["reference"],
             baseline=self.baseline,
             tuned=self.tuned,
@@ -61,6 +67,33 @@ class RunRecord:
             # Adapters are counted while they are trained, and merged afterwards: no size of a model.
             parameters=self.proof.get("total") if self._is_whole() else None,
         )
+        rows = self.methods()
+        return found | ({"methods": [row.json() for row in rows]} if rows else {})
+
+    def methods(self) -> tuple[MethodRow, ...]:
+        """Return the model as it started, the teacher where there is one, and the tuned model; of ECG runs alone."""
+        if self.plan["kind"] != "ecg":
+            return ()
+        spec = self.spec
+        started = spec["model"]["checkpoint"] and not self.settings["rehearsal"]
+        rows = [
+            method_row("before training", "as given" if started else "random weights", self.baseline, Cost())
+        ]
+        if self.teacher or self.teacher_proof:
+            taught = self._method_of("teacher")
+            said = method_in_words(taught) if taught else "as given"
+            cost = cost_of(self.teacher_metrics, self.teacher_proof)
+            rows.append(method_row("teacher", said, self.teacher, cost))
+        method = self._method_of("train") or spec["method"]
+        words = method_in_words(method) + (", distilled" if spec["distill"] else "")
+        rows.append(method_row("tuned", words, self.tuned, cost_of(self.metrics, self.proof)))
+        return tuple(rows)
+
+    def _method_of(self, name: str) -> Json | None:
+        """Return the method that a training stage was told: that of a rehearsal is not the spec's in every option."""
+        told = (stage["settings"].get("method") for stage in self.plan["stages"] if stage["name"] == name)
+        found: Json | None = next(told, None)
+        return found
 
     def _is_whole(self) -> bool:
         """Return whether an ECG model was trained without adapters."""
@@ -78,6 +111,7 @@ def read_run(path: Path) -> RunRecord:
     environment = _json(path / "environment.json")
     events = tuple(read_events(path / "events.jsonl")) if (path / "events.jsonl").exists() else ()
     start = next((event for event in events if event["event"] == "run_started"), {})
+    judged = paired(path, baseline, tuned)
     return RunRecord(
         run=start.get("run") or _without_events(path, plan, environment),
         plan=plan,
@@ -90,7 +124,10 @@ def read_run(path: Path) -> RunRecord:
         metrics=_lines(path / "train" / "metrics.jsonl"),
         events=events,
         baseline=baseline,
-        tuned=paired(path, baseline, tuned),
+        tuned=judged,
+        teacher=beside_student(path, _results(path, "teacher"), judged),
+        teacher_proof=_json(path / "teacher" / "proof.json"),
+        teacher_metrics=_lines(path / "teacher" / "metrics.jsonl"),
         resolved=_text(path / "resolved.yaml"),
         started=start.get("time"),
     )
@@ -114,6 +151,37 @@ def paired(path: Path, baseline: Sequence[Json], tuned: Sequence[Json]) -> list[
     """
     left = {_key(result): result for result in reversed(baseline)}
     return [_with_differences(path, left.get(_key(result)), result) for result in tuned]
+
+
+SEEN = "signal.leads_seen"
+"""Of two locks: a teacher may see more leads than its student, which is what a comparison of them is about."""
+
+
+def beside_student(path: Path, teacher: Sequence[Json], tuned: Sequence[Json]) -> list[dict[str, Any]]:
+    """Return a teacher's results with `student_minus`: the tuned student minus the teacher, paired.
+
+    Where the two were judged in different ways, but for the leads that each sees, `not_paired` says so.
+    """
+    students = {_key(result): result for result in reversed(tuned)}
+    return [_with_student(path, result, students.get(_key(result))) for result in teacher]
+
+
+def _with_student(path: Path, teacher: Json, student: Json | None) -> dict[str, Any]:
+    if student is None:
+        return {**teacher, "not_paired": "the student was not judged"}
+    found = lock_differences(teacher["lock"], student["lock"])
+    if unequal := [str(difference) for difference in found if difference.path != SEEN]:
+        return {**teacher, "not_paired": f"the evaluation locks differ: {'; '.join(unequal)}"}
+    try:
+        lines = [read_lines(path / result["predictions"]) for result in (teacher, student)]
+        return {
+            **teacher,
+            "student_minus": judge(student["task"]).differences(student["lock"]["task"], *lines),
+        }
+    except (ValueError, RunnerError) as error:
+        return {**teacher, "not_paired": str(error)}
+    except (KeyError, TypeError) as error:
+        return {**teacher, "not_paired": f"a stored prediction lacks {error}"}
 
 
 def _key(result: Json) -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ from runner.files import sha256_of, write_json  # noqa: E402
 from runner.native.assembly import network  # noqa: E402
 from runner.native.checkpoints import facts_of, save  # noqa: E402
 from runner.native.dataset import open_records  # noqa: E402
+from runner.reporting.record import beside_student  # noqa: E402
 from runner.spec.problems import StageError  # noqa: E402
 
 WEIGHTS = "train/final/model.safetensors"
@@ -289,6 +290,14 @@ def test_a_teacher_first_and_then_its_student(run_of: Any) -> None:
     assert result["lock"]["signal"]["leads_seen"] == list(range(12))
     assert result["lock"]["records"] == run.read("eval/tuned.json")["results"][0]["lock"]["records"]
     assert result["predictions"] == "eval/teacher/1_signal_multilabel.jsonl"
+    (student,) = run.read("eval/tuned.json")["results"]
+    (beside,) = beside_student(run.path, [result], [student])
+    name = student["headline"][0]
+    assert beside["student_minus"][name]["value"] == pytest.approx(
+        student["metrics"][name]["value"] - result["metrics"][name]["value"]
+    )
+    other = {**student, "lock": {**student["lock"], "precision": "bf16"}}
+    assert "precision" in beside_student(run.path, [result], [other])[0]["not_paired"]
     write_json(run.path / "teacher/proof.json", run.read("teacher/proof.json") | {"state": "interrupted"})
     with pytest.raises(StageError, match=r"teacher/proof\.json: the training is interrupted, not finished"):
         run.call("judge_teacher")
