@@ -32,6 +32,9 @@ KEY_PACKAGES = (
     "scikit-learn", "numpy",
 )  # fmt: skip
 
+SELECTED = {"macro_map": "MAP (macro)", "macro_auc": "AUC (macro)"}
+"""Word of `train.select` -> as people write it."""
+
 
 # ------------------------------------------------------------------------------------------- curves
 
@@ -65,7 +68,11 @@ def _curves_lead(record: RunRecord, training: Training) -> str:
     sentence = f"{last['step']:,} optimiser steps, {last['epoch']:.3g} epochs, {seen}."
     if training.final_step is not None:
         by = record.proof.get("selected_by")
-        best = f"the highest {by} of the validation records" if by else "the lowest validation loss"
+        best = (
+            f"the highest {SELECTED.get(by, by)} of the validation records"
+            if by
+            else "the lowest validation loss"
+        )
         sentence += f" The final weights are those of step {training.final_step:,}, {best}."
     return sentence
 
