@@ -30,7 +30,7 @@ BP_BATCH = 4
 """Of these, backpropagated at most."""
 DRAWS = 2
 """Directions of a step at most."""
-LABEL_RATIO = 0.8
+LABEL_RATIO = 0.9
 """Least share with labels: 13 records give 2 to choose by. A tenth of a few records trains on nothing."""
 HELD_SHARE = 0.2
 """Least share of the patients for validation and for the test: 5 % of ten patients is nobody."""

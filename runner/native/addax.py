@@ -50,19 +50,21 @@ class Addax(Stateful):
         self._options = options
         self._trained = trainable(setup.model)
         self._spsa = Spsa(self._trained, options.estimator, setup.seed)
+        self._bp_batch = setup.together.part(options.bp_batch)
 
     def step(self, batch: Batch) -> StepStats:
         """Probe one part of the batch, differentiate the other, and update once."""
         setup, options = self.setup, self._options
-        probed = Batch(batch.signal[options.bp_batch :], batch.target[options.bp_batch :])
+        probed = Batch(batch.signal[self._bp_batch :], batch.target[self._bp_batch :])
         if len(probed.signal) == 0:
             raise NativeError(
                 f"addax: a batch of {len(batch.signal)} leaves no record to probe beside bp_batch {options.bp_batch}"
             )
         setup.update.clear()
-        loss = FullBatch(setup.model, setup.objective, options.estimator, probed)
+        loss = FullBatch(setup.model, setup.objective, options.estimator, probed, setup.together)
         estimate = self._spsa.estimate(loss, self.at)
-        torch.autograd.backward(tiny_batch_loss(setup, batch.first(options.bp_batch)))
+        torch.autograd.backward(tiny_batch_loss(setup, batch.first(self._bp_batch)))
+        setup.together.average(part.grad for part in self._trained.values())
         first = [part.grad for part in self._trained.values() if part.grad is not None]
         fo_norm = float(torch.nn.utils.get_total_norm(first))
         for parameters, zeroth in self._spsa.gradients(estimate):

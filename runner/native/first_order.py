@@ -16,7 +16,7 @@ from torch import Tensor
 
 from runner.native.errors import DivergedError, NativeError
 from runner.native.method import Batch, Setup, Stateful, StepStats
-from runner.native.model import Outputs, backbone_part
+from runner.native.model import Outputs, backbone_part, head_part
 from runner.native.normalisation import mode
 from runner.native.zeroth_order import features_without_graph
 
@@ -70,6 +70,8 @@ class FirstOrder(Stateful):
                 torch.autograd.backward(loss)
             total += loss.detach()
         value = float(total)
+        if self._probe:
+            self.setup.together.average(part.grad for part in head_part(self.setup.model).values())
         if value != value or abs(value) == float("inf"):
             raise DivergedError(self.at, f"the loss is {value}")
         return value

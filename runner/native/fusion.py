@@ -99,6 +99,7 @@ class Fusion(Stateful):
                 "fusion: nothing of the backbone is trained; add adapters (method.lora) or use linear_probe"
             )
         self._spsa = Spsa(self._theta, options.estimator, setup.seed)
+        self._bp_batch = setup.together.part(options.bp_batch)
 
     def coefficient(self) -> float:
         """Return c of the next step."""
@@ -106,17 +107,15 @@ class Fusion(Stateful):
 
     def step(self, batch: Batch) -> StepStats:
         """Probe the full batch, differentiate the tiny one, fuse, and update once."""
-        setup, options, c = self.setup, self._options, self.coefficient()
+        setup, c = self.setup, self.coefficient()
         setup.update.clear()
         estimate, features = self._probe(batch, c)
         of_heads: Sequence[Tensor] | None = None
         full_loss = estimate.loss if estimate else None
         if features is not None:
-            of_heads, loss_of_heads = head_gradients(
-                setup.model, setup.objective, features, batch.target, "running"
-            )
+            of_heads, loss_of_heads = head_gradients(setup, features, batch.target)
             full_loss = loss_of_heads if full_loss is None else full_loss
-        tiny = batch.first(options.bp_batch)
+        tiny = batch.first(self._bp_batch)
         tiny_loss = self._first_order(tiny, with_heads=of_heads is None)
         fo_norm = float(torch.nn.utils.get_total_norm([_gradient(part) for part in self._theta.values()]))
         if estimate is not None:
@@ -148,14 +147,16 @@ class Fusion(Stateful):
             with mode(setup.model, "running", train=False):
                 return None, features_without_graph(setup.model, batch.signal, options.estimator.micro_batch)
         kind = compat.UpstreamFullBatch if options.compat == "upstream" else FullBatch
-        loss = kind(setup.model, setup.objective, options.estimator, batch)
+        loss = kind(setup.model, setup.objective, options.estimator, batch, setup.together)
         estimate = self._spsa.estimate(loss, self.at)
         return estimate, loss.features if heads_from_full else None
 
     def _first_order(self, tiny: Batch, *, with_heads: bool) -> float:
         loss = tiny_batch_loss(self.setup, tiny)
-        torch.autograd.backward(loss, inputs=[*self._theta.values(), *(self._phi if with_heads else [])])
-        value = float(loss.detach())
+        inputs = [*self._theta.values(), *(self._phi if with_heads else [])]
+        torch.autograd.backward(loss, inputs=inputs)
+        self.setup.together.average(part.grad for part in inputs)
+        value = self.setup.together.mean(float(loss.detach()), tiny.signal.device)
         if not math.isfinite(value):
             raise DivergedError(self.at, f"the loss of the tiny batch is {value}")
         for name, part in self._theta.items():

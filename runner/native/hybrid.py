@@ -73,6 +73,7 @@ class Hybrid(Stateful):
             name: part for name, part in theta.items() if options.split == "intra" or not self._is_deep(name)
         }
         self._spsa = Spsa(probed, options.estimator, setup.seed)
+        self._bp_batch = setup.together.part(options.bp_batch)
         self._masks = self._drawn_masks(probed) if options.split == "intra" else {}
 
     def _is_deep(self, name: str) -> bool:
@@ -90,9 +91,9 @@ class Hybrid(Stateful):
         """Probe the shallow part, differentiate the deep one, and update once."""
         setup, options = self.setup, self._options
         setup.update.clear()
-        loss = FullBatch(setup.model, setup.objective, options.estimator, batch)
+        loss = FullBatch(setup.model, setup.objective, options.estimator, batch, setup.together)
         estimate = self._spsa.estimate(loss, self.at)
-        self._first_order(batch if options.bp_batch is None else batch.first(options.bp_batch))
+        self._first_order(batch.first(self._bp_batch))
         self._join(estimate)
         lr = setup.update.lr
         norm = setup.update.step()
@@ -119,7 +120,9 @@ class Hybrid(Stateful):
         if not torch.isfinite(loss):
             raise DivergedError(self.at, f"the loss of the first-order part is {float(loss.detach())}")
         deep = list(self._spsa.parameters) if self._options.split == "intra" else self._deep
-        torch.autograd.backward(loss, inputs=[*deep, *head_part(setup.model).values()])
+        inputs = [*deep, *head_part(setup.model).values()]
+        torch.autograd.backward(loss, inputs=inputs)
+        setup.together.average(part.grad for part in inputs)
 
     def _join(self, estimate: Estimate) -> None:
         for parameters, zeroth in self._spsa.gradients(estimate):

@@ -14,6 +14,7 @@ from runner.native.errors import NativeError
 from runner.native.model import EcgModel
 from runner.native.objective import Objective
 from runner.native.optimiser import Update
+from runner.native.together import ALONE, Together
 
 # Word in the spec -> module that offers `Options` and `method(setup, options)`. Text: knowing the words imports nothing.
 METHODS: Mapping[str, str] = MappingProxyType(
@@ -42,8 +43,8 @@ class Batch:
     signal: Tensor
     target: Tensor
 
-    def first(self, records: int) -> Batch:
-        """Return the first `records` records."""
+    def first(self, records: int | None) -> Batch:
+        """Return the first `records` records; all for None."""
         return Batch(self.signal[:records], self.target[:records])
 
 
@@ -85,6 +86,7 @@ class Setup:
         precision: of first-order forwards and backwards; `bf16` by autocast. Probing a loss is always in fp32, for
             a perturbation of 1e-4 is lost in the rounding of half precision.
         wrapped: what a forward of a whole-model method calls, where that is not the model (data-parallel training).
+        together: the processes that train; losses and gradients of methods without `wrapped` are means over them.
     """
 
     model: EcgModel
@@ -94,6 +96,7 @@ class Setup:
     steps: int
     precision: Literal["fp32", "bf16"] = "fp32"
     wrapped: torch.nn.Module | None = None
+    together: Together = ALONE
 
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "bf16"):

@@ -1,13 +1,14 @@
 """Several processes that train one model: what they agree on, and batch normalisation over all of them.
 
-Data-parallel training through torch's own `DistributedDataParallel`; here is only what it leaves open. One process
-is the same code with nothing to exchange.
+Methods of one forward train through torch's own `DistributedDataParallel`; here is what it leaves open. Zeroth-order
+methods make the same step in every process: each probes its part of the batch in the same directions, and of all that they
+exchange one number, the mean loss. One process is the same code with nothing to exchange.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +19,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from runner.native.errors import NativeError
 
 WHOLE_MODEL_METHODS = ("full", "lora", "distill")
-"""Methods whose whole gradient comes out of one forward of the wrapped model: only these can be shared out."""
+"""Methods whose whole gradient comes out of one forward: torch exchanges it while it is computed. The others take losses
+and gradients of several forwards, and exchange them themselves (`mean`, `average`)."""
+EXCHANGED = 2**22
+"""Scalars that are exchanged at once: 16 MiB in fp32."""
 
 
 class Together:
@@ -59,20 +63,12 @@ class Together:
             distributed.destroy_process_group()
 
     def wrapped(self, model: nn.Module, method: str) -> nn.Module | None:
-        """Return `model` ready to exchange gradients; None for one process.
+        """Return `model` ready to exchange gradients; None for one process, and for other than `WHOLE_MODEL_METHODS`.
 
         Batch normalisation of `model` is first made to normalise over all processes, in place.
-
-        Raises:
-            NativeError: the method differentiates more than one forward of the whole model.
         """
-        if self.world == 1:
+        if self.world == 1 or method not in WHOLE_MODEL_METHODS:
             return None
-        if method not in WHOLE_MODEL_METHODS:
-            raise NativeError(
-                f"method {method}: cannot be shared by {self.world} processes; allowed: "
-                f"{', '.join(WHOLE_MODEL_METHODS)}; set compute.gpus to 1"
-            )
         synchronise(model)
         return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
@@ -83,6 +79,50 @@ class Together:
         total = torch.tensor(value, dtype=torch.float64, device=device)
         distributed.all_reduce(total)
         return float(total) / self.world
+
+    @torch.no_grad()
+    def average(self, gradients: Iterable[Tensor | None]) -> None:
+        """Set each tensor to its mean over all processes; None is passed over, as it is None in all of them."""
+        if self.world == 1:
+            return
+        for bucket in _buckets([part for part in gradients if part is not None]):
+            flat = torch.cat([part.reshape(-1) for part in bucket])
+            distributed.all_reduce(flat)
+            flat.div_(self.world)
+            means = torch.split(flat, [part.numel() for part in bucket])
+            for part, mean in zip(bucket, means, strict=True):
+                part.copy_(mean.view_as(part))
+
+    def part(self, records: int | None) -> int | None:
+        """Return how many of the first `records` records of a batch are this process's, as `Feed` deals them.
+
+        Raises:
+            NativeError: they cannot be shared equally.
+        """
+        if records is None:
+            return None
+        if records % self.world:
+            raise NativeError(f"bp_batch: {self.world} processes cannot share {records} records equally")
+        return records // self.world
+
+    def require_same(self, model: nn.Module) -> None:
+        """Refuse to go on where processes that make the same steps have come to other weights.
+
+        Raises:
+            NativeError: they have.
+        """
+        if self.world == 1:
+            return
+        trained = [part for part in model.parameters() if part.requires_grad]
+        sums = torch.stack([part.detach().view(torch.int32).sum(dtype=torch.int64) for part in trained])
+        least, most = sums.clone(), sums.clone()
+        distributed.all_reduce(least, distributed.ReduceOp.MIN)
+        distributed.all_reduce(most, distributed.ReduceOp.MAX)
+        if not torch.equal(least, most):
+            raise NativeError(
+                f"{int((least != most).sum())} of {len(sums)} tensors differ between the processes, which must make the "
+                "same steps: are all devices of one type, with one version of torch?"
+            )
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Return whether any process says so; all get the same answer."""
@@ -104,6 +144,24 @@ class Together:
         """Return when all processes have come here."""
         if self.world > 1:
             distributed.barrier()
+
+
+ALONE = Together()
+"""One process."""
+
+
+def _buckets(parts: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield neighbours of one type together, up to `EXCHANGED` scalars, or one larger tensor alone."""
+    bucket: list[Tensor] = []
+    size = 0
+    for part in parts:
+        if bucket and (part.dtype != bucket[0].dtype or size + part.numel() > EXCHANGED):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(part)
+        size += part.numel()
+    if bucket:
+        yield bucket
 
 
 class _Sum(torch.autograd.Function):

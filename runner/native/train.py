@@ -232,6 +232,7 @@ class Training:
     # ----------------------------------------------------------------------------------- checkpoints
 
     def _save(self, at: int) -> None:
+        self.together.require_same(self.model)
         if self.together.writes:
             facts = {**self._identity(), "watch": self.watch.state()}
             facts["best_step"] = self.watch.best_step if self.course.keep_best else None

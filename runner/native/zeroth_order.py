@@ -24,6 +24,7 @@ from runner.native.model import EcgModel, Outputs, backbone_part, head_part, tra
 from runner.native.normalisation import Statistics, mode
 from runner.native.objective import Objective
 from runner.native.sparsify import Sparsity
+from runner.native.together import ALONE, Together
 
 
 @dataclass(frozen=True)
@@ -157,21 +158,31 @@ class FullBatch:
     """The loss of a whole batch without a graph; remembers the features of the last evaluation.
 
     Called by `Spsa`: the backbone runs in micro-batches, the heads once on all features, and the loss is reduced
-    in double precision, so that the difference of two near-equal losses keeps its digits.
+    in double precision, so that the difference of two near-equal losses keeps its digits. Several processes have equal
+    parts of the batch.
     """
 
-    def __init__(self, model: EcgModel, objective: Objective, options: ZerothOrder, batch: Batch) -> None:
+    def __init__(
+        self,
+        model: EcgModel,
+        objective: Objective,
+        options: ZerothOrder,
+        batch: Batch,
+        together: Together = ALONE,
+    ) -> None:
         self.model, self.objective, self.options, self.batch = model, objective, options, batch
+        self.together = together
         self.features: Tensor | None = None
         self._calls = 0
 
     def __call__(self) -> float:
-        """Return the loss at the parameters as they are now."""
+        """Return the loss at the parameters as they are now, the same in all processes."""
         call = self._calls
         self._calls += 1
         with torch.no_grad(), mode(self.model, self.statistics(call), train=False):
             self.features = features_without_graph(self.model, self.batch.signal, self.options.micro_batch)
-            return self.loss(self.model.head(self.features), call)
+            loss = self.loss(self.model.head(self.features), call)
+        return self.together.mean(loss, self.batch.signal.device)
 
     def loss(self, outputs: Outputs, call: int) -> float:
         """Return the objective, the same at every call."""
@@ -199,15 +210,17 @@ def features_without_graph(model: EcgModel, signal: Tensor, micro_batch: int | N
     return features.clone()  # outside the block: a tensor that a graph may start from
 
 
-def head_gradients(
-    model: EcgModel, objective: Objective, features: Tensor, target: Tensor, statistics: Statistics
-) -> tuple[Sequence[Tensor], float]:
-    """Return the exact gradient of the heads on `features`, in the order of `head_part`, and the loss."""
-    heads = list(head_part(model).values())
-    with torch.enable_grad(), mode(model, statistics, train=False):
-        loss = objective(model.head(features), target)
+def head_gradients(setup: Setup, features: Tensor, target: Tensor) -> tuple[Sequence[Tensor], float]:
+    """Return the exact gradient of the heads on `features`, in the order of `head_part`, and the loss.
+
+    By stored statistics; both are means over all processes.
+    """
+    heads = list(head_part(setup.model).values())
+    with torch.enable_grad(), mode(setup.model, "running", train=False):
+        loss = setup.objective(setup.model.head(features), target)
         gradients = torch.autograd.grad(loss, heads, materialize_grads=True)
-    return gradients, float(loss.detach())
+    setup.together.average(gradients)
+    return gradients, setup.together.mean(float(loss.detach()), features.device)
 
 
 @dataclass(frozen=True)
@@ -244,15 +257,13 @@ class MeZo(Stateful):
         """Probe the loss and update once."""
         setup, options = self.setup, self._options
         setup.update.clear()
-        loss = FullBatch(setup.model, setup.objective, options.estimator, batch)
+        loss = FullBatch(setup.model, setup.objective, options.estimator, batch, setup.together)
         estimate = self._spsa.estimate(loss, self.at)
         slope = estimate.rhos[0]
         if options.sign:
             estimate = replace(estimate, rhos=tuple(math.copysign(1.0, rho) for rho in estimate.rhos))
         if options.head == "full_batch" and loss.features is not None:
-            gradients, _ = head_gradients(
-                setup.model, setup.objective, loss.features, batch.target, "running"
-            )
+            gradients, _ = head_gradients(setup, loss.features, batch.target)
             for part, gradient in zip(head_part(setup.model).values(), gradients, strict=True):
                 part.grad = gradient
         lr = setup.update.lr

@@ -18,6 +18,7 @@ from runner.spec.yaml_text import Path
 
 if TYPE_CHECKING:
     from runner.spec.ecg import EcgSpec
+    from runner.spec.ecg_methods import EcgMethod, ZerothOrder
 
 
 # ------------------------------------------------------------------------------------------- signals
@@ -149,12 +150,20 @@ def _devices_fit(spec: EcgSpec) -> Broken:
     elif (count > 1) != (compute.strategy == "ddp"):
         yield ("compute", "strategy"), f"{compute.strategy!r} with {count} device{'' if count == 1 else 's'}"
     for path, _, method, train in trainings(spec):
-        if count > 1 and method.name not in ("full", "lora"):
-            yield (*path, "method", "name"), f"{method.name} on {count} devices"
+        yield from _method_is_shared((*path, "method"), method, count)
         if train.batch % count:
             yield (*path, "train", "batch"), f"{train.batch} does not divide by {count} devices"
     if compute.device == "mps":
         yield ("compute", "device"), "mps, which has no 64-bit numbers"
+
+
+def _method_is_shared(path: Path, method: EcgMethod, count: int) -> Broken:
+    size: int | None = getattr(method, "bp_batch", None)
+    if size is not None and size % count:
+        yield (*path, "bp_batch"), f"{size} does not divide by {count} devices"
+    zo: ZerothOrder | None = getattr(method, "zo", None)
+    if count > 1 and zo is not None and zo.bn == "batch":
+        yield (*path, "zo", "bn"), f"batch on {count} devices, each of which has another part of it"
 
 
 def needs_cuda(spec: EcgSpec) -> Broken:
@@ -302,9 +311,10 @@ RULES: tuple[Rule[EcgSpec], ...] = (
     ),
     Rule(
         "R084",
-        "several devices train full or lora by ddp, with a batch that they divide",
-        "Other methods probe or differentiate parts of a batch on one device. Our trainer computes on CPU and CUDA.",
-        "change compute, train.batch or the method",
+        "several devices train by ddp, with a batch and a bp_batch that they divide",
+        "Each takes its equal part of every batch, and of its first bp_batch records. Zeroth-order methods probe by "
+        "stored statistics: those of a part would differ from device to device. Our trainer computes on CPU and CUDA.",
+        "change compute, train.batch, method.bp_batch or method.zo.bn",
         _devices_fit,
     ),
     Rule(

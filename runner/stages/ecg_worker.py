@@ -32,7 +32,6 @@ from runner.native.assembly import (
     update_of,
     weights_file,
 )
-from runner.native.checkpoints import facts_of, load
 from runner.native.dataset import Records, open_records
 from runner.native.errors import NativeError
 from runner.native.feed import Feed, Order
@@ -47,7 +46,8 @@ from runner.native.watch import Watch
 from runner.proof import FAILED
 from runner.spec.problems import RunnerError, StageError
 from runner.stages.common import expand_path, read_json
-from runner.stages.ecg_final import joined, leave, seen_by
+from runner.stages.ecg_final import leave, seen_by
+from runner.stages.ecg_teacher import teacher_of
 
 CHECKPOINTS_KEPT = 2
 VERSIONS = ("torch", "numpy", "safetensors")
@@ -126,11 +126,12 @@ def _train(
     train_rows = records.sides["train"]
     labels = torch.from_numpy(train_rows.labels(np.arange(len(train_rows))))
     method, update = _method(
-        settings, records, model, wrapped, labels, _taught(settings, records, device, environ)
+        settings, records, model, wrapped, together, labels, _taught(settings, records, device, environ)
     )
     facts = trained_facts(model, chosen, update)
-    journal.prove(**facts, distributed="none" if wrapped is None else "ddp")
-    _introduce(journal, settings, together, facts, wrapped is not None)
+    distributed = "none" if together.world == 1 else "ddp"
+    journal.prove(**facts, distributed=distributed)
+    _introduce(journal, settings, together, facts, distributed)
     held = records.sides["validation"]
     has_held = len(held) > 0
     out = Path(settings["out"])
@@ -222,6 +223,7 @@ def _method(
     records: Records,
     model: EcgModel,
     wrapped: torch.nn.Module | None,
+    together: Together,
     labels: torch.Tensor,
     under: distill.Options | None,
 ) -> tuple[Method, Update]:
@@ -229,7 +231,9 @@ def _method(
     upstream = method.get("compat") == "upstream"
     objective = objective_of(train, records.store.class_names, labels, check=not upstream)
     update = update_of(model, train, expect["steps"], expect["warmup_steps"])
-    setup = Setup(model, objective, update, train["seed"], expect["steps"], train["precision"], wrapped)
+    setup = Setup(
+        model, objective, update, train["seed"], expect["steps"], train["precision"], wrapped, together
+    )
     return method_of(setup, method, under), update
 
 
@@ -248,23 +252,7 @@ def _teacher(
         NativeError: its weights are of other classes or leads, or do not say of which network they are.
     """
     asked = settings["distill"]
-    place = Path(expand_path(asked["teacher"], environ, hub=False))
-    file = weights_file(place)
-    facts = facts_of(file)
-    if lacking := [name for name in ("backbone", "leads", "classes") if name not in facts]:
-        raise NativeError(f"{file}: does not say its {', '.join(lacking)}; name a run of this program")
-    if facts["classes"] != joined(records.store.class_names):
-        raise NativeError(
-            f"{file}: the teacher knows the classes {facts['classes']}, these records have "
-            f"{joined(records.store.class_names)}"
-        )
-    if facts["leads"] != joined(records.store.leads):
-        raise NativeError(
-            f"{file}: the teacher sees the leads {facts['leads']}, these records have {joined(records.store.leads)}"
-        )
-    section = {"backbone": facts["backbone"], "leads": records.store.leads}
-    teacher = network(section, len(records.store.class_names), aux=facts.get("aux") == "true", seed=0)
-    load(teacher, file)
+    teacher = teacher_of(weights_file(Path(expand_path(asked["teacher"], environ, hub=False))), records)
     return distill.Options(
         teacher=teacher.to(device).eval(),
         label_weight=asked["label_weight"],
@@ -276,14 +264,14 @@ def _teacher(
 
 
 def _introduce(
-    journal: Journal, settings: Settings, together: Together, facts: Settings, is_wrapped: bool
+    journal: Journal, settings: Settings, together: Together, facts: Settings, distributed: str
 ) -> None:
     journal.event(
         "alive",
         versions={name: version(name) for name in VERSIONS},
         device=settings["device"],
         processes=together.world,
-        distributed="ddp" if is_wrapped else "none",
+        distributed=distributed,
     )
     journal.event(
         "modules",

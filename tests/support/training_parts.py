@@ -12,10 +12,10 @@ from native_parts import ESTIMATOR, LORA, learnable
 from safetensors import safe_open
 
 from runner.events import EventWriter
-from runner.native import first_order, fusion, zeroth_order
-from runner.native.adapters import attach, train_all
+from runner.native import addax, first_order, fusion, hybrid, zeroth_order
+from runner.native.adapters import attach, train_all, train_heads
 from runner.native.backbone import Backbone, backbone
-from runner.native.coefficients import TwoPhase
+from runner.native.coefficients import Constant, TwoPhase
 from runner.native.feed import Feed, InMemory, Order
 from runner.native.journal import Journal
 from runner.native.method import Method, Setup
@@ -42,6 +42,8 @@ def model_for(method: str, seed: int = 18) -> Backbone:
     model = built(seed, lambda: backbone("tinylight", CLASSES))
     if method == "full":
         train_all(model)
+    elif method == "linear_probe":
+        train_heads(model)
     else:
         attach(model, LORA, generator(seed))
     return model
@@ -53,6 +55,7 @@ def method_for(
     steps: int,
     *,
     wrapped: torch.nn.Module | None = None,
+    together: Together | None = None,
     bn: str = "batch",
     rate: float = 2e-3,
     optimizer: str = "adamw",
@@ -61,12 +64,20 @@ def method_for(
     update = Update(
         model.parameters(), OptimiserOptions(optimizer, rate, 0.01, "all", "linear", 1, steps, None)
     )
-    setup = Setup(model, Objective(), update, 18, steps, wrapped=wrapped)
+    setup = Setup(model, Objective(), update, 18, steps, wrapped=wrapped, together=together or Together())
     if name == "fusion":
         options = fusion.Options(ESTIMATOR, 2, TwoPhase(0.99, 0.9, 0.2), "full_batch", 1e-6, None)
         return fusion.method(setup, options)
+    if name == "fusion_tiny":
+        return fusion.method(setup, fusion.Options(ESTIMATOR, 4, Constant(0.8), "tiny_batch", 1e-6, None))
     if name == "zeroth_order":
         return zeroth_order.method(setup, zeroth_order.Options(ESTIMATOR, "full_batch", False, "optimiser"))
+    if name == "mezo":
+        return zeroth_order.method(setup, zeroth_order.Options(ESTIMATOR, "zeroth_order", False, "in_place"))
+    if name == "addax":
+        return addax.method(setup, addax.Options(ESTIMATOR, 2, 0.1))
+    if name == "hybrid":
+        return hybrid.method(setup, hybrid.Options(ESTIMATOR, "intra", 0, 0.5, 4))
     return first_order.method(setup, first_order.Options(bn, None))  # type: ignore[arg-type]
 
 
@@ -97,7 +108,9 @@ def training(
     return Training(
         model=model,
         method=changes.pop("method", None)
-        or method_for(name, model, steps, wrapped=wrapped, bn=bn, rate=rate, optimizer=optimizer),
+        or method_for(
+            name, model, steps, wrapped=wrapped, together=at, bn=bn, rate=rate, optimizer=optimizer
+        ),
         feed=Feed(rows(), Order(24, batch, 18, at.world), CPU, cutmix=cutmix, rank=at.rank, world=at.world),
         held=changes.pop("held", rows(12, seed=9)),
         course=Course(
