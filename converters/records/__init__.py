@@ -19,5 +19,8 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "synthetic_medical_qa": "converters.records.synthetic",
         "cardio": "converters.records.cardio",
         "uci_heart": "converters.records.uci_heart",
+        "ecginstruct": "converters.records.ecginstruct",
+        "ecg_instruct_from_signals": "converters.records.ecg_questions",
+        "ecg_qa": "converters.records.ecg_qa",
     }
 )

@@ -7,6 +7,7 @@ anything is read; `raws` yields what the converter of the same name turns into r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from types import MappingProxyType
 
 from runner.data_readers.common import LOCAL, MAX_NAMED, Asked, Input, Progress, Reader, named
@@ -18,6 +19,17 @@ from runner.data_readers.tabular import open_cardio, open_uci_heart
 
 __all__ = ["LOCAL", "MAX_NAMED", "OPENERS", "Asked", "Input", "Progress", "Reader", "named"]
 
+
+def _about_images(module: str, name: str) -> Callable[[Asked, Progress], Reader]:
+    """Return an opener whose module is imported when it is called: it needs packages that text does without."""
+
+    def opened(asked: Asked, progress: Progress) -> Reader:
+        reader: Reader = getattr(import_module(module), name)(asked, progress)
+        return reader
+
+    return opened
+
+
 OPENERS: Mapping[str, Callable[[Asked, Progress], Reader]] = MappingProxyType(
     {
         "medquad": open_medquad,
@@ -26,6 +38,9 @@ OPENERS: Mapping[str, Callable[[Asked, Progress], Reader]] = MappingProxyType(
         "synthetic_medical_qa": open_synthetic,
         "cardio": open_cardio,
         "uci_heart": open_uci_heart,
+        "ecginstruct": _about_images("runner.data_readers.ecginstruct", "open_ecginstruct"),
+        "ecg_instruct_from_signals": _about_images("runner.data_readers.from_signals", "open_from_signals"),
+        "ecg_qa": _about_images("runner.data_readers.ecg_qa", "open_ecg_qa"),
     }
 )
 """Word under `data.source` -> what opens it; the same words as `converters.records.SOURCES`."""

@@ -6,13 +6,17 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from converters.records.record import Raw
 from runner.files import sha256_of
 from runner.spec.environment import PLACEHOLDER
+from runner.spec.nearest import nearest
 from runner.spec.problems import DataError
 from runner.spec.sources import SourceSection
+
+if TYPE_CHECKING:
+    from runner.data_readers.images import ImageSetup
 
 MAX_NAMED = 20
 """Faults that are named one by one in a message; the others are counted."""
@@ -42,12 +46,43 @@ class Asked:
     """`data`, or `data.components[0]`."""
     written: Mapping[str, Any]
     """The same options with their placeholders."""
+    images: ImageSetup | None = None
+    """What holds for all images; None for records without any."""
 
     def remedy(self, option: str) -> str:
         """Return the line that says how to set a path: the key, and the variable where it is one."""
         names = [match["name"] for match in PLACEHOLDER.finditer(str(self.written.get(option) or ""))]
         ways = [f"set {self.key}.{option} in the spec", f"pass --set {self.key}.{option}=PATH"]
         return "  " + ", or ".join([*(f"set the environment variable {name}" for name in names), *ways])
+
+    def place(self, option: str, relative: str | None) -> Path:
+        """Return a place below `data.root` that an option names.
+
+        Raises:
+            DataError: no root is given, or there is nothing.
+        """
+        assert self.images is not None
+        if relative is None:
+            raise DataError(f"{self.key}.{option}: none is given, and this source needs one")
+        root = self.images.root
+        if root is None and not Path(relative).is_absolute():
+            raise DataError(
+                f"{self.key}.{option}: {relative!r} is relative to data.root, which is not given\n"
+                "  set data.root in the spec, or pass --set data.root=FOLDER"
+            )
+        found = (root or Path()) / relative
+        if not found.exists():
+            near = (
+                nearest(found.name, [item.name for item in found.parent.iterdir()])
+                if found.parent.is_dir()
+                else None
+            )
+            hint = f"nearest: {found.parent / near}; or" if near else "put it there, or"
+            raise DataError(
+                f"{self.key}.{option}: nothing at {found}\n  {hint} pass --set data.root=FOLDER or "
+                f"--set {self.key}.{option}=PATH"
+            )
+        return found
 
 
 class Reader(Protocol):

@@ -20,6 +20,7 @@ class MessagesReader:
 
     root: Path
     inputs: Sequence[Input]
+    about_images: bool = False
 
     def raws(self, progress: Progress) -> Iterator[messages.Line]:
         """Yield every line that is not blank."""
@@ -33,7 +34,7 @@ class MessagesReader:
                     done += len(text)
                     line = text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text
                     if line.strip():
-                        yield messages.Line(item.path, number, line)
+                        yield messages.Line(item.path, number, line, self.about_images)
             if digest.hexdigest() != item.sha256:
                 raise changed(path)
         progress(done, total, "bytes")
@@ -50,10 +51,20 @@ def open_messages(asked: Asked, progress: Progress) -> MessagesReader:
         DataError: nothing there, no .jsonl file, or a JSON array instead of lines.
     """
     options = asked.options
+    if asked.images is not None:
+        from runner.data_readers.image_messages import open_image_messages  # needs the ecg extra
+
+        return open_image_messages(asked, progress)
     assert isinstance(options, MessagesSource)
     path = Path(options.path)
     if not path.exists():
         raise DataError(f"{asked.key}.path: no such file or folder: {path}\n{asked.remedy('path')}")
+    root, files = lines_in(path, asked)
+    return MessagesReader(root, hashed(root, files, progress))
+
+
+def lines_in(path: Path, asked: Asked) -> tuple[Path, list[Path]]:
+    """Return the folder that files are named from, and the files."""
     root = path if path.is_dir() else path.parent
     with reading(path):
         files = visible_files(path, ".jsonl") if path.is_dir() else [path]
@@ -66,4 +77,4 @@ def open_messages(asked: Asked, progress: Progress) -> MessagesReader:
                     f"{file} is one JSON array; expected JSON lines, an object on each line\n"
                     "  jq -c '.[]' FILE.json > FILE.jsonl turns one into the other"
                 )
-    return MessagesReader(root, hashed(root, files, progress))
+    return root, files

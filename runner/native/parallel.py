@@ -32,6 +32,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def processes_for(workers: int, tasks: int, least: int = 4) -> int:
+    """Return how many processes are worth starting: `workers`, 0 for one per core, each with some tasks.
+
+    >>> processes_for(8, tasks=9), processes_for(2, tasks=1000)
+    (2, 2)
+    """
+    return max(1, min(workers or cores(), tasks // least))
+
+
 def spread(
     work: Callable[[int], Result], tasks: Sequence[int], processes: int
 ) -> Iterator[tuple[int, Result]]:

@@ -1,0 +1,76 @@
+"""The items of one large JSON list, one after another, in constant memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from runner.data_readers.common import Input, Progress, changed, reading
+from runner.spec.problems import DataError, MachineError
+
+_BUFFER = 1 << 18
+
+
+class _Hashed:
+    """A file that is hashed and counted while it is read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.digest, self.done = file, hashlib.sha256(), 0
+
+    def read(self, size: int = -1) -> bytes:
+        part = self.file.read(size)
+        self.digest.update(part)
+        self.done += len(part)
+        return part
+
+
+def items(path: Path, item: Input, progress: Progress) -> Iterator[Any]:
+    """Yield the items of the JSON list in the file `path`.
+
+    Raises:
+        DataError: no list, no JSON, cut off, or not what was hashed; names the file and the item.
+        MachineError: the package ijson is missing.
+    """
+    try:
+        import ijson
+    except ImportError as error:
+        raise MachineError(
+            "reading a large JSON file needs the package ijson\n  pip install 'runner[ecg]'"
+        ) from error
+    _require_list(path)
+    number = 0
+    with reading(path), path.open("rb") as opened:
+        file = _Hashed(opened)
+        try:
+            for value in ijson.items(file, "item", use_float=True, buf_size=_BUFFER):
+                number += 1
+                progress(min(file.done, item.bytes), item.bytes, "bytes")
+                yield value
+        except (ijson.JSONError, UnicodeDecodeError, ValueError, RecursionError) as error:
+            what = "is cut off" if isinstance(error, ijson.IncompleteJSONError) else "is no JSON"
+            raise DataError(
+                f"{path} {what} after item {number}: {str(error).splitlines()[0]:.120}\n"
+                "  download it again, and compare its checksum with the published one"
+            ) from error
+        while file.read(_BUFFER):
+            pass
+        if file.digest.hexdigest() != item.sha256:
+            raise changed(path)
+    progress(item.bytes, item.bytes, "bytes")
+
+
+def _require_list(path: Path) -> None:
+    with reading(path), path.open("rb") as file:
+        start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"["):
+        return
+    what = "an object" if start.startswith(b"{") else "empty" if not start else f"{start[:20]!r}..."
+    lines = start.startswith(b"{")
+    hint = (
+        "JSON lines are read by `source: messages`; jq -s '.' FILE.jsonl > FILE.json makes one list of them"
+        if lines
+        else "the published file begins with ["
+    )
+    raise DataError(f"{path}: expected one JSON list of rows, got {what}\n  {hint}")
