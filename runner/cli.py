@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from runner import __version__
+from runner.cli_data import data
 from runner.cli_report import report
 from runner.cli_results import compare, verify
 from runner.spec.problems import Problem, RunnerError, SpecError, UsageError
@@ -67,22 +68,17 @@ def plan(spec: Path, sets: tuple[str, ...], as_json: bool, rehearse: bool, arm: 
     from runner.plan import make_plan, plan_to_json
     from runner.probe import probe_machine
     from runner.show import plan_text
-    from runner.sweep import arms
+    from runner.sweeps.listing import plan_of_sweep
     from runner.validate import load_arm
 
-    loaded = load_arm(spec, arm, sets, os.environ)
-    made = make_plan(loaded.spec, probe_machine(), rehearse=rehearse)
-    listed = () if arm else arms(loaded.spec)
+    loaded, machine = load_arm(spec, arm, sets, os.environ), probe_machine()
+    made = make_plan(loaded.spec, machine, rehearse=rehearse)
+    swept = None if arm else plan_of_sweep(spec, loaded, sets, os.environ, machine, rehearse=rehearse)
     if as_json:
-        value = plan_to_json(made)
-        value["arms"] = [{"name": item.name, "sets": list(item.sets)} for item in listed]
+        value = plan_to_json(made) | (swept.to_json() if swept else {"arms": []})
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-        return 0
-    click.echo(plan_text(made))
-    if listed:
-        click.echo("\narms of the sweep (plan or launch one with --arm NAME)")
-        for item in listed:
-            click.echo(f"  {item.name}: {', '.join(item.sets)}")
+    else:
+        click.echo(f"{plan_text(made)}\n\n{swept.to_text()}" if swept else plan_text(made))
     return 0
 
 
@@ -123,9 +119,11 @@ def convert(
 @click.option(
     "--rehearse", is_flag=True, help="Prove the whole way tiny, on the CPU, without the model's weights."
 )
-@click.option("--arm", help="One arm of the spec's sweep.")
+@click.option("--arm", help="One arm of the spec's sweep, and not all of them.")
 @click.option("--runs", default="runs", type=click.Path(path_type=Path), help="Folder of run directories.")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run directory.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run, or with a sweep."
+)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def launch(
     spec: Path | None,
@@ -137,22 +135,35 @@ def launch(
     resume: Path | None,
     quiet: bool,
 ) -> int:
-    """Do it: data, baseline, training, evaluation, report. The last line is the run directory."""
-    from runner import launching
+    """Do it: data, baseline, training, evaluation, report. The last line is the run directory.
 
+    Of a spec with a sweep: every arm that is not done yet, one after another, then all side by side. The last line is
+    the sweep's folder, which --resume takes too.
+    """
+    from runner import launching
+    from runner.sweeps import launch as sweeping
+    from runner.sweeps.folder import is_sweep
+    from runner.validate import load_arm
+
+    begun: launching.Prepared | sweeping.PreparedSweep
     if resume is not None:
         if spec is not None or sets or rehearse or arm:
             raise UsageError(
                 "--resume goes on with a run as it was planned; it takes no spec, --set, --arm or --rehearse"
             )
-        prepared = launching.resumed(resume)
+        begun = sweeping.resumed(resume) if is_sweep(resume) else launching.resumed(resume)
     elif spec is None:
         raise UsageError("give a spec, or --resume RUN")
     else:
-        prepared = launching.prepared(
-            spec, arm, sets, runs, os.environ, rehearse=rehearse, now=datetime.now(UTC)
-        )
-    finished = launching.run(prepared, os.environ, quiet=quiet, say=_say)
+        loaded = load_arm(spec, arm, sets, os.environ)
+        if loaded.spec.sweep is not None:
+            begun = sweeping.prepared(spec, loaded, sets, runs, os.environ, rehearse=rehearse)
+        else:
+            begun = launching.prepared(loaded, runs, os.environ, rehearse=rehearse, now=datetime.now(UTC))
+    if isinstance(begun, launching.Prepared):
+        finished = launching.run(begun, os.environ, quiet=quiet, say=_say)
+    else:
+        finished = sweeping.run(begun, os.environ, quiet=quiet, say=_say)
     click.echo(json.dumps(finished.summary, indent=2, ensure_ascii=False) if as_json else finished.text)
     return finished.exit_code
 
@@ -161,11 +172,15 @@ def launch(
 @click.argument("run", type=click.Path(path_type=Path))
 @AS_JSON
 def status(run: Path, as_json: bool) -> int:
-    """Print the state of a run: pending, running, done, failed, interrupted."""
+    """Print the state of a run, or of a sweep and its arms: pending, running, done, failed, interrupted."""
     from runner.launching import state_of
+    from runner.sweeps.folder import is_sweep, state_of_sweep
+    from runner.sweeps.listing import arms_text
 
-    value = state_of(run)
-    click.echo(json.dumps(value, indent=2) if as_json else f"{value['state']}  {value['reason']}".rstrip())
+    value = state_of_sweep(run) if is_sweep(run) else state_of(run)
+    line = f"{value['state']}  {value['reason']}".rstrip()
+    text = f"{line}\n\n{arms_text(value['arms'])}" if "arms" in value else line
+    click.echo(json.dumps(value, indent=2) if as_json else text)
     return 0
 
 
@@ -197,7 +212,7 @@ def schema(kind: str) -> int:
     return 0
 
 
-for command in (report, verify, compare):
+for command in (data, report, verify, compare):
     cli.add_command(command)
 
 

@@ -22,11 +22,11 @@ from runner.probe import probe_machine
 from runner.progress import progress_for
 from runner.run_dir import RunDir, create, find
 from runner.show import learned_from, results_text
-from runner.spec.problems import MachineError, SpecError, UsageError
+from runner.spec.kinds import Spec
+from runner.spec.load import Loaded
+from runner.spec.problems import MachineError, Problem, SpecError, UsageError
 from runner.spec.resolved import resolved_text
-from runner.sweep import arms
 from runner.task_files import unusable_tasks
-from runner.validate import load_arm
 
 
 @dataclass(frozen=True)
@@ -48,56 +48,74 @@ class Finished:
 
 
 def prepared(
-    file: Path,
-    arm: str | None,
-    sets: Sequence[str],
-    runs: Path,
-    environ: Mapping[str, str],
-    *,
-    rehearse: bool,
-    now: datetime,
+    loaded: Loaded, runs: Path, environ: Mapping[str, str], *, rehearse: bool, now: datetime
 ) -> Prepared:
     """Check a spec and this machine, and make the run directory.
 
     Raises:
-        SpecError: the spec is wrong, or names a local file that is not there.
+        SpecError: the spec names a local file that is not there, or what lies there is of no use.
         MachineError: a package or a GPU is missing, or the runs folder cannot be written to.
     """
-    loaded = load_arm(file, arm, sets, environ)
-    if arm is None and loaded.spec.sweep is not None:
-        names = ", ".join(item.name for item in arms(loaded.spec))
-        raise UsageError(f"{file} is a sweep; launch one of its arms with --arm NAME\n  arms: {names}")
+    if missing := missing_for(loaded, environ, rehearse=rehearse):
+        raise SpecError(missing)
+    plan = make_plan(loaded.spec, probe_machine(), rehearse=rehearse)
+    refuse_lacking(lacking_for(loaded.spec, plan))
+    return Prepared(plan, begun(plan, loaded.text, resolved_text(loaded), runs, now), resumed=False)
+
+
+def missing_for(loaded: Loaded, environ: Mapping[str, str], *, rehearse: bool) -> list[Problem]:
+    """Return a problem for everything that a spec names and that is not there, or of no use."""
     missing = [
         *missing_files(loaded, environ, rehearse=rehearse),
         *unusable_tokenizer(loaded, environ, rehearse=rehearse),
     ]
-    missing = missing or list(unusable_tasks(loaded, environ))
-    if missing:
-        raise SpecError(missing)
-    plan = make_plan(loaded.spec, probe_machine(), rehearse=rehearse)
-    lacking = [
-        *plan.lacks,
-        *missing_packages(backend(loaded.spec.BACKEND).rehearsed(loaded.spec) if rehearse else loaded.spec),
-    ]
+    return missing or list(unusable_tasks(loaded, environ))
+
+
+def lacking_for(spec: Spec, plan: Plan) -> list[str]:
+    """Return what this machine lacks for a plan: devices and packages."""
+    actual = backend(spec.BACKEND).rehearsed(spec) if plan.rehearsal else spec
+    return [*plan.lacks, *missing_packages(actual)]
+
+
+def refuse_lacking(lacking: Sequence[str]) -> None:
+    """Refuse to start anything.
+
+    Raises:
+        MachineError: there is something in `lacking`; names all of it, each once.
+    """
     if lacking:
-        listed = "\n".join(f"  {item}" for item in lacking)
+        listed = "\n".join(f"  {item}" for item in dict.fromkeys(lacking))
         raise MachineError(f"this machine lacks something; nothing was started\n{listed}")
+
+
+def begun(plan: Plan, spec: str, resolved: str, runs: Path, now: datetime) -> RunDir:
+    """Make the run directory of a plan, with the texts that it was made from.
+
+    Raises:
+        MachineError: the runs folder cannot be written to, or the disk is full; nothing half is left.
+    """
     run = create(runs, plan.name, plan_to_json(plan), now)
     try:
-        write_json(run.plan, plan_to_json(plan))
-        write_text(run.path / "spec.yaml", loaded.text)
-        write_text(run.path / "resolved.yaml", resolved_text(loaded))
+        write_plan(run, plan, spec, resolved)
     except MachineError:
         shutil.rmtree(run.path, ignore_errors=True)  # half a run would only be in the way
         raise
-    return Prepared(plan, run, resumed=False)
+    return run
+
+
+def write_plan(run: RunDir, plan: Plan, spec: str, resolved: str) -> None:
+    """Write what a run is to do, and the texts that this was made from."""
+    write_json(run.plan, plan_to_json(plan))
+    write_text(run.path / "spec.yaml", spec)
+    write_text(run.path / "resolved.yaml", resolved)
 
 
 def resumed(path: Path) -> Prepared:
     """Return a run that was begun earlier.
 
     Raises:
-        UsageError: there is no run at `path`.
+        UsageError: there is no run at `path`, or it was planned by another release.
     """
     run = find(path)
     stored = read_json(run.plan)
@@ -115,7 +133,7 @@ def run(
     prepared: Prepared, environ: Mapping[str, str], *, quiet: bool, say: Callable[[str], None]
 ) -> Finished:
     """Execute a prepared run and return how it ended."""
-    say(f"{'resuming' if prepared.resumed else 'run'} {_shown(prepared.run.path)}")
+    say(f"{'resuming' if prepared.resumed else 'run'} {shown(prepared.run.path)}")
     progress = progress_for(quiet=quiet)
     try:
         outcome = execute(
@@ -126,13 +144,14 @@ def run(
     if outcome.state == "failed":
         say(f"runner: {outcome.reason}")
     if outcome.state == "interrupted":
-        say(f"interrupted; go on with: runner launch --resume {_shown(prepared.run.path)}")
+        say(f"interrupted; go on with: runner launch --resume {shown(prepared.run.path)}")
     return _finished(prepared.run, outcome, rehearsal=prepared.plan.rehearsal)
 
 
 def _finished(run: RunDir, outcome: Outcome, *, rehearsal: bool) -> Finished:
     results_file = run.path / "report" / "results.json"
-    results = read_json(results_file) if outcome.state == "done" else None
+    # A run of the data stage alone ends well without results.
+    results = read_json(results_file) if outcome.state == "done" and results_file.exists() else None
     summary = {
         "run": str(run.path),
         "state": outcome.state,
@@ -144,8 +163,8 @@ def _finished(run: RunDir, outcome: Outcome, *, rehearsal: bool) -> Finished:
     if results is not None and rehearsal:
         lines += [learned_from(list(read_events(run.events))), ""]
     if results is not None:
-        lines += [results_text(results), "", f"report: {_shown(run.path / 'report' / 'report.html')}"]
-    return Finished(outcome.exit_code, "\n".join([*lines, _shown(run.path)]), summary)
+        lines += [results_text(results), "", f"report: {shown(run.path / 'report' / 'report.html')}"]
+    return Finished(outcome.exit_code, "\n".join([*lines, shown(run.path)]), summary)
 
 
 def state_of(path: Path) -> dict[str, Any]:
@@ -163,7 +182,8 @@ def state_of(path: Path) -> dict[str, Any]:
     }
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """Return a path as a person would type it: relative to the current folder where it lies below it."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

@@ -55,10 +55,11 @@ def load_arm(file: Path, arm: str | None, sets: Sequence[str], environ: Mapping[
     return _load_one(file, [*sets, *known[arm].alone], environ)
 
 
-def load_arms(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> list[tuple[Arm, Loaded]]:
-    """Return every arm of the sweep of `file`, which has one and is right, as a spec of its own."""
-    base = load_spec(file, sets, environ)
-    return [(arm, _load_one(file, [*sets, *arm.alone], environ)) for arm in arms(base.spec)]
+def load_arms(
+    file: Path, base: Spec, sets: Sequence[str], environ: Mapping[str, str]
+) -> list[tuple[Arm, Loaded]]:
+    """Return every arm of the sweep of `base`, the spec of `file` with `sets`, as a spec of its own."""
+    return [(arm, _load_one(file, [*sets, *arm.alone], environ)) for arm in arms(base)]
 
 
 def _load_one(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> Loaded:

@@ -1,0 +1,253 @@
+"""The arms of a sweep set side by side: each one's numbers, paired differences from the control, spread over seeds.
+
+Pairing needs the same records and the same task. What an arm changes about the judging itself, such as how many leads
+the model is given, does not unpair the records; it is said. Everything else that differs does, and is said too.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.report.cells import words
+from eval.report.metrics import name_among, verdict
+from runner.comparing import differences_of_locks, paired_changes
+from runner.reporting.compare import Key
+from runner.reporting.record import RunRecord, read_run
+from runner.spec.problems import UsageError
+
+OF_THE_ARM = ("attention", "precision", "signal.leads_seen")
+"""Parts of an evaluation lock that an arm may set: the same records are judged, by another model in another way."""
+LEVEL = 0.95
+SEEDS = (
+    "The spread over seeds says how far a result moves when the same arm is trained again from another start, on the "
+    "same test records. An interval of one run says how far it moves with the choice of test records. Neither holds "
+    "the other, and a few seeds give a rough spread."
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """An arm that is done."""
+
+    name: str
+    base: str
+    """The name without the seed."""
+    seed: int | None
+    path: Path
+    """Its run directory."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One metric of an arm minus that of another, on the same records."""
+
+    arm: str
+    minus: str
+    key: Key
+    value: float
+    low: float | None
+    high: float | None
+    """Ends of the paired 95 % interval; None where the draws tell none."""
+    narrow: bool
+    """Whether the interval rests on too few groups to say anything."""
+
+    @property
+    def word(self) -> str:
+        """What the interval says: better, worse, higher, lower, not different; empty where it says nothing."""
+        return "" if self.narrow else verdict(self.key[0], self.low, self.high)
+
+    @property
+    def real(self) -> bool:
+        """Whether the interval leaves out zero, and may be believed."""
+        return self.word not in ("", "not different")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A metric over the seeds of one arm."""
+
+    base: str
+    key: Key
+    values: tuple[float, ...]
+    """One a seed."""
+    differences: tuple[float, ...]
+    """From the control of the same seed, where there is one; in no other case."""
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds."""
+        return statistics.fmean(self.values)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation over the seeds, with n - 1."""
+        return statistics.stdev(self.values)
+
+
+@dataclass(frozen=True)
+class ArmComparison:
+    """What is known of the arms together."""
+
+    members: tuple[Member, ...]
+    records: tuple[RunRecord, ...]
+    """Of the members, in their order."""
+    control: str
+    rows: Mapping[str, Mapping[Key, Mapping[str, Any]]]
+    """Arm -> metric -> row of its results; headlines of the judged tasks."""
+    changes: tuple[Change, ...]
+    spreads: tuple[Spread, ...]
+    notes: tuple[str, ...]
+    """What could not be paired, and why; what was judged otherwise."""
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The metrics of all arms, in their order."""
+        return tuple(dict.fromkeys(key for rows in self.rows.values() for key in rows))
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether random models were judged."""
+        return any(record.settings["rehearsal"] for record in self.records)
+
+    def change(self, arm: str, key: Key) -> Change | None:
+        """Return an arm's difference from the control it was set beside."""
+        found = (item for item in self.changes if item.arm == arm and item.key == key)
+        return next((item for item in found if self._base(item.minus) == self.control), None)
+
+    def _base(self, name: str) -> str:
+        return next(member.base for member in self.members if member.name == name)
+
+    def caution(self) -> str:
+        """Return what must be said of that many comparisons at once; empty where there are none."""
+        judged = [item for item in self.changes if item.low is not None and not item.narrow]
+        if not judged:
+            return ""
+        real = sum(item.real for item in judged)
+        chance = len(judged) * (1 - LEVEL)
+        many = (
+            ""
+            if len(judged) == 1
+            else (
+                f"; were no arm different at all, about {chance:.1f} of so many would by chance alone. "
+                "The intervals are not widened for being many: a difference that stands alone is a hint, not a finding"
+            )
+        )
+        plural = "interval leaves" if real == 1 else "intervals leave"
+        return f"{real} of {len(judged)} paired {LEVEL:.0%} {plural} out zero{many}."
+
+
+def compare_arms(members: Sequence[Member], control: str, *, all_pairs: bool = False) -> ArmComparison:
+    """Return the arms side by side; differences are from the control, of the same seed where there are seeds.
+
+    Args:
+        members: the arms that are done, at least one.
+        control: the base of the arms that are subtracted.
+        all_pairs: every arm minus every other too; each pair draws its own bootstrap, which takes its time.
+
+    Raises:
+        MachineError: a file of a run is damaged.
+    """
+    records = tuple(read_run(member.path) for member in members)
+    rows = {member.name: _judged(record) for member, record in zip(members, records, strict=True)}
+    notes: dict[str, None] = {}
+    changes: list[Change] = []
+    for one, other in _pairs(members, control, all_pairs=all_pairs):
+        changes += _changes(members, records, rows, one, other, notes)
+    if control not in {member.base for member in members}:
+        notes[
+            f"the control {control!r} is not done: there is nothing that the others can be compared with"
+        ] = None
+    return ArmComparison(
+        tuple(members),
+        records,
+        control,
+        rows,
+        tuple(changes),
+        tuple(_spreads(members, rows, control)),
+        tuple(notes),
+    )
+
+
+def _judged(record: RunRecord) -> dict[Key, Mapping[str, Any]]:
+    """Return the headline rows of the tasks; what the training itself tells is no result of judging."""
+    return {
+        (row["metric"], row["split"], row["task"]): row
+        for row in record.results()["table"]
+        if row["headline"] and row["task"] is not None and row["tuned"] is not None
+    }
+
+
+def _pairs(members: Sequence[Member], control: str, *, all_pairs: bool) -> Iterator[tuple[int, int]]:
+    """Yield (place of the one subtracted, place of the other)."""
+    of_control = [n for n, member in enumerate(members) if member.base == control]
+    for n, member in enumerate(members):
+        if member.base != control and of_control:
+            same = [c for c in of_control if members[c].seed == member.seed]
+            yield (same or of_control)[0], n
+    if all_pairs:
+        others = [n for n in range(len(members)) if n not in of_control]
+        yield from ((one, other) for one in others for other in others if one < other)
+
+
+def _changes(
+    members: Sequence[Member],
+    records: Sequence[RunRecord],
+    rows: Mapping[str, Mapping[Key, Mapping[str, Any]]],
+    one: int,
+    other: int,
+    notes: dict[str, None],
+) -> Iterator[Change]:
+    """Yield the differences of the metrics that both arms have, noting what stands in the way."""
+    first, second = members[one], members[other]
+    for task, unequal in differences_of_locks(records[one], records[other]).items():
+        told = "; ".join(map(str, unequal))
+        if all(item.path in OF_THE_ARM for item in unequal):
+            if unequal:
+                notes[f"{task}: {second.name} was judged otherwise than {first.name}: {told}"] = None
+        else:
+            notes[f"{task}: {second.name} and {first.name} cannot be paired: {told}"] = None
+    try:
+        found = dict(paired_changes(first.path, records[one], second.path, records[other], but=OF_THE_ARM))
+    except UsageError as error:
+        notes[f"{second.name} and {first.name}: {error}"] = None
+        return
+    for key, row in rows[second.name].items():
+        change = found.get(key, {})
+        value = change.get("value")
+        if value is not None:
+            narrow = bool(row.get("narrow") or rows[first.name].get(key, {}).get("narrow"))
+            yield Change(second.name, first.name, key, value, change.get("low"), change.get("high"), narrow)
+
+
+def _spreads(
+    members: Sequence[Member], rows: Mapping[str, Mapping[Key, Mapping[str, Any]]], control: str
+) -> Iterator[Spread]:
+    """Yield every metric over the seeds of each arm that has several."""
+    of_control = {member.seed: member.name for member in members if member.base == control}
+    for base in dict.fromkeys(member.base for member in members):
+        seeds = [member for member in members if member.base == base]
+        if len(seeds) < 2:
+            continue
+        for key in dict.fromkeys(key for member in seeds for key in rows[member.name]):
+            having = [member for member in seeds if key in rows[member.name]]
+            values = [rows[member.name][key]["tuned"] for member in having]
+            beside = [(member.name, of_control.get(member.seed)) for member in having if base != control]
+            differences = [
+                rows[name][key]["tuned"] - rows[minus][key]["tuned"]
+                for name, minus in beside
+                if minus is not None and key in rows[minus]
+            ]
+            if len(values) > 1:
+                yield Spread(base, key, tuple(values), tuple(differences))
+
+
+def metric_title(key: Key, keys: Sequence[Key]) -> str:
+    """Return how a metric is called among those of its task; the task before it where several give that metric."""
+    metric, split, task = key
+    shown = name_among(metric, {other[0] for other in keys if other[2] == task}).title
+    several = len({other[2] for other in keys if other[:2] == (metric, split)}) > 1
+    return f"{words(task)}: {shown}" if several and task else shown

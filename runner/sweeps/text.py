@@ -1,0 +1,96 @@
+"""The arms of a sweep side by side, as text for a terminal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eval.report.format import UNBROKEN, number, span
+from runner.show import table
+from runner.sweeps.compared import SEEDS, ArmComparison, Change, metric_title
+
+
+def compared_arms_text(compared: ArmComparison) -> str:
+    """Return one table over the arms: every metric of each with its interval, and its difference from the control."""
+    keys = compared.keys
+    rows = []
+    for key in keys:
+        for member in compared.members:
+            row = compared.rows[member.name].get(key)
+            change = compared.change(member.name, key)
+            rows.append(
+                [
+                    metric_title(key, keys) if member is compared.members[0] else "",
+                    member.name,
+                    "-" if row is None else _with_ends(row["tuned"], row["interval"]),
+                    _change(change, member.base == compared.control),
+                    "" if change is None else _verdict(change),
+                ]
+            )
+    minus = f"minus {compared.control}" if compared.control else "minus control"
+    parts = [table(rows, ["metric", "arm", "tuned (95 % interval)", f"{minus} (95 %)", "different?"])]
+    parts += _others(compared)
+    if compared.caution():
+        parts.append(compared.caution())
+    if compared.spreads:
+        parts += [_seeds(compared), SEEDS]
+    if compared.rehearsal:
+        parts.append("A rehearsal: tiny models with random weights. The numbers say nothing about real ones.")
+    parts += compared.notes
+    return "\n\n".join(parts)
+
+
+def _others(compared: ArmComparison) -> list[str]:
+    """Return the pairs without the control, where they were asked for: those that differ."""
+    bases = {member.name: member.base for member in compared.members}
+    others = [item for item in compared.changes if bases[item.minus] != compared.control]
+    if not others:
+        return []
+    rows = [
+        [
+            f"{item.arm} - {item.minus}",
+            metric_title(item.key, compared.keys),
+            _change(item, False),
+            _verdict(item),
+        ]
+        for item in others
+        if item.real
+    ]
+    if not rows:
+        return ["Of the other pairs, none differs."]
+    return [table(rows, ["other pairs that differ", "metric", "difference (95 %)", ""])]
+
+
+def _seeds(compared: ArmComparison) -> str:
+    rows = [
+        [
+            item.base or "the spec itself",
+            metric_title(item.key, compared.keys),
+            str(len(item.values)),
+            number(item.mean),
+            number(item.deviation),
+            f"{number(min(item.values))} to {number(max(item.values))}",
+            number(sum(item.differences) / len(item.differences), sign=True) if item.differences else "-",
+        ]
+        for item in compared.spreads
+    ]
+    header = ["over seeds", "metric", "seeds", "mean", "SD", "lowest to highest", "mean minus control"]
+    return _plain(table(rows, header))
+
+
+def _with_ends(value: float, interval: Sequence[float] | None) -> str:
+    return _plain(f"{number(value)} ({span(interval[0], interval[1])})" if interval else number(value))
+
+
+def _change(change: Change | None, of_control: bool) -> str:
+    if change is None:
+        return "" if of_control else "-"
+    ends = f" ({span(change.low, change.high, sign=True)})" if change.low is not None else ""
+    return _plain(f"{number(change.value, sign=True)}{ends}")
+
+
+def _verdict(change: Change) -> str:
+    return "too few groups to say" if change.narrow else change.word or "no interval"
+
+
+def _plain(text: str) -> str:
+    return text.replace(UNBROKEN, " ").replace("\u2212", "-").replace("\u2013", "-")
