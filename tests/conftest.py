@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from runner.spec.kinds import KINDS
 from runner.spec.model import LlmSpec
 
 ROOT = Path(__file__).parent.parent
@@ -83,7 +84,8 @@ def real_data() -> Path:
 def make_spec() -> Callable[..., LlmSpec]:
     """Return a function that makes a small spec, with values changed by dotted path.
 
-    `make_spec({"method": {"name": "lora", "rank": 4, "alpha": 8}, "train.epochs": 1})`; None removes.
+    `make_spec({"method": {"name": "lora", "rank": 4, "alpha": 8}, "train.epochs": 1})`; None removes. Of another
+    `kind` it is a spec of that kind.
     """
 
     def make(changes: dict[str, Any] | None = None) -> LlmSpec:
@@ -97,7 +99,8 @@ def make_spec() -> Callable[..., LlmSpec]:
                 place.pop(last, None)
             else:
                 place[last] = value
-        return LlmSpec.model_validate(data)
+        made: LlmSpec = KINDS[data["kind"]].model_validate(data)  # type: ignore[assignment]
+        return made
 
     return make
 

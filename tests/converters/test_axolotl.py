@@ -15,6 +15,8 @@ from converters.axolotl import BY_RULE, EXPLICIT, FIELDS, NOT_OURS, PLUGIN_KEY, 
 from converters.numbers import Counts, numbers_of, stated_counts
 from runner.spec.fields import leaves
 from runner.spec.model import LlmSpec
+from runner.spec.vlm import VlmSpec
+from tests.support import vlm_changes
 
 Config = Callable[..., dict[str, Any]]
 
@@ -23,8 +25,12 @@ LORA = {"name": "lora", "rank": 4, "alpha": 8}
 
 def spec_paths() -> set[str]:
     """Return every path of the spec, the sections in between left out."""
-    paths = {leaf.path for leaf in leaves(LlmSpec)}
+    paths = every_path()
     return {path for path in paths if not any(other.startswith(f"{path}.") for other in paths)}
+
+
+def every_path() -> set[str]:
+    return {leaf.path for cls in (LlmSpec, VlmSpec) for leaf in leaves(cls)}
 
 
 def covers(declared: str, path: str) -> bool:
@@ -41,7 +47,7 @@ def test_no_spec_field_is_forgotten() -> None:
 
 
 def test_every_declared_path_is_one_of_the_spec() -> None:
-    paths = {leaf.path for leaf in leaves(LlmSpec)}
+    paths = every_path()
     assert ({path for path, _ in FIELDS} | set(BY_RULE) | set(NOT_OURS)) - paths == set()
 
 
@@ -52,6 +58,7 @@ def test_a_path_is_declared_once() -> None:
 
 OTHER_VALUES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     # spec path -> (changes that both specs have, changes of the second); the configs must differ
+    "kind": ({}, vlm_changes.GEMMA3),
     "model.base": ({}, {"model.base": "/models/other"}),
     "model.revision": ({"model.base": "a/b"}, {"model.revision": "main"}),
     "model.architecture": ({"method": LORA}, {"model.architecture": "gpt2"}),
@@ -216,6 +223,8 @@ def grid() -> list[dict[str, Any]]:
     ]
     specs += [{"model.base": "a/b", "model.revision": "0" * 40, "model.tokenizer": "c/d"}]
     specs += [{"model.adapter": "/a", "method": LORA, "model.trust_remote_code": True}]
+    for seeing in (vlm_changes.GEMMA3, vlm_changes.MLLAMA):
+        specs += [{**seeing, "method": method, **machine} for method in METHODS for machine in MACHINES]
     return specs
 
 

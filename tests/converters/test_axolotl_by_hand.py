@@ -17,6 +17,7 @@ from converters.axolotl import BY_RULE, FIELDS, to_axolotl
 from converters.numbers import numbers_of, stated_counts
 from converters.templates import QUESTION_ANSWER
 from runner.spec.model import LlmSpec
+from tests.support import vlm_changes
 
 MakeSpec = Callable[[dict[str, Any]], LlmSpec]
 Config = dict[str, Any]
@@ -79,6 +80,28 @@ def rows_of(path: str, **template: Any) -> dict[str, Any]:
 
 RULES: tuple[tuple[str, dict[str, Any], Config], ...] = (
     # spec path, changes of the small spec (64 records, 8 a step, 2 epochs: 8 steps each), what is written
+    (
+        "kind",
+        {"train.batch.effective": 16, "compute": FOUR_GPUS},
+        {
+            "processor_type": ABSENT,
+            "skip_prepare_dataset": False,
+            "remove_unused_columns": ABSENT,
+            "excess_length_strategy": "truncate",
+            "ddp_find_unused_parameters": False,
+        },
+    ),
+    (
+        "kind",
+        {**vlm_changes.MLLAMA, "train.batch.effective": 16, "compute": FOUR_GPUS},
+        {
+            "processor_type": "AutoProcessor",
+            "skip_prepare_dataset": True,
+            "remove_unused_columns": False,
+            "excess_length_strategy": "raise",
+            "ddp_find_unused_parameters": True,
+        },
+    ),
     ("model.base", {"model.base": "hub/base"}, {"base_model": "hub/base"}),
     ("model.base", {"model.base": "tiny-random"}, {"base_model": "model"}),
     (
@@ -136,6 +159,16 @@ RULES: tuple[tuple[str, dict[str, Any], Config], ...] = (
         "data.template",
         {"data.template": "tokenizer"},
         {"chat_template": "tokenizer_default", "eot_tokens": ABSENT},
+    ),
+    (
+        "data.template",
+        vlm_changes.MLLAMA,
+        {
+            "chat_template": "llama3_2_vision",
+            "eot_tokens": ["<|eot_id|>"],
+            "datasets": [rows_of("train/rows/train.jsonl", chat_template="llama3_2_vision")],
+            "test_datasets": [rows_of("train/rows/validation.jsonl", chat_template="llama3_2_vision")],
+        },
     ),
     ("data.template", {"data.template": "chatml"}, {"chat_template": "chatml", "eot_tokens": ["<|im_end|>"]}),
     (

@@ -122,7 +122,11 @@ def test_patterns_are_read_as_axolotl_reads_them(make_spec: MakeSpec) -> None:
         r"transformer\.h\.[0-3]\.ln_1\..+",
         "transformer.h.1[01].ln_2.bias",
     )
-    method = {"name": "partial", "include": ("language.attention", "language.mlp", "embeddings"), "parameters": written}
+    method = {
+        "name": "partial",
+        "include": ("language.attention", "language.mlp", "embeddings"),
+        "parameters": written,
+    }
     patterns = unfrozen_parameters(make_spec({"model.architecture": "gpt2", "method": method}))
     for pattern in patterns:
         theirs = LayerNamePattern(pattern)
