@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 import click
 
 from runner import __version__
-from runner.cli_data import data
 from runner.cli_report import report
 from runner.cli_results import compare, verify
 from runner.spec.problems import Problem, RunnerError, SpecError, UsageError
