@@ -211,7 +211,7 @@ def schema(kind: str) -> int:
     return 0
 
 
-for command in (data, report, verify, compare):
+for command in (report, verify, compare):
     cli.add_command(command)
 
 
