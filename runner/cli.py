@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from runner import __version__
+from runner.cli_data import data
 from runner.cli_report import report
 from runner.cli_results import compare, verify
 from runner.spec.problems import Problem, RunnerError, SpecError, UsageError
@@ -211,7 +212,7 @@ def schema(kind: str) -> int:
     return 0
 
 
-for command in (report, verify, compare):
+for command in (data, report, verify, compare):
     cli.add_command(command)
 
 

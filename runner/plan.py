@@ -165,7 +165,7 @@ def _tuples(value: Any) -> Any:
 
 
 def complete(plan: Plan, counts: Counts) -> Plan:
-    """Return the same plan with the records counted: what was not known becomes numbers.
+    """Return the same plan with the records counted: what was not known becomes numbers. Its stages stay the same ones.
 
     Raises:
         CountedError: with these counts the spec breaks a rule, such as early stopping without validation
@@ -181,4 +181,6 @@ def complete(plan: Plan, counts: Counts) -> Plan:
             f"{counts.train:,} for training, {counts.validation:,} for validation, {counts.test:,} for test"
         )
         raise CountedError("\n".join([f"the data stage counted {found} records", *lines]))
-    return make_plan(spec, plan.machine, rehearse=plan.rehearsal, counts=counts)
+    known = make_plan(spec, plan.machine, rehearse=plan.rehearsal, counts=counts)
+    stages = {stage.name: stage for stage in known.stages}
+    return dataclasses.replace(known, stages=tuple(stages.get(stage.name, stage) for stage in plan.stages))

@@ -1,0 +1,79 @@
+"""Plan of a launch -> plan of the data stage alone, with a preview where one is asked for. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from converters.axolotl import CONFIG
+from converters.templates import end_of_turn
+from runner.backends import backend
+from runner.plan import Plan, spec_from_json
+from runner.previewing.choose import TRAIN
+from runner.spec.problems import UsageError
+from runner.stage import Stage
+
+STAGE = "preview"
+VALUE = "preview/preview.json"
+PAGE = "preview/preview.html"
+MODEL_FOLDER = "model"
+BEFORE = ("data", "tiny_model")
+"""Stages that a preview needs, of those that a run has."""
+MOST_RECORDS = 200
+"""Records that a preview shows at most: each is a part of one page, with its images in it."""
+
+
+def data_alone(plan: Plan, preview: int | None) -> Plan:
+    """Return the same plan with all stages cut but the data stage, and with `preview` records to be shown.
+
+    A device that the plan lacks is no matter here, for nothing is trained: it becomes a note.
+
+    Raises:
+        UsageError: records are to be shown that no language model reads, or too few or too many of them.
+    """
+    wanted = ("data",) if preview is None else BEFORE
+    stages = tuple(stage for stage in plan.stages if stage.name in wanted)
+    if preview is not None:
+        stages += (_preview(plan, preview, stages),)
+    lacks = tuple(f"it could not be trained on this machine: {item}" for item in plan.lacks)
+    return dataclasses.replace(plan, stages=stages, notes=(*plan.notes, *lacks), lacks=())
+
+
+def _preview(plan: Plan, records: int, earlier: tuple[Stage, ...]) -> Stage:
+    spec = spec_from_json(plan.spec)
+    if spec.kind == "ecg":
+        raise UsageError(
+            "--preview shows what a language model is taught, in text and images; a spec of kind ecg has signals\n"
+            "  leave it out: data/manifest.json says what became of every recording"
+        )
+    if not 1 <= records <= MOST_RECORDS:
+        raise UsageError(f"--preview: expected 1 to {MOST_RECORDS} records, got {records}")
+    if plan.rehearsal:
+        engine = backend(spec.BACKEND)
+        rehearsed = engine.rehearsed(spec)
+        context, revision = rehearsed.model.context, None  # type: ignore[union-attr]  # of a language model
+    else:
+        context, revision = spec.model.context, spec.model.revision
+    tiny = any(stage.name == "tiny_model" for stage in earlier)
+    return Stage(
+        STAGE,
+        "runner.stages.preview",
+        reads=(CONFIG, TRAIN, *((MODEL_FOLDER,) if tiny else ())),
+        writes=(VALUE, PAGE),
+        settings={
+            "records": records,
+            "config": CONFIG,
+            "name": spec.name,
+            "kind": spec.kind,
+            "architecture": spec.model.architecture,
+            "template": spec.data.template,
+            "context": context,
+            "revision": revision,
+            "end_tokens": list(end_of_turn(spec)),
+            "rehearsal": plan.rehearsal,
+        },
+        environment={
+            **earlier[0].environment,
+            "CUDA_VISIBLE_DEVICES": "",
+            "HF_DATASETS_CACHE": "preview/datasets",
+        },
+    )

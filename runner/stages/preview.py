@@ -1,0 +1,286 @@
+"""The stage that shows records as the engine will see them: `preview/preview.json`, a page, and pictures.
+
+Settings: `records`, how many; `config`, the engine's; `name`, `kind`, `architecture`, `template`, `context`, `revision`
+of the spec; `end_tokens`, which close an answer beside the tokenizer's end token; `rehearsal`. Ends with 1 where a
+record teaches nothing or teaches its prompt. Needs the tokenizer and the processor of the model, not its weights.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from runner.events import EventWriter
+from runner.previewing import engine as axolotl
+from runner.previewing import sight
+from runner.previewing.choose import TRAIN, Chosen, choose
+from runner.previewing.page import render
+from runner.previewing.supervision import IGNORED, Finding, judge, pieces
+from runner.spec.problems import DataError
+from runner.stages.common import stage_main, write_json, write_text
+from runner.tokens import read_records, rows_of, template_of
+
+FORMAT = 1
+FOLDER = Path("preview")
+UNCUT = 1 << 31
+"""A context that nothing is longer than."""
+ERROR_LINES = 20
+"""Findings that are printed; the page has all."""
+
+
+def preview(settings: Mapping[str, Any], events: EventWriter) -> int:
+    """Write the preview of some records; return 1 where one of them is taught wrongly, else 0.
+
+    Raises:
+        MachineError: tokenizer or processor cannot be loaded.
+        DataError: there is no training record, or an image cannot be opened.
+    """
+    chosen = choose(read_records(Path(TRAIN)), settings["records"])
+    if not chosen:
+        raise DataError(f"{TRAIN} has no record to show")
+    FOLDER.mkdir(exist_ok=True)
+    for old in FOLDER.glob("*.png"):
+        old.unlink()
+    try:
+        loaded = axolotl.load_engine(Path(settings["config"]), os.environ)
+        ends = _ends(loaded.tokenizer, settings["end_tokens"])
+        shown = []
+        for number, one in enumerate(chosen, start=1):
+            shown.append(_record(loaded, one, number, ends, settings))
+            events.write("progress", done=number, total=len(chosen), unit="records")
+    finally:
+        axolotl.tidy()
+    value = {
+        "format": FORMAT,
+        "name": settings["name"],
+        "kind": settings["kind"],
+        "rehearsal": settings["rehearsal"],
+        "model": str(loaded.config.base_model),
+        "architecture": settings["architecture"],
+        "tokenizer": type(loaded.tokenizer).__name__,
+        "processor": type(loaded.processor).__name__ if loaded.processor else None,
+        "strategy": loaded.strategy,
+        "template": settings["template"],
+        "context": settings["context"],
+        "end_tokens": ends,
+        "asked": settings["records"],
+        "records": shown,
+        "findings": sum(len(record["findings"]) for record in shown),
+    }
+    write_json(FOLDER / "preview.json", value)
+    write_text(FOLDER / "preview.html", render(value, FOLDER))
+    return _verdict(value, events)
+
+
+def _verdict(value: Mapping[str, Any], events: EventWriter) -> int:
+    lines = [
+        f"record {record['id']}: {finding['message']}"
+        for record in value["records"]
+        for finding in record["findings"]
+    ]
+    for record in value["records"]:
+        for text in record["warnings"]:
+            events.write("note", text=f"{record['id']}: {text}")
+    if not lines:
+        return 0
+    print(f"the engine ({value['strategy']}) does not teach what the records say:")
+    for line in lines[:ERROR_LINES]:
+        print(f"  {line}")
+    if len(lines) > ERROR_LINES:
+        print(f"  and {len(lines) - ERROR_LINES} more")
+    print("  every token with its mark: preview/preview.html")
+    return 1
+
+
+def _ends(tokenizer: Any, named: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys([*named, *([tokenizer.eos_token] if tokenizer.eos_token else [])]))
+
+
+def _record(
+    loaded: axolotl.Engine, chosen: Chosen, number: int, ends: Sequence[str], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    record = chosen.record
+    head = {
+        "id": str(record.get("id")),
+        "source": record.get("source"),
+        "asks": record.get("asks"),
+        "line": chosen.line,
+        "why": list(chosen.why),
+        "messages": [{"role": message["role"], "text": message["content"]} for message in record["messages"]],
+    }
+    files = [Path(image) for image in record.get("images") or ()]
+    sizes = [sight.size_of(file) for file in files]
+    row = axolotl.row_of(loaded, _as_row(record, settings["kind"]), str(number))
+    if row is None:
+        dropped = Finding("dropped", "the engine leaves this record out of the training without a word")
+        return {
+            **head,
+            "tokens": [],
+            "counts": None,
+            "images": [],
+            "findings": [asdict(dropped)],
+            "warnings": [],
+        }
+    whole = _length_before_the_cut(loaded, record, row, settings)
+    decode = axolotl.decoder(loaded.tokenizer)
+    texts = pieces(row.ids, decode)
+    of_images = axolotl.image_ids(loaded.tokenizer, loaded.processor)
+    judged = judge(
+        row.ids,
+        row.labels,
+        texts,
+        [
+            _ways(loaded.tokenizer, message["content"], decode)
+            for message in record["messages"]
+            if _answers(message)
+        ],
+        ends,
+        images=of_images,
+        cut=whole > len(row.ids),
+    )
+    images = _images(loaded, row, files, sizes, number, settings)
+    learned = sum(label != IGNORED for label in row.labels[1:])
+    counts = {
+        "tokens": len(row.ids),
+        "before_cut": whole,
+        "learned": learned,
+        "share": learned / len(row.ids),
+        "image_tokens": sum(one in of_images for one in row.ids),
+        "answers_whole": judged.answers_whole,
+        "answers_cut": judged.answers_cut,
+    }
+    return {
+        **head,
+        "tokens": [
+            {"id": one, "text": text, "learned": label != IGNORED, "image": one in of_images}
+            for one, text, label in zip(row.ids, texts, row.labels, strict=True)
+        ],
+        "counts": counts,
+        "images": images,
+        "findings": [asdict(finding) for finding in judged.findings],
+        "warnings": [*_length_warnings(counts, settings), *_sight_warnings(images)],
+    }
+
+
+def _answers(message: Mapping[str, Any]) -> bool:
+    return bool(message["role"] == "assistant")
+
+
+def _as_row(record: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return the record as the train stage writes it for the engine."""
+    if kind != "vlm":
+        return dict(record)
+    from converters.image_rows import to_row
+
+    return to_row(record)
+
+
+def _ways(tokenizer: Any, text: str, decode: Any) -> tuple[str, ...]:
+    """Return an answer as it is written, and as the tokenizer spells it where it does not keep every letter."""
+    spelt = decode(tokenizer(text.strip(), add_special_tokens=False)["input_ids"])
+    return (text,) if spelt.strip() == text.strip() else (text, spelt)
+
+
+def _length_before_the_cut(
+    loaded: axolotl.Engine, record: Mapping[str, Any], row: axolotl.EngineRow, settings: Mapping[str, Any]
+) -> int:
+    """Return the tokens of a record before it was cut; rows with images are never cut."""
+    if loaded.collator is not None or len(row.ids) < settings["context"]:
+        return len(row.ids)
+    template = template_of(loaded.tokenizer, settings["template"])
+    one = next(rows_of(loaded.tokenizer, [record], template, UNCUT, settings["end_tokens"]))
+    return max(one.tokens, len(row.ids))
+
+
+def _images(
+    loaded: axolotl.Engine,
+    row: axolotl.EngineRow,
+    files: Sequence[Path],
+    sizes: Sequence[tuple[int, int]],
+    number: int,
+    settings: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Return what is to be said of each image, and write its pictures."""
+    if not files or loaded.processor is None:
+        return []
+    architecture, by = settings["architecture"], loaded.processor.image_processor
+    tokens_of_config = _positions(loaded, architecture)
+    views = [("as the encoder sees it", "", sight.sights(architecture, row.inputs, sizes, by))]
+    if settings["rehearsal"]:
+        views = [
+            ("as the full-size encoder sees it", "", sight.full_size_sights(architecture, files, by)),
+            ("as the small encoder of this rehearsal sees it", "-small", views[0][2]),
+        ]
+    found = []
+    for place, (file, size) in enumerate(zip(files, sizes, strict=True)):
+        sheet = sight.sheet_px_per_mm(file, size)
+        entry: dict[str, Any] = {
+            "file": str(file),
+            "width": size[0],
+            "height": size[1],
+            "sheet_px_per_mm": sheet,
+        }
+        entry["views"] = []
+        for title, suffix, seen in views:
+            one = seen[place]
+            name = f"{number}-{place + 1}{suffix}.png"
+            (FOLDER / name).write_bytes(sight.png_of(one.picture))
+            entry["views"].append(
+                {
+                    "title": title,
+                    "picture": name,
+                    "width": one.size[0],
+                    "height": one.size[1],
+                    "content": one.content,
+                    "tiles": one.tiles,
+                    "factors": (one.content[0] / size[0], one.content[1] / size[1]),
+                    "px_per_mm": sight.reaching(sheet, size, one),
+                }
+            )
+        entry["attended"] = tokens_of_config(views[-1][2][place])
+        found.append(entry)
+    return found
+
+
+def _positions(loaded: axolotl.Engine, architecture: str) -> Any:
+    """Return how many positions the language model may look at for a sight, beside the tokens of its text."""
+    if architecture != "mllama":
+        return lambda _: 0
+    from transformers import AutoConfig
+
+    vision = AutoConfig.from_pretrained(loaded.config.base_model).vision_config
+    each = (vision.image_size // vision.patch_size) ** 2 + 1
+    return lambda one: each * one.tiles[0] * one.tiles[1]
+
+
+def _length_warnings(counts: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    found = []
+    if counts["before_cut"] > counts["tokens"]:
+        found.append(f"cut at the context: {counts['tokens']:,} of {counts['before_cut']:,} tokens are left")
+    if counts["tokens"] > settings["context"]:
+        found.append(
+            f"longer than model.context: {counts['tokens']:,} tokens of {settings['context']:,}; the engine does not cut "
+            "rows with images"
+        )
+    return found
+
+
+def _sight_warnings(images: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a warning for each image of which too little detail reaches the encoder (in a rehearsal the full-size one)."""
+    found = []
+    for image in images:
+        view = image["views"][0]
+        if view["px_per_mm"] is not None and min(view["px_per_mm"]) < sight.LEAST_PX_PER_MM:
+            across, down = view["px_per_mm"]
+            found.append(
+                f"{across:.2f} pixels per mm across and {down:.2f} down reach the encoder; under "
+                f"{sight.LEAST_PX_PER_MM:g} the squares of 1 mm run into each other"
+            )
+    return found
+
+
+if __name__ == "__main__":
+    stage_main("preview", preview)
