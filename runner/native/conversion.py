@@ -97,7 +97,7 @@ def _made(asked: Asked, raws: Sequence[Any], work: Path, processes: int, progres
 
 
 def _surveyed(asked: Asked, raws: Sequence[Any], found: Sequence[Kept | LeftOut]) -> Survey:
-    return surveyed(asked.source, found, len(raws), asked.steps, asked.fs_hz, asked.faults_at_most)
+    return surveyed(asked.source, raws, found, asked.steps, asked.fs_hz, asked.faults_at_most)
 
 
 def _pass_key(asked: Asked, raws: Sequence[Any], samples: int) -> str:

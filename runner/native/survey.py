@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -87,21 +88,21 @@ class Survey:
 
 def surveyed(
     source: EcgSource,
+    raws: Sequence[Any],
     found: Sequence[Kept | LeftOut],
-    total: int,
     steps: Sequence[Step],
     fs_hz: float,
     faults_at_most: float = FAULTS_AT_MOST,
 ) -> Survey:
-    """Return what the judgements of `total` recordings say of their set.
+    """Return what the judgements of recordings say of their set.
 
     Args:
         source: what was read.
-        found: what `judged` said of each, in the order of the source.
-        total: recordings looked at.
+        raws: the recordings.
+        found: what `judged` said of each, in their order.
         steps: what is done to each signal; they must end in one length.
         fs_hz: the sampling rate that every recording has after the steps.
-        faults_at_most: share of `total` that may be faulty; what the user's choice leaves out does not count.
+        faults_at_most: share of `raws` that may be faulty; what the user's choice leaves out does not count.
 
     Raises:
         DataError: more are faulty than allowed, nothing is left, or the steps do not lead to one length; the
@@ -109,10 +110,10 @@ def surveyed(
     """
     kept = tuple(one for one in found if isinstance(one, Kept))
     left_out = tuple(one for one in found if isinstance(one, LeftOut))
-    _limited(source, left_out, total, faults_at_most)
+    _limited(source, raws, left_out, faults_at_most)
     if not kept:
-        raise DataError(f"{source.name}: {total} recordings read, none kept{_by_reason(left_out)}")
-    return Survey(total, kept, left_out, _one_length(kept, steps), fs_hz)
+        raise DataError(f"{source.name}: {len(raws)} recordings read, none kept{_by_reason(left_out)}")
+    return Survey(len(raws), kept, left_out, _one_length(kept, steps), fs_hz)
 
 
 def require_unique(source: EcgSource, raws: Sequence[Any]) -> None:
@@ -170,15 +171,33 @@ def _passes(record: EcgRecord, steps: Sequence[Step], fs_hz: float) -> None:
         )
 
 
-def _limited(source: EcgSource, left_out: Iterable[LeftOut], total: int, faults_at_most: float) -> None:
+def _limited(
+    source: EcgSource, raws: Sequence[Any], left_out: Iterable[LeftOut], faults_at_most: float
+) -> None:
     faulty = [one for one in left_out if one.detail]
-    if len(faulty) > faults_at_most * total:
-        named = "".join(f"\n  {one.id}: {one.reason}: {one.detail}" for one in faulty[:MAX_NAMED])
+    if len(faulty) > faults_at_most * len(raws):
+        named = "".join(
+            f"\n  {one.id}{_where(raws[one.raw])}: {one.reason}: {one.detail}" for one in faulty[:MAX_NAMED]
+        )
         more = f"\n  ... and {len(faulty) - MAX_NAMED} more" if len(faulty) > MAX_NAMED else ""
         raise DataError(
-            f"{source.name}: {len(faulty)} of {total} recordings are faulty, at most {100 * faults_at_most:g} % may "
-            f"be{named}{more}\n  mend or remove them, or raise the limit; nothing was written"
+            f"{source.name}: {len(faulty)} of {len(raws)} recordings are faulty, at most {100 * faults_at_most:g} % may "
+            f"be{named}{more}\n  mend or remove them, or leave them out, counted and named in the manifest, by raising "
+            f"data.faults_at_most (to {_enough(len(faulty), len(raws)):g}); nothing was written"
         )
+
+
+def _where(raw: Any) -> str:
+    return f" ({raw.files[0]})" if raw.files else ""
+
+
+def _enough(faulty: int, total: int) -> float:
+    """Return the least limit in whole percent that allows so many.
+
+    >>> _enough(1, 49), _enough(2, 100)
+    (0.03, 0.02)
+    """
+    return math.ceil(100 * faulty / total) / 100
 
 
 def _by_reason(left_out: Iterable[LeftOut]) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,7 @@ from runner.native.store import SIGNALS_AT, open_store
 from runner.spec.problems import DataError, MachineError
 
 STEPS = (Filter(1, 40), Standardise(), PadOrCrop(512))
-FIVE_SECONDS = {"fs_hz": 100.0, "seconds": 5.0}
+FIVE_SECONDS: dict[str, Any] = {"fs_hz": 100.0, "seconds": 5.0}
 
 
 def made(records: int = 70, **options: Any) -> Asked:
@@ -411,3 +414,76 @@ def test_code15_and_sph_at_one_rate(real_data: Path, tmp_path: Path) -> None:
     sph = convert(Asked(Sph(real_data / "ecg_sph_subset"), 500.0, PUBLISHED), tmp_path / "sph.h5")
     assert sph.shape == (9, 12, 6144)
     assert sph.manifest["left_out"] == {"not in the metadata": {"count": 1, "ids": ["SPH00005"]}}
+
+
+def _spoil_code(place: Path, code: str) -> None:
+    text = place.read_text(encoding="utf-8")
+    place.write_text(re.sub(r"(# ?Dx: ?).*", rf"\g<1>{code}", text), encoding="utf-8")
+
+
+def _empty_lead(place: Path) -> None:
+    content = place.with_suffix(".mat").read_bytes()
+    stored = np.frombuffer(content, "<i2", offset=24).reshape(-1, 12).copy()
+    stored[:, 3] = -32768
+    place.with_suffix(".mat").write_bytes(content[:24] + stored.tobytes())
+
+
+def _replaced(place: Path, old: str, new: str) -> None:
+    text = place.read_text(encoding="utf-8")
+    assert old in text
+    place.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+SPOILT: tuple[tuple[Callable[[Path], object], str], ...] = (
+    (
+        lambda place: place.with_suffix(".mat").unlink(),
+        "no signal file beside the header: {0}.mat: No such file",
+    ),
+    (lambda place: place.unlink(), "no header beside the signal file: {0}.hea"),
+    (
+        lambda place: _replaced(place, " V6\n", " V7\n"),
+        "leads are not those asked for: lacking: V6; given: I, II",
+    ),
+    (
+        lambda place: _replaced(place, " 12 500 ", " 12 250 "),
+        "sampling rate cannot be brought to that of the set: 250 Hz after the steps; the set has 500 Hz (add a resample",
+    ),
+    (
+        lambda place: place.with_suffix(".mat").write_bytes(place.with_suffix(".mat").read_bytes()[:5000]),
+        "signal is shorter than its header says: 207 of 5000 samples a lead in {0}.mat",
+    ),
+    (_empty_lead, "a lead has no sample at all: aVR"),
+    (lambda place: _spoil_code(place, "99999999999"), "diagnosis is a code that no table knows: 99999999999"),
+    (lambda place: _spoil_code(place, "AFIB"), "diagnosis is no code: 'AFIB' is no SNOMED CT code"),
+    (
+        lambda place: _replaced(place, "1000/mV", "0/mV"),
+        "gain is missing, 0 or no number: I: '0/mV'; expected",
+    ),
+)
+"""What is done to a real recording, and what is said of it."""
+
+
+@pytest.mark.realdata
+def test_every_kind_of_bad_recording_is_named_or_counted_under_a_limit(
+    real_data: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(real_data / "ecg_cinc2021_subset/training/georgia", root / "georgia")
+    source = Cinc2021(root, ("georgia",))
+    places = [raw.header for raw in source.raws()]
+    said = []
+    for place, (spoil, words) in zip(places, SPOILT, strict=False):
+        spoil(place)
+        there = place if place.is_file() else place.with_suffix(".mat")
+        said.append(f"\n  {place.stem} ({there}): {words.format(place.stem)}")
+    with pytest.raises(DataError) as refused:
+        convert(Asked(source, 500.0), tmp_path / "a.h5")
+    message = str(refused.value)
+    assert message.startswith("cinc2021: 9 of 49 recordings are faulty, at most 1 % may be\n")
+    assert [words for words in said if words not in message] == []
+    assert message.endswith("by raising data.faults_at_most (to 0.19); nothing was written")
+    assert not list(tmp_path.glob("*a.h5*"))
+    store = convert(Asked(source, 500.0, faults_at_most=0.19), tmp_path / "a.h5")
+    assert {one["id"] for one in store.manifest["faulty"]} == {place.stem for place in places[:9]}
+    assert len(store) == 49 - sum(item["count"] for item in store.manifest["left_out"].values())
+    assert store.damaged() == []
