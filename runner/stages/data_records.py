@@ -1,0 +1,172 @@
+"""Raw things -> records that stay, each that does not counted with its reason; and what the manifest says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from typing import Any
+
+from converters.records import SOURCES, mixture, split
+from converters.records.record import BadRecordError, Dropped, Ledger, Raw, Record
+from runner.data_readers import named
+from runner.events import EventWriter
+from runner.spec.problems import DataError
+from runner.spec.sources import DataCommon
+from runner.stages.data_sources import Source
+
+NOT_TAKEN = "not among the component's take"
+MANIFEST = "manifest.json"
+
+
+@dataclass
+class Tally:
+    """What became of the raw things of one part of a source."""
+
+    read: int = 0
+    converted: int = 0
+    """Records that the source's converter gave: those with an answer."""
+    kept: int = 0
+    """Records left after the filter and a component's take."""
+
+
+def converted(
+    source: Source,
+    tallies: dict[str, Tally],
+    ledger: Ledger,
+    progress: Callable[[int, int | None, str], None],
+) -> Iterator[tuple[str, Record]]:
+    """Yield part and record of every raw thing; what is dropped is counted, what is wrong is named at the end."""
+    to_record: Callable[[Raw], Record] = import_module(SOURCES[source.word]).to_record
+    wrong: list[str] = []
+    places: dict[str, str] = {}
+    for raw in source.reader.raws(progress):
+        tally = tallies.setdefault(raw.part, Tally())
+        tally.read += 1
+        try:
+            record = to_record(raw)
+        except Dropped as drop:
+            ledger.drop(drop.reason, drop.record_id)
+            continue
+        except BadRecordError as error:
+            wrong.append(f"{raw.place}: {error}")
+            continue
+        earlier = places.setdefault(record["id"], raw.place)
+        if earlier != raw.place:
+            wrong.append(f"{raw.place}: the id {record['id']!r} is already that of {earlier}")
+            continue
+        tally.converted += 1
+        yield raw.part, record
+    if wrong:
+        raise DataError(
+            f"{len(wrong)} bad record{'' if len(wrong) == 1 else 's'} in {_place_of(source)}\n{named(wrong)}\n"
+            "  mend or remove them; nothing was written"
+        )
+
+
+def _place_of(source: Source) -> str:
+    for option in ("path", "root", "id"):
+        if value := getattr(source.asked.options, option, None):
+            return f"{source.asked.key}.{option} ({value})"
+    return source.asked.key
+
+
+def share(source: Source, records: list[Record], seed: int, ledger: Ledger) -> list[Record]:
+    """Return what a component takes of its records; the others are counted."""
+    if source.take is None:
+        return records
+    if source.take > len(records):
+        raise DataError(
+            f"{source.asked.key}.take is {source.take}, but only {len(records)} records are left there "
+            f"after the filter{dropped_so_far(ledger)}"
+        )
+    chosen, others = mixture.taken(records, source.take, seed)
+    for record in others:
+        ledger.drop(NOT_TAKEN, record["id"])
+    return chosen
+
+
+def described(source: Source, tallies: Mapping[str, Tally]) -> dict[str, Any]:
+    """Return what the manifest says of a source."""
+    return {
+        "name": source.name,
+        "source": source.word,
+        "read": sum(tally.read for tally in tallies.values()),
+        "kept": sum(tally.kept for tally in tallies.values()),
+        "parts": {part: asdict(tally) for part, tally in sorted(tallies.items())},
+        **source.reader.report(),
+    }
+
+
+def nothing_left(described: Sequence[Mapping[str, Any]], ledger: Ledger) -> str:
+    """Return what to say where no record was kept."""
+    read = sum(item["read"] for item in described)
+    return f"the data set is empty: {read} records read, none kept{dropped_so_far(ledger)}"
+
+
+def where_from(described: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line for each part of each source: what was read there, and what was kept."""
+    lines = [
+        f"{tally['kept']} kept of {tally['read']} read from {item['source']}, {part}"
+        for item in described
+        for part, tally in item["parts"].items()
+    ]
+    return f"\n{named(lines)}" if lines else ""
+
+
+def dropped_so_far(ledger: Ledger) -> str:
+    """Return a line for each reason for which records were dropped."""
+    return "".join(
+        f"\n  {count} dropped before the split: {reason}" for reason, count in sorted(ledger.counts.items())
+    )
+
+
+def proven(parts: split.Parts, data: DataCommon, events: EventWriter) -> dict[str, Any]:
+    """Return the proof of the split; only a split that the source itself gives may cross."""
+    proof = split.prove(parts, data.split)
+    if data.split.by != "given" and (proof["crossing"] or proof["crossing_duplicates"]):
+        raise RuntimeError(f"the split let a group cross, which it must never do: {proof}")
+    if proof["crossing_duplicates"]:
+        events.write(
+            "note", text=f"{proof['crossing_duplicates']} records stand on two sides of the given split"
+        )
+    return proof
+
+
+def note_all(
+    described: Iterable[Mapping[str, Any]], ledger: Ledger, proof: Mapping[str, Any], events: EventWriter
+) -> None:
+    """Write what a person should know into the events."""
+    for item in described:
+        if left := item.get("files_left_out"):
+            events.write("note", text=f"{item['name']}: {len(left)} files left out, named in data/{MANIFEST}")
+    for reason, count in sorted(ledger.counts.items()):
+        events.write("note", text=f"{count} records dropped: {reason}")
+    if features := proof.get("features"):
+        for text in _about_features(features, proof["by"]):
+            events.write("note", text=text)
+    if proof["without_key"]:
+        events.write(
+            "note", text=f"{proof['without_key']} records have no {proof['by']}; kept together by group"
+        )
+    for pair, count in proof["shared_questions"].items():
+        if count:
+            events.write(
+                "note",
+                text=f"{count} questions stand in both of {pair}, with other answers or another {proof['by']}",
+            )
+
+
+def _about_features(features: Mapping[str, Any], by: str) -> Iterator[str]:
+    if features["repeated"]:
+        yield f"{features['repeated']} records have the features of an earlier one" + (
+            ", and stand on its side" if by == "features" else ""
+        )
+    if features["with_several_labels"]:
+        yield (
+            f"{features['records_with_several_labels']} records share their features with one of another "
+            f"label ({features['with_several_labels']} rows of features): nobody can tell these apart"
+        )
+    for pair, count in features["shared"].items():
+        if count:
+            yield f"{count} rows of features stand in both of {pair}"
