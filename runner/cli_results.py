@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runner.spec.problems import UsageError
+
 if TYPE_CHECKING:
     from runner.comparing import Comparison
     from runner.verify import Part, Unequal, Verification
@@ -94,14 +96,40 @@ def _names(items: Sequence[Unequal]) -> str:
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--different-locks", is_flag=True, help="Compare results that were not judged alike, unpaired.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("comparison.html"), help="Where the page goes."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Where the page goes; comparison.html, or the page in the sweep's folder, without it.",
 )
+@click.option("--control", metavar="ARM", help="Of a sweep: compare all arms with this one.")
+@click.option("--all-pairs", is_flag=True, help="Of a sweep: every arm with every other, which takes longer.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def compare(runs: tuple[Path, ...], different_locks: bool, out: Path, as_json: bool) -> int:
+def compare(
+    runs: tuple[Path, ...],
+    different_locks: bool,
+    out: Path | None,
+    control: str | None,
+    all_pairs: bool,
+    as_json: bool,
+) -> int:
     """Set runs side by side on one page; differences are from the first run, paired by record.
 
-    Results that were judged in different ways (other records, precision, batch, versions) are refused.
+    The folder of a sweep stands for all of its arms that are done. Results of runs that were judged in different ways
+    (other records, precision, batch, versions) are refused; between the arms of a sweep the difference is named.
     """
+    from runner.sweeps.folder import is_sweep
+
+    if len(runs) == 1 and is_sweep(runs[0]):
+        return _compare_sweep(runs[0], out, control, all_pairs=all_pairs, as_json=as_json)
+    if control is not None or all_pairs:
+        raise UsageError(
+            "--control and --all-pairs are for the folder of a sweep; give one, and nothing else"
+        )
+    return _compare_runs(
+        runs, out or Path("comparison.html"), different_locks=different_locks, as_json=as_json
+    )
+
+
+def _compare_runs(runs: Sequence[Path], out: Path, *, different_locks: bool, as_json: bool) -> int:
     from eval.report.page import render
     from runner.comparing import compare as compared
     from runner.files import write_text
@@ -115,6 +143,28 @@ def compare(runs: tuple[Path, ...], different_locks: bool, out: Path, as_json: b
     )
     if not as_json:
         click.echo(str(out))
+    return 0
+
+
+def _compare_sweep(
+    path: Path, out: Path | None, control: str | None, *, all_pairs: bool, as_json: bool
+) -> int:
+    from runner.launching import shown
+    from runner.sweeps.finish import as_json as compared_json
+    from runner.sweeps.finish import compared_sweep, write_page
+    from runner.sweeps.folder import sweep_at
+    from runner.sweeps.text import compared_arms_text
+
+    folder = sweep_at(path)
+    found = compared_sweep(folder, control=control, all_pairs=all_pairs)
+    if found is None:
+        raise UsageError(f"no arm of {path} is done: there is nothing to compare; see runner status {path}")
+    page = write_page(folder, found, out)
+    if as_json:
+        value = {**compared_json(found), "page": str(page)}
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        click.echo(f"{compared_arms_text(found)}\n\n{shown(page)}")
     return 0
 
 

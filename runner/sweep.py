@@ -64,9 +64,15 @@ def size(sweep: Sweep) -> int:
     return (plain or 1) * len(sweep.seeds) if sweep.seeds else plain
 
 
-def control_of(sweep: Sweep, among: Iterable[Arm]) -> str:
-    """Return the base of the arms that the others are compared with."""
-    return sweep.control if sweep.control is not None else next(iter(among)).base
+def controls_of(sweep: Sweep, among: Iterable[Arm]) -> dict[str, str]:
+    """Return base of an arm -> base of the arms that it is compared with; an arm that is its own control is left out.
+
+    Without a control the first arm is that of all others; where only some have one of their own, the rest has none.
+    """
+    bases = list(dict.fromkeys(arm.base for arm in among))
+    common = sweep.control if sweep.control is not None or sweep.controls else bases[0]
+    found = ((base, sweep.controls.get(base, common)) for base in bases)
+    return {base: control for base, control in found if control is not None and control != base}
 
 
 def _combinations(sweep: Sweep) -> list[tuple[str, tuple[str, ...]]]:

@@ -91,12 +91,18 @@ def _arm_problems(base: Examined, environ: Mapping[str, str]) -> Iterable[Proble
         hint = "give the named arm another name, or take the value out of the axis"
         yield Problem(mark.file, mark.line, mark.column, "sweep", "sweep", message, hint)
     bases = list(dict.fromkeys(arm.base for arm in arms(base.spec)))
-    if sweep.control is not None and sweep.control not in bases:
-        mark = base.tree.mark(("sweep", "control"))
-        near = nearest(sweep.control, bases)
-        message = f"the sweep has no arm {sweep.control!r}"
-        hint = choices(bases) + (f"; nearest: {near}" if near else "")
-        yield Problem(mark.file, mark.line, mark.column, "sweep.control", "sweep", message, hint)
+    named: list[tuple[tuple[str, ...], str]]
+    named = [(("sweep", "control"), sweep.control)] if sweep.control is not None else []
+    named += [
+        (("sweep", "controls", arm), name) for arm, own in sweep.controls.items() for name in (arm, own)
+    ]
+    for place, name in named:
+        if name not in bases:
+            mark = base.tree.mark(place)
+            near = nearest(name, bases)
+            hint = choices(bases) + (f"; nearest: {near}" if near else "")
+            message = f"the sweep has no arm {name!r}"
+            yield Problem(mark.file, mark.line, mark.column, dotted(place), "sweep", message, hint)
     known = {(problem.path, problem.message) for problem in base.problems}
     seen: set[tuple[str, str, str]] = set()  # one axis value is in many arms
     for arm in arms(base.spec):

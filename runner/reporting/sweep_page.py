@@ -58,12 +58,19 @@ def sweep_page(
     return Page(
         title=f"{definition['name']}: {len(arms)} arms",
         kicker="Sweep" + (", rehearsed" if definition["rehearsal"] else ""),
-        summary=f"{done} of {len(arms)} arms are done. Differences are from {definition['control'] or 'the first arm'}.",
+        summary=f"{done} of {len(arms)} arms are done. {_compared_with(definition['controls'])}",
         notices=tuple(_notices(definition, state, arms, compared)),
         facts=(),
         sections=tuple(sections),
         footer=NOT_CLINICAL,
     )
+
+
+def _compared_with(controls: Mapping[str, str]) -> str:
+    names = dict.fromkeys(controls.values())
+    if len(names) == 1:
+        return f"Differences are from {next(iter(names))}."
+    return "Differences are of each arm from its own control." if names else ""
 
 
 def _notices(

@@ -73,7 +73,12 @@ class Sweep(Section):
     )
     seeds: tuple[int, ...] = key((), "Each arm once per value of `train.seed`.")
     control: str | None = key(
-        None, "The arm that the others are compared with, by its name without a seed; the first without it."
+        None,
+        "The arm that the others are compared with, by its name without a seed; without it, and without "
+        "`controls`, the first.",
+    )
+    controls: dict[str, str] = key(
+        {}, "Arm -> the arm that it is compared with, where each has a control of its own."
     )
 
 

@@ -95,7 +95,8 @@ class ArmComparison:
     members: tuple[Member, ...]
     records: tuple[RunRecord, ...]
     """Of the members, in their order."""
-    control: str
+    controls: Mapping[str, str]
+    """Base of an arm -> base of the arms that it is compared with."""
     rows: Mapping[str, Mapping[Key, Mapping[str, Any]]]
     """Arm -> metric -> row of its results; headlines of the judged tasks."""
     changes: tuple[Change, ...]
@@ -114,12 +115,14 @@ class ArmComparison:
         return any(record.settings["rehearsal"] for record in self.records)
 
     def change(self, arm: str, key: Key) -> Change | None:
-        """Return an arm's difference from the control it was set beside."""
+        """Return an arm's difference from its control, where it could be paired."""
         found = (item for item in self.changes if item.arm == arm and item.key == key)
-        return next((item for item in found if self._base(item.minus) == self.control), None)
+        return next((item for item in found if self.from_control(item)), None)
 
-    def _base(self, name: str) -> str:
-        return next(member.base for member in self.members if member.name == name)
+    def from_control(self, change: Change) -> bool:
+        """Return whether a difference is one from the arm's control, not that of another pair."""
+        bases = {member.name: member.base for member in self.members}
+        return self.controls.get(bases[change.arm]) == bases[change.minus]
 
     def caution(self) -> str:
         """Return what must be said of that many comparisons at once; empty where there are none."""
@@ -140,12 +143,14 @@ class ArmComparison:
         return f"{real} of {len(judged)} paired {LEVEL:.0%} {plural} out zero{many}."
 
 
-def compare_arms(members: Sequence[Member], control: str, *, all_pairs: bool = False) -> ArmComparison:
-    """Return the arms side by side; differences are from the control, of the same seed where there are seeds.
+def compare_arms(
+    members: Sequence[Member], controls: Mapping[str, str], *, all_pairs: bool = False
+) -> ArmComparison:
+    """Return the arms side by side; differences are from each one's control, of the same seed where there are seeds.
 
     Args:
         members: the arms that are done, at least one.
-        control: the base of the arms that are subtracted.
+        controls: base of an arm -> base of the arms that are subtracted from it.
         all_pairs: every arm minus every other too; each pair draws its own bootstrap, which takes its time.
 
     Raises:
@@ -155,19 +160,19 @@ def compare_arms(members: Sequence[Member], control: str, *, all_pairs: bool = F
     rows = {member.name: _judged(record) for member, record in zip(members, records, strict=True)}
     notes: dict[str, None] = {}
     changes: list[Change] = []
-    for one, other in _pairs(members, control, all_pairs=all_pairs):
+    for one, other in _pairs(members, controls, all_pairs=all_pairs):
         changes += _changes(members, records, rows, one, other, notes)
-    if control not in {member.base for member in members}:
-        notes[
-            f"the control {control!r} is not done: there is nothing that the others can be compared with"
-        ] = None
+    done = {member.base for member in members}
+    for control in dict.fromkeys(controls.values()):
+        if control not in done:
+            notes[f"the control {control} is not done: there is nothing to compare its arms with"] = None
     return ArmComparison(
         tuple(members),
         records,
-        control,
+        dict(controls),
         rows,
         tuple(changes),
-        tuple(_spreads(members, rows, control)),
+        tuple(_spreads(members, rows, controls)),
         tuple(notes),
     )
 
@@ -181,16 +186,20 @@ def _judged(record: RunRecord) -> dict[Key, Mapping[str, Any]]:
     }
 
 
-def _pairs(members: Sequence[Member], control: str, *, all_pairs: bool) -> Iterator[tuple[int, int]]:
-    """Yield (place of the one subtracted, place of the other)."""
-    of_control = [n for n, member in enumerate(members) if member.base == control]
+def _pairs(
+    members: Sequence[Member], controls: Mapping[str, str], *, all_pairs: bool
+) -> Iterator[tuple[int, int]]:
+    """Yield (place of the one subtracted, place of the other): arms and their controls first."""
+    known = set()
     for n, member in enumerate(members):
-        if member.base != control and of_control:
-            same = [c for c in of_control if members[c].seed == member.seed]
+        of_control = [c for c, other in enumerate(members) if other.base == controls.get(member.base)]
+        same = [c for c in of_control if members[c].seed == member.seed]
+        if of_control:
+            known.add(((same or of_control)[0], n))
             yield (same or of_control)[0], n
     if all_pairs:
-        others = [n for n in range(len(members)) if n not in of_control]
-        yield from ((one, other) for one in others for other in others if one < other)
+        both = ((one, other) for other in range(len(members)) for one in range(other))
+        yield from ((one, other) for one, other in both if known.isdisjoint({(one, other), (other, one)}))
 
 
 def _changes(
@@ -224,18 +233,21 @@ def _changes(
 
 
 def _spreads(
-    members: Sequence[Member], rows: Mapping[str, Mapping[Key, Mapping[str, Any]]], control: str
+    members: Sequence[Member],
+    rows: Mapping[str, Mapping[Key, Mapping[str, Any]]],
+    controls: Mapping[str, str],
 ) -> Iterator[Spread]:
     """Yield every metric over the seeds of each arm that has several."""
-    of_control = {member.seed: member.name for member in members if member.base == control}
     for base in dict.fromkeys(member.base for member in members):
         seeds = [member for member in members if member.base == base]
+        control = controls.get(base)
+        of_control = {member.seed: member.name for member in members if member.base == control}
         if len(seeds) < 2:
             continue
         for key in dict.fromkeys(key for member in seeds for key in rows[member.name]):
             having = [member for member in seeds if key in rows[member.name]]
             values = [rows[member.name][key]["tuned"] for member in having]
-            beside = [(member.name, of_control.get(member.seed)) for member in having if base != control]
+            beside = [(member.name, of_control.get(member.seed)) for member in having]
             differences = [
                 rows[name][key]["tuned"] - rows[minus][key]["tuned"]
                 for name, minus in beside

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from runner.execute import Outcome
 from runner.files import write_json, write_text
 from runner.launching import Finished, shown
-from runner.spec.problems import RunnerError
+from runner.spec.nearest import nearest
+from runner.spec.problems import RunnerError, UsageError, choices
 from runner.sweeps.compared import ArmComparison, Member, compare_arms
 from runner.sweeps.folder import SweepDir, state_of_sweep
 from runner.sweeps.listing import arms_text
@@ -29,16 +31,35 @@ def compared_sweep(
 ) -> ArmComparison | None:
     """Return the arms that are done side by side; None where there are none.
 
+    Args:
+        folder: of the sweep.
+        control: the arm that all others are compared with, instead of the spec's choice.
+        all_pairs: every arm beside every other too.
+
     Raises:
+        UsageError: no arm has the name of the control.
         MachineError: a file of a run is damaged.
     """
     members = members_of(folder)
-    against = folder.definition()["control"] if control is None else control
-    return compare_arms(members, against, all_pairs=all_pairs) if members else None
+    controls: Mapping[str, str] = folder.definition()["controls"]
+    if control is not None:
+        bases = list(dict.fromkeys(arm.base for arm in folder.arm_states()))
+        if control not in bases:
+            near = nearest(control, bases)
+            raise UsageError(
+                f"the sweep has no arm {control!r}; {choices(bases)}" + (f"; nearest: {near}" if near else "")
+            )
+        controls = {base: control for base in bases if base != control}
+    return compare_arms(members, controls, all_pairs=all_pairs) if members else None
 
 
-def write_page(folder: SweepDir, compared: ArmComparison | None) -> None:
-    """Write the page of a sweep, and its numbers as JSON.
+def write_page(folder: SweepDir, compared: ArmComparison | None, out: Path | None = None) -> Path:
+    """Write the page of a sweep, with its numbers as JSON beside it, and return where the page is.
+
+    Args:
+        folder: of the sweep.
+        compared: the arms that are done.
+        out: another place for the page; the numbers are then not written.
 
     Raises:
         MachineError: the folder cannot be written to.
@@ -47,17 +68,20 @@ def write_page(folder: SweepDir, compared: ArmComparison | None) -> None:
     from runner.reporting.sweep_page import sweep_page
 
     status = folder.read_status()
-    write_json(folder.comparison, as_json(compared))
+    if out is None:
+        write_json(folder.comparison, as_json(compared))
     page = sweep_page(folder.definition(), status["state"], folder.arm_states(), compared)
-    write_text(folder.page, render(page))
+    place = out or folder.page
+    write_text(place, render(page))
+    return place
 
 
 def as_json(compared: ArmComparison | None) -> dict[str, Any]:
     """Return a comparison as a JSON value."""
     if compared is None:
-        return {"control": None, "arms": [], "differences": [], "over_seeds": [], "caution": "", "notes": []}
+        return {"controls": {}, "arms": [], "differences": [], "over_seeds": [], "caution": "", "notes": []}
     return {
-        "control": compared.control,
+        "controls": dict(compared.controls),
         "arms": [
             {
                 "arm": member.name,

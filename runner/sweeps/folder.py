@@ -2,7 +2,7 @@
 
 ```text
 runs/<name>/sweep-<8 hex>/
-  sweep.json             the arms with what differs, and the control
+  sweep.json             the arms with what differs, and which is compared with which
   arms/001.json ...      plan and texts of each arm, from which the sweep goes on
   status.json            state of the sweep and of every arm, each with its run
   events.jsonl           what happened when
@@ -97,7 +97,7 @@ class SweepDir:
         """Return whether a living process runs this sweep."""
         return RunDir(self.path).is_held()
 
-    def define(self, arms: Sequence[PlannedArm], control: str) -> None:
+    def define(self, arms: Sequence[PlannedArm], controls: Mapping[str, str]) -> None:
         """Write what the sweep consists of. Arms of an earlier definition go; their runs stay."""
         shutil.rmtree(self.path / "arms", ignore_errors=True)
         for number, item in enumerate(arms, start=1):
@@ -108,7 +108,7 @@ class SweepDir:
             "name": first.name,
             "kind": first.kind,
             "rehearsal": first.rehearsal,
-            "control": control,
+            "controls": dict(controls),
             "arms": [asdict(item.arm) for item in arms],
             "differs": differing({item.arm.name: item.plan.spec for item in arms}),
             "shared": done_once(arms),

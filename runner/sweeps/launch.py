@@ -33,7 +33,7 @@ from runner.run_dir import RunDir
 from runner.spec.load import Loaded
 from runner.spec.problems import MachineError, Problem, RunnerError, SpecError
 from runner.stage_results import StageResults
-from runner.sweep import Arm, control_of
+from runner.sweep import Arm, controls_of
 from runner.sweeps.arms import PlannedArm, planned_arms, sweep_sha256
 from runner.sweeps.finish import finish
 from runner.sweeps.folder import ArmState, SweepDir, sweep_at
@@ -47,8 +47,8 @@ class PreparedSweep:
 
     folder: SweepDir
     arms: tuple[PlannedArm, ...]
-    control: str
-    """The base of the arms that the others are compared with."""
+    controls: Mapping[str, str]
+    """Base of an arm -> base of the arms that it is compared with."""
     resumed: bool
 
     @property
@@ -91,8 +91,8 @@ def prepared(
     refuse_lacking([text for item in arms for text in lacking_for(specs[item.arm.name], item.plan)])
     name = sweep_sha256(base.spec.model_dump(mode="json"), rehearse=rehearse)[:8]
     folder = SweepDir((runs / base.spec.name / f"sweep-{name}").absolute())
-    control = control_of(base.spec.sweep, [arm for arm, _ in loaded])
-    return PreparedSweep(folder, arms, control, resumed=False)
+    controls = controls_of(base.spec.sweep, [arm for arm, _ in loaded])
+    return PreparedSweep(folder, arms, controls, resumed=False)
 
 
 def _missing(
@@ -122,7 +122,7 @@ def resumed(path: Path) -> PreparedSweep:
         UsageError: there is no sweep at `path`, or it is of another release of runner.
     """
     folder = sweep_at(path)
-    return PreparedSweep(folder, folder.arms(), folder.definition()["control"], resumed=True)
+    return PreparedSweep(folder, folder.arms(), folder.definition()["controls"], resumed=True)
 
 
 def run(
@@ -135,7 +135,7 @@ def run(
     """
     with sweep.folder.lock():
         _refuse_running_arms(sweep, environ)
-        sweep.folder.define(sweep.arms, sweep.control)
+        sweep.folder.define(sweep.arms, sweep.controls)
         say(f"{'resuming sweep' if sweep.resumed else 'sweep'} {shown(sweep.folder.path)}")
         outcome = _Launch(sweep, environ, say, quiet=quiet).run_all()
         return finish(sweep.folder, outcome, say)

@@ -16,7 +16,7 @@ from runner.lineage import lineages
 from runner.machine import Machine
 from runner.show import table
 from runner.spec.load import Loaded
-from runner.sweep import control_of
+from runner.sweep import controls_of
 from runner.sweeps.arms import PlannedArm, differing, done_once, planned_arms
 from runner.validate import load_arms
 
@@ -26,8 +26,8 @@ class SweepPlan:
     """What a launch of a whole sweep would do."""
 
     arms: tuple[PlannedArm, ...]
-    control: str
-    """The base of the arms that the others are compared with."""
+    controls: Mapping[str, str]
+    """Base of an arm -> base of the arms that it is compared with."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the arms, what differs between them, and which of them share the result of a stage."""
@@ -43,7 +43,7 @@ class SweepPlan:
         ]
         return {
             "arms": arms,
-            "control": self.control,
+            "controls": dict(self.controls),
             "differs": self._differs(),
             "shared": done_once(self.arms),
         }
@@ -54,7 +54,7 @@ class SweepPlan:
         for item in self.arms:
             told = [f"{path} {_short(values[item.arm.name])}" for path, values in differs.items()]
             steps = item.plan.numbers.steps
-            mark = "control" if item.arm.base == self.control else ""
+            mark = self.controls.get(item.arm.base, "-")
             rows.append([item.arm.name, ", ".join(told), "?" if steps is None else f"{steps:,}", mark])
         shared = done_once(self.arms)
         stages = dict.fromkeys(name for item in self.arms for name in lineages(item.plan))
@@ -66,7 +66,10 @@ class SweepPlan:
         return "\n".join(
             [
                 f"sweep of {len(self.arms)} arms (`launch` runs those that are missing; plan or launch one with --arm NAME)",
-                *(f"  {line}" for line in table(rows, ["arm", "what differs", "steps", ""]).splitlines()),
+                *(
+                    f"  {line}"
+                    for line in table(rows, ["arm", "what differs", "steps", "compared with"]).splitlines()
+                ),
                 "",
                 "stages of the sweep",
                 *lines,
@@ -94,7 +97,7 @@ def plan_of_sweep(
     if base.spec.sweep is None:
         return None
     arms = planned_arms(load_arms(file, base.spec, sets, environ), machine, rehearse=rehearse)
-    return SweepPlan(arms, control_of(base.spec.sweep, [item.arm for item in arms]))
+    return SweepPlan(arms, controls_of(base.spec.sweep, [item.arm for item in arms]))
 
 
 def _short(value: Any) -> str:

@@ -12,6 +12,7 @@ from runner.sweeps.compared import SEEDS, ArmComparison, Change, metric_title
 def compared_arms_text(compared: ArmComparison) -> str:
     """Return one table over the arms: every metric of each with its interval, and its difference from the control."""
     keys = compared.keys
+    several = len(set(compared.controls.values())) > 1
     rows = []
     for key in keys:
         for member in compared.members:
@@ -22,12 +23,12 @@ def compared_arms_text(compared: ArmComparison) -> str:
                     metric_title(key, keys) if member is compared.members[0] else "",
                     member.name,
                     "-" if row is None else _with_ends(row["tuned"], row["interval"]),
-                    _change(change, member.base == compared.control),
-                    "" if change is None else _verdict(change),
+                    _change(change, member.base not in compared.controls),
+                    "" if change is None else _verdict(change, named=several),
                 ]
             )
-    minus = f"minus {compared.control}" if compared.control else "minus control"
-    parts = [table(rows, ["metric", "arm", "tuned (95 % interval)", f"{minus} (95 %)", "different?"])]
+    minus = "its control" if several else next(iter(compared.controls.values()), "its control")
+    parts = [table(rows, ["metric", "arm", "tuned (95 % interval)", f"minus {minus} (95 %)", "different?"])]
     parts += _others(compared)
     if compared.caution():
         parts.append(compared.caution())
@@ -41,8 +42,7 @@ def compared_arms_text(compared: ArmComparison) -> str:
 
 def _others(compared: ArmComparison) -> list[str]:
     """Return the pairs without the control, where they were asked for: those that differ."""
-    bases = {member.name: member.base for member in compared.members}
-    others = [item for item in compared.changes if bases[item.minus] != compared.control]
+    others = [item for item in compared.changes if not compared.from_control(item)]
     if not others:
         return []
     rows = [
@@ -88,8 +88,9 @@ def _change(change: Change | None, of_control: bool) -> str:
     return _plain(f"{number(change.value, sign=True)}{ends}")
 
 
-def _verdict(change: Change) -> str:
-    return "too few groups to say" if change.narrow else change.word or "no interval"
+def _verdict(change: Change, *, named: bool = False) -> str:
+    word = "too few groups to say" if change.narrow else change.word or "no interval"
+    return f"{word} ({change.minus})" if named else word
 
 
 def _plain(text: str) -> str:
