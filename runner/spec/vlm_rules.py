@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from runner.spec.model import TINY_RANDOM
 from runner.spec.rule import Broken, Rule
 from runner.spec.rules import RULES as OF_TEXT
 
 if TYPE_CHECKING:
     from runner.spec.vlm import VlmSpec
 
-TEMPLATES = {"gemma3": "gemma3", "mllama": "llama3_2_vision"}
+TEMPLATES: Mapping[str, str] = MappingProxyType({"gemma3": "gemma3", "mllama": "llama3_2_vision"})
 """Architecture with a vision tower -> its chat template."""
+
+IMAGE_TOKENS: Mapping[str, int] = MappingProxyType({"gemma3": 260, "mllama": 1})
+"""Tokens that an image takes in the text. Gemma 3: 256, the marks of its start and end, and two empty lines. Llama
+3.2 Vision looks at it by cross-attention, and has one token for its place."""
+
+TEXT_TOKENS = 32
+"""Tokens that the turns' marks, a short question and a short answer take at least."""
+
+ON_PREPARED_ROWS = ("dataset_keep_in_memory", "pad_to_multiple_of", "pad_to_sequence_len")
+"""Raw Axolotl keys that act on rows which are made into tokens before the training."""
 
 
 def _architecture_sees(spec: VlmSpec) -> Broken:
@@ -28,12 +41,50 @@ def _template_fits(spec: VlmSpec) -> Broken:
         )
 
 
+def _no_system_prompt(spec: VlmSpec) -> Broken:
+    if spec.model.architecture == "mllama" and spec.data.system_prompt is not None:
+        yield ("data", "system_prompt"), "a system message beside images, with the architecture 'mllama'"
+
+
+def _rows_are_not_prepared(spec: VlmSpec) -> Broken:
+    for name in ON_PREPARED_ROWS:
+        if name in spec.axolotl:
+            yield ("axolotl", name), f"{name!r}, which records with images never pass"
+
+
+def _image_fits(spec: VlmSpec) -> Broken:
+    tokens = IMAGE_TOKENS.get(spec.model.architecture)
+    if tokens is None or spec.model.base == TINY_RANDOM:  # whose images take four
+        return
+    least = tokens + TEXT_TOKENS
+    if spec.model.context < least:
+        yield (
+            ("model", "context"),
+            f"{spec.model.context} tokens; one image of {spec.model.architecture} takes {tokens}, and with a "
+            f"question and an answer at least {least}",
+        )
+
+
+def _no_fp16(spec: VlmSpec) -> Broken:
+    if spec.model.architecture == "gemma3" and spec.train.precision == "fp16":
+        yield ("train", "precision"), "fp16 with the architecture 'gemma3'"
+
+
+def _groups_do_not_hold_each_other(spec: VlmSpec) -> Broken:
+    include: tuple[str, ...] = getattr(spec.method, "include", ())
+    if {"cross_attention", "cross_attention.layers"} <= set(include):
+        yield (
+            ("method", "include"),
+            "cross_attention and cross_attention.layers, of which the second holds the first",
+        )
+
+
 RULES: tuple[Rule[Any], ...] = (
     *OF_TEXT,
     Rule(
         "R090",
         "the architecture must be one whose images are known here: gemma3, mllama",
-        "The place of the image, its tokens and its parts' names differ from one architecture to the next.",
+        "The place of the image, its tokens and the names of its parts differ from one architecture to the next.",
         "write gemma3 (Gemma 3, MedGemma) or mllama (Llama 3.2 Vision); for text alone take kind: llm",
         _architecture_sees,
     ),
@@ -44,5 +95,41 @@ RULES: tuple[Rule[Any], ...] = (
         "or the training would stop.",
         "write gemma3 for gemma3, llama3_2_vision for mllama",
         _template_fits,
+    ),
+    Rule(
+        "R092",
+        "Llama 3.2 Vision takes no system message beside an image",
+        "Its chat template stops with an error where a conversation has both.",
+        "put the text at the head of the question, or take data.system_prompt out",
+        _no_system_prompt,
+    ),
+    Rule(
+        "R093",
+        "raw keys must act on records with images",
+        "Such records become tokens while training, one batch at a time; what is done to prepared rows (packing and "
+        "padding to a fixed length among it) is done to none, and nothing says so.",
+        "take the key out",
+        _rows_are_not_prepared,
+    ),
+    Rule(
+        "R094",
+        "model.context must hold an image, a question and an answer",
+        "The engine does not cut records with images, so those that are longer are refused; here that is all of them.",
+        "raise model.context; 1024 holds a page and a report",
+        _image_fits,
+    ),
+    Rule(
+        "R095",
+        "Gemma 3 is not trained in fp16",
+        "Its activations are larger than fp16 can hold, 65,504; the loss becomes no number.",
+        "take bf16 or fp32",
+        _no_fp16,
+    ),
+    Rule(
+        "R096",
+        "name the attention to the image, or the whole of its layers",
+        "Of Llama 3.2 Vision the first is 336 million weights, the second 1.75 billion: a run must say which it trains.",
+        "keep the one you mean",
+        _groups_do_not_hold_each_other,
     ),
 )

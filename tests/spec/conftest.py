@@ -29,6 +29,12 @@ def ecg_text() -> str:
     return (HERE / "base_ecg.yaml").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="session")
+def vlm_text() -> str:
+    """Return a spec of images that is right."""
+    return (HERE / "base_vlm.yaml").read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def load_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Loaded]:
     """Return a function that loads a text as `spec.yaml` of an empty folder, with other files beside it."""
@@ -62,11 +68,12 @@ def problems_of_text(load_text: Callable[..., Loaded]) -> Check:
 
 
 @pytest.fixture
-def broken_text(base_text: str, ecg_text: str) -> Callable[[Mapping[str, Any]], str]:
-    """Return a function that gives the text of a case of `broken.yaml` or `broken_ecg.yaml`."""
+def broken_text(base_text: str, vlm_text: str, ecg_text: str) -> Callable[[Mapping[str, Any]], str]:
+    """Return a function that gives the text of a case of `broken.yaml`, `broken_vlm.yaml` or `broken_ecg.yaml`."""
+    bases = {"llm": base_text, "vlm": vlm_text, "ecg": ecg_text}
 
     def text_of(case: Mapping[str, Any]) -> str:
-        text: str = case.get("text", ecg_text if case.get("kind") == "ecg" else base_text)
+        text: str = case.get("text", bases[case.get("kind", "llm")])
         for old, new in case.get("edit", {}).items():
             assert text.count(old) == 1, f"{case['id']}: {old!r} stands {text.count(old)} times"
             text = text.replace(old, new)

@@ -26,6 +26,11 @@ ELSEWHERE = {  # a fault of a wrong type in a field that no rule reads: where ->
         "rank": ("  rank: 8", "  rank: eight"),
         "source": ("  source: A page", "  source: [A page]"),
     },
+    "vlm": {
+        "log_every": ("  log_every: 1", "  log_every: often"),
+        "rank": ("  rank: 8", "  rank: eight"),
+        "source": ("  source: A page", "  source: [A page]"),
+    },
     "ecg": {
         "log_every": LOG,
         "rank": ("    rank: 16", "    rank: sixteen"),
@@ -79,16 +84,16 @@ def replaced(value: Any, path: tuple[str | int, ...], new: Any) -> Any:
 DROPPED = object()
 
 
-@pytest.mark.parametrize("kind", ["llm", "ecg"])
+@pytest.mark.parametrize("kind", ["llm", "vlm", "ecg"])
 @pytest.mark.parametrize("wrong", [{"an": "other type"}, DROPPED, None], ids=["mapping", "missing", "null"])
 def test_no_rule_speaks_of_what_follows(
-    wrong: Any, kind: str, base_text: str, ecg_text: str, problems_of_text: Check
+    wrong: Any, kind: str, base_text: str, vlm_text: str, ecg_text: str, problems_of_text: Check
 ) -> None:
     """In a spec that breaks no rule, each value made wrong in turn: no rule joins what is said of it.
 
     Where nothing else is said (a default takes a missing key's place), a rule may truly be broken.
     """
-    base = yaml.safe_load(base_text if kind == "llm" else ecg_text)
+    base = yaml.safe_load({"llm": base_text, "vlm": vlm_text, "ecg": ecg_text}[kind])
     silent = []
     for path in leaves(base)[1:]:
         problems = problems_of_text(yaml.safe_dump(replaced(base, path, wrong), sort_keys=False))

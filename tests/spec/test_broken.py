@@ -16,10 +16,12 @@ from runner.spec.problems import Problem, render
 
 HERE = Path(__file__).parent
 OF_LLM: list[dict[str, Any]] = yaml.safe_load((HERE / "broken.yaml").read_text(encoding="utf-8"))
-OF_ECG = [
-    {**case, "kind": "ecg"} for case in yaml.safe_load((HERE / "broken_ecg.yaml").read_text(encoding="utf-8"))
+OF_OTHERS = [
+    {**case, "kind": kind}
+    for kind in ("vlm", "ecg")
+    for case in yaml.safe_load((HERE / f"broken_{kind}.yaml").read_text(encoding="utf-8"))
 ]
-CASES = [*OF_LLM, *OF_ECG]
+CASES = [*OF_LLM, *OF_OTHERS]
 BY_ID = {case["id"]: case for case in CASES}
 PINNED = (
     "quoted-number",
@@ -46,9 +48,10 @@ Broken = Callable[[Mapping[str, Any]], tuple[Problem, ...]]
 
 
 def test_the_bases_are_right(
-    base_text: str, ecg_text: str, problems_of_text: Callable[[str], tuple[Problem, ...]]
+    base_text: str, vlm_text: str, ecg_text: str, problems_of_text: Callable[[str], tuple[Problem, ...]]
 ) -> None:
     assert problems_of_text(base_text) == ()
+    assert problems_of_text(vlm_text) == ()
     assert problems_of_text(ecg_text) == ()
 
 
