@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from runner.spec.ecg_image import contradictions
 from runner.spec.model import TINY_RANDOM
 from runner.spec.rule import Broken, Rule
 from runner.spec.rules import RULES as OF_TEXT
+from runner.spec.sources import SourceSection
+from runner.spec.vlm_sources import FromSignalsSource, ImageMixtureSource
+from runner.spec.yaml_text import Path
 
 if TYPE_CHECKING:
     from runner.spec.vlm import VlmSpec
@@ -79,6 +83,42 @@ def _groups_do_not_hold_each_other(spec: VlmSpec) -> Broken:
         )
 
 
+def _pages_can_be_drawn(spec: VlmSpec) -> Broken:
+    options = [("render",), *(("looks", number) for number in range(len(spec.data.looks)))]
+    for path, render in zip(options, (spec.data.render, *spec.data.looks), strict=True):
+        for below, message, _ in contradictions(render):
+            yield ("data", *path, *below.split(".")), message
+
+
+def _sources_have_what_they_need(spec: VlmSpec) -> Broken:
+    for path, source in _sources(spec):
+        if not isinstance(source, FromSignalsSource):
+            continue
+        synthetic = source.format == "synthetic"
+        if synthetic and source.records is None:
+            yield (*path, "records"), "`format: synthetic` without a number of recordings"
+        if synthetic and source.folder is not None:
+            yield (*path, "folder"), "a folder with `format: synthetic`, which reads none"
+        if not synthetic and source.folder is None:
+            yield (*path, "folder"), f"`format: {source.format}` without a folder"
+        if source.databases and source.format != "cinc2021":
+            yield (*path, "databases"), f"databases with `format: {source.format}`"
+        if source.fs_hz != 500 and source.format == "cinc2021":
+            yield (*path, "fs_hz"), "a sampling rate for `format: cinc2021`, whose files say their own"
+
+
+def _sources(spec: VlmSpec) -> Iterator[tuple[Path, SourceSection]]:
+    """Yield each source with its place: the one, or the parts of a mixture and their stand-ins."""
+    data = spec.data
+    if not isinstance(data, ImageMixtureSource):
+        yield ("data",), data
+        return
+    for name, part in data.components.items():
+        yield ("data", "components", name), part
+        for number, other in enumerate(part.stand_ins):
+            yield ("data", "components", name, "stand_ins", number), other
+
+
 RULES: tuple[Rule[Any], ...] = (
     *OF_TEXT,
     Rule(
@@ -131,5 +171,20 @@ RULES: tuple[Rule[Any], ...] = (
         "Of Llama 3.2 Vision the first is 336 million weights, the second 1.75 billion: a run must say which it trains.",
         "keep the one you mean",
         _groups_do_not_hold_each_other,
+    ),
+    Rule(
+        "R097",
+        "a page is drawn at one resolution, and each span begins with its smaller end",
+        "Of two resolutions one would be ignored; between a larger and a smaller number nothing can be drawn.",
+        "keep dpi or px_per_mm, and write each span as [smallest, largest]",
+        _pages_can_be_drawn,
+    ),
+    Rule(
+        "R098",
+        "recordings are made up, so many, or read from a folder",
+        "`synthetic` makes as many as `records` says. `ptbxl` and `cinc2021` lie in a folder; only the latter has "
+        "databases, and its files say their own sampling rate.",
+        "give records or folder, and take out what the format does not read",
+        _sources_have_what_they_need,
     ),
 )
