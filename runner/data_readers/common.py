@@ -48,6 +48,8 @@ class Asked:
     """The same options with their placeholders."""
     images: ImageSetup | None = None
     """What holds for all images; None for records without any."""
+    stands_in: bool = False
+    """Whether it is read in place of a part that is not at hand, in a rehearsal."""
 
     def remedy(self, option: str) -> str:
         """Return the line that says how to set a path: the key, and the variable where it is one."""

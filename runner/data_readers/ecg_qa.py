@@ -40,6 +40,10 @@ class EcgQaReader:
         """Return the wording that was read."""
         return {"wording": self.options.wording, "recordings_there": len(self.ptbxl.with_signal)}
 
+    def image_places(self) -> list[list[str | int]]:
+        """Return where images are looked for."""
+        return [[str(self.ptbxl.source.root)]]
+
     def prepare(self, names: Sequence[str], progress: Progress) -> Prepared:
         """Return the pages of the recordings that are asked about."""
         return self.ptbxl.drawn(shown(names), self.setup, progress)

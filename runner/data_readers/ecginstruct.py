@@ -54,6 +54,13 @@ class EcgInstructReader:
             **({"ptbxl_rows_unreadable": unreadable} if unreadable else {}),
         }
 
+    def image_places(self) -> list[list[str | int]]:
+        """Return where images are looked for."""
+        found = self.files.places()
+        if self.ptbxl is not None:
+            found.append([str(self.ptbxl.source.root)])
+        return found
+
     def prepare(self, names: Sequence[str], progress: Progress) -> Prepared:
         """Return the images: found and checked, or drawn where that is asked for."""
         found = self.files.find(names, progress)

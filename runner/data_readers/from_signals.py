@@ -58,6 +58,10 @@ class FromSignalsReader:
             "questions": dict(sorted(self.asks.items())),
         }
 
+    def image_places(self) -> list[list[str | int]]:
+        """Return nothing: pages are drawn, and not looked for."""
+        return []
+
     def prepare(self, names: Sequence[str], progress: Progress) -> Prepared:
         """Return the pages of the named recordings."""
         assert self.asked.images is not None

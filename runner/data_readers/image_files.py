@@ -70,6 +70,14 @@ class ImageFiles:
             found |= self._from_tar(tar, wanted)
         return found
 
+    def places(self) -> list[list[str | int]]:
+        """Return the folders, and the tar files with size and time."""
+        found: list[list[str | int]] = [[str(folder)] for folder in self.folders]
+        for tar in self.tars:
+            with reading(tar):
+                found.append([str(tar), tar.stat().st_size, tar.stat().st_mtime_ns])
+        return found
+
     def _from_tar(self, tar: Path, wanted: Sequence[str]) -> dict[str, Found]:
         """Return the wanted members of a tar, taken out into the cache."""
         with reading(tar):

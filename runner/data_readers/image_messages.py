@@ -20,6 +20,10 @@ class ImageMessagesReader(MessagesReader):
     files: ImageFiles = field(kw_only=True)
     setup: ImageSetup = field(kw_only=True)
 
+    def image_places(self) -> list[list[str | int]]:
+        """Return where images are looked for."""
+        return self.files.places()
+
     def prepare(self, names: Sequence[str], progress: Progress) -> Prepared:
         """Return the images, found and checked."""
         found = self.files.find(names, progress)

@@ -59,5 +59,8 @@ Prepared = Mapping[str, ReadyImage | ImageFault]
 class ImageReader(Protocol):
     """A reader whose records have images."""
 
+    def image_places(self) -> list[list[str | int]]:
+        """Return where images are looked for, so that another place is seen: tar files with size and time."""
+
     def prepare(self, names: Sequence[str], progress: Progress) -> Prepared:
         """Return every one of the images, ready for the engine, or why it is not."""

@@ -23,7 +23,15 @@ BELOW_ROOT = "relative to `data.root`"
 # ------------------------------------------------------------------------------------------- the sources
 
 
-class EcgInstructSource(SourceSection):
+class ImageSource(SourceSection):
+    """A source of images: what it is read from lies below `data.root`."""
+
+    def below_root(self) -> tuple[tuple[str, str | None], ...]:
+        """Return what must be there, as option and place; None where the option is needed and not given."""
+        return ()
+
+
+class EcgInstructSource(ImageSource):
     """ECGInstruct and ECGBench as published (PULSE, arXiv 2410.19008): one JSON list of conversations, and images.
 
     All forms that the authors use are read: `conversations` or `conversation`, from/value with human and gpt
@@ -55,8 +63,13 @@ class EcgInstructSource(SourceSection):
         "is drawn from the recording in `ptbxl`.",
     )
 
+    def below_root(self) -> tuple[tuple[str, str | None], ...]:
+        """Return the JSON file, the places of images and PTB-XL."""
+        images = tuple((f"images[{number}]", place) for number, place in enumerate(self.images))
+        return (("path", self.path), *images, *_if_given("ptbxl", self.ptbxl))
 
-class FromSignalsSource(SourceSection):
+
+class FromSignalsSource(ImageSource):
     """Questions and answers made from recordings: pages drawn, answers put into words from codes and intervals."""
 
     source: Literal["ecg_instruct_from_signals"] = key(description="The word that selects this source.")
@@ -101,8 +114,12 @@ class FromSignalsSource(SourceSection):
         0, "Seed of the wording, of the diagnoses that `verify` asks for, and of `synthetic`.", ge=0
     )
 
+    def below_root(self) -> tuple[tuple[str, str | None], ...]:
+        """Return the folder of the set; invented recordings have none."""
+        return () if self.format == "synthetic" else (("folder", self.folder),)
 
-class EcgQaSource(SourceSection):
+
+class EcgQaSource(ImageSource):
     """ECG-QA (Oh et al., NeurIPS 2023): questions about recordings of PTB-XL, of which pages are drawn."""
 
     source: Literal["ecg_qa"] = key(description="The word that selects this source.")
@@ -120,8 +137,12 @@ class EcgQaSource(SourceSection):
         0.01, "Share of the recordings that may be unusable; left out, named and counted.", ge=0, lt=1
     )
 
+    def below_root(self) -> tuple[tuple[str, str | None], ...]:
+        """Return the folders of the questions and of PTB-XL."""
+        return (("folder", self.folder), ("ptbxl", self.ptbxl))
 
-class ImageMessagesSource(SourceSection):
+
+class ImageMessagesSource(ImageSource):
     """JSON lines, one record a line: `{"messages": [{"role", "content"}, ...], "images": ["a.png"]}`."""
 
     source: Literal["messages"] = key(description="The word that selects this source.")
@@ -135,6 +156,14 @@ class ImageMessagesSource(SourceSection):
         f"Where the images lie, {BELOW_ROOT}: folders, tar files, or folders of tar files.",
         min_length=1,
     )
+
+    def below_root(self) -> tuple[tuple[str, str | None], ...]:
+        """Return the lines and the places of images."""
+        return (("path", self.path), *((f"images[{n}]", place) for n, place in enumerate(self.images)))
+
+
+def _if_given(option: str, place: str | None) -> tuple[tuple[str, str | None], ...]:
+    return () if place is None else ((option, place),)
 
 
 # ------------------------------------------------------------------------------------------- components

@@ -11,19 +11,22 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import runner
 from converters.records import mixture, split
 from converters.records.filter import filtered
+from converters.records.grouping import shared, together
 from converters.records.record import Ledger, Record
 from runner.data_cache import DataCache
 from runner.data_readers import LOCAL
 from runner.events import EventWriter
 from runner.files import read_json, write_json
 from runner.spec.problems import DataError, MachineError
-from runner.spec.sources import DataCommon, MixtureData
+from runner.spec.sources import MixtureData
+from runner.spec.vlm_sources import ImageMixtureData, VlmDataCommon
 from runner.stages.common import expand, expand_path, stage_main
 from runner.stages.data_files import (
     from_cache,
@@ -32,6 +35,14 @@ from runner.stages.data_files import (
     list_inputs,
     staging_in,
     write_split,
+)
+from runner.stages.data_images import (
+    LISTED,
+    Images,
+    divided_with_images,
+    images_there,
+    require_patients_apart,
+    setup_of,
 )
 from runner.stages.data_records import (
     MANIFEST,
@@ -45,7 +56,7 @@ from runner.stages.data_records import (
     share,
     where_from,
 )
-from runner.stages.data_sources import FORMAT, Source, asked_of, cache_key, opened, placed, validated
+from runner.stages.data_sources import FORMAT, AnyData, Source, asked_of, cache_key, opened, placed, validated
 
 AT_MOST = "left out by the rehearsal's limit"
 PROGRESS_EVERY_S = 0.25
@@ -61,25 +72,34 @@ def build(
         MachineError: a package or variable is missing, the hub cannot be reached, or nothing can be
             written; a manifest that stands in the folder always belongs to the files beside it.
     """
-    written = settings["data"]
+    written, at_most = settings["data"], settings["at_most"]
     data = validated(expand(placed(written, environ), environ))
     progress = _throttled(events)
-    sources = [opened(name, asked, progress) for name, asked in asked_of(data, written)]
-    key = cache_key(data, settings["at_most"], sources)
+    setup = setup_of(data, run_dir, settings["cache"]) if isinstance(data, VlmDataCommon) else None
+    asked = list(asked_of(data, written, setup, rehearsal=at_most is not None))
+    sources = [opened(name, one, progress) for name, one in asked]
+    key = cache_key(data, at_most, sources)
     cache = DataCache(run_dir / settings["cache"]) if settings["cache"] else None
     folder = run_dir / "data"
     with staging_in(folder) as staging:
         names = from_cache(cache, key, staging, events)
-        if names is None:
-            write_json(
-                staging / MANIFEST, _made(data, settings["at_most"], sources, staging, progress, events)
+        if names is not None and setup is not None and not images_there(staging):
+            events.write(
+                "note", text="images of the cached data are gone or changed; they are made ready again"
             )
+            for file in staging.iterdir():
+                file.unlink()
+            names, cache = None, None  # what is there is kept, and would not be replaced
+        if names is None:
+            made = _made(data, at_most, sources, staging, progress, events)
+            write_json(staging / MANIFEST, made)
             names = tuple(sorted(file.name for file in staging.iterdir()))
-            keep_in_cache(cache, key, staging, names, events)
+            if not made.get("images", {}).get("missing", {}).get("count"):  # it may be there the next time
+                keep_in_cache(cache, key, staging, names, events)
         manifest = {
             "format": FORMAT,
             "settings": written,
-            "at_most": settings["at_most"],
+            "at_most": at_most,
             **read_json(staging / MANIFEST),
         }
         write_json(staging / MANIFEST, manifest)
@@ -88,7 +108,7 @@ def build(
 
 
 def _made(
-    data: DataCommon,
+    data: AnyData,
     at_most: Mapping[str, int] | None,
     sources: Sequence[Source],
     staging: Path,
@@ -96,8 +116,49 @@ def _made(
     events: EventWriter,
 ) -> dict[str, Any]:
     """Write the splits and input list into `staging`; return the manifest without its settings."""
-    ledger, seen = Ledger(), set[bytes]()
-    in_mixture = isinstance(data, MixtureData)
+    ledger = Ledger()
+    kept, told = _kept(data, sources, ledger, progress)
+    if not kept:
+        raise DataError(nothing_left(told, ledger))
+    images = None
+    overlap: dict[str, Any] = {}
+    if isinstance(data, VlmDataCommon):
+        images = Images({source.name: source for source in sources}, data.images, progress)
+        kept = together(kept)
+        divide = partial(_divided, data=data, at_most=at_most, told=told, ledger=ledger)
+        divided, kept = divided_with_images(kept, images, divide, ledger)
+        overlap = {"patients_on_two_sides": len(shared(divided.parts.values()))}
+    else:
+        divided = _divided(kept, data=data, at_most=at_most, told=told, ledger=ledger)
+    _count_left_out(divided, kept, at_most, ledger)
+    proof = proven(divided.parts, data, events) | overlap
+    note_all(told, ledger, proof, events, questions=images is None)
+    facts = {
+        "runner": runner.__version__,
+        "sources": told,
+        "inputs": list_inputs(sources, staging),
+        "records": {"read": sum(item["read"] for item in told), "kept": len(kept)},
+        "dropped": ledger.as_json(),
+        "split": proof,
+    }
+    parts: Mapping[str, Sequence[Record]] = divided.parts
+    if images is not None:
+        images.write_list((row for rows in parts.values() for row in rows), staging / LISTED)
+        facts["images"] = images.report()
+        parts = {side: [images.with_paths(row) for row in rows] for side, rows in parts.items()}
+    facts["splits"] = {
+        side: write_split(staging / f"{side}.jsonl", rows, data.system_prompt, proof["groups"][side])
+        for side, rows in parts.items()
+    }
+    return facts
+
+
+def _kept(
+    data: AnyData, sources: Sequence[Source], ledger: Ledger, progress: Callable[[int, int | None, str], None]
+) -> tuple[list[Record], list[dict[str, Any]]]:
+    """Return the records left after filter and take, and what the manifest says of each source."""
+    seen = set[bytes]()
+    in_mixture = isinstance(data, (MixtureData, ImageMixtureData))
     kept: list[Record] = []
     told: list[dict[str, Any]] = []
     for source in sources:
@@ -112,32 +173,36 @@ def _made(
             tallies[part_of[record["id"]]].kept += 1
         kept += records
         told.append(described(source, tallies))
-    if not kept:
-        raise DataError(nothing_left(told, ledger))
+    return kept, told
+
+
+def _divided(
+    records: Sequence[Record],
+    *,
+    data: AnyData,
+    at_most: Mapping[str, int] | None,
+    told: Sequence[Mapping[str, Any]],
+    ledger: Ledger,
+) -> split.Divided:
+    """Return the records divided as the spec says, and cut to what a rehearsal takes."""
     try:
-        divided = split.divide(kept, data.split)
+        divided = split.divide(records, data.split)
     except split.SplitError as error:
         raise DataError(f"{error}{where_from(told)}{dropped_so_far(ledger)}") from error
-    for record in divided.left_out:
-        ledger.drop(split.LEFT_OUT, record["id"])
-    if at_most:
-        divided = split.cut(divided.parts, at_most)
-        for record in divided.left_out:
-            ledger.drop(AT_MOST, record["id"])
-    proof = proven(divided.parts, data, events)
-    note_all(told, ledger, proof, events)
-    return {
-        "runner": runner.__version__,
-        "sources": told,
-        "inputs": list_inputs(sources, staging),
-        "records": {"read": sum(item["read"] for item in told), "kept": len(kept)},
-        "dropped": ledger.as_json(),
-        "split": proof,
-        "splits": {
-            side: write_split(staging / f"{side}.jsonl", rows, data.system_prompt, proof["groups"][side])
-            for side, rows in divided.parts.items()
-        },
-    }
+    if isinstance(data, VlmDataCommon):
+        require_patients_apart(divided.parts, data)
+    return split.cut(divided.parts, at_most) if at_most else divided
+
+
+def _count_left_out(
+    divided: split.Divided, kept: Sequence[Record], at_most: Mapping[str, int] | None, ledger: Ledger
+) -> None:
+    """Count the records that no side took: of the split itself, or of the rehearsal's limit."""
+    cut = {record["id"] for record in divided.left_out} if at_most else set()
+    used = {record["id"] for rows in divided.parts.values() for record in rows}
+    for record in sorted(kept, key=lambda record: record["id"]):
+        if record["id"] not in used:
+            ledger.drop(AT_MOST if record["id"] in cut else split.LEFT_OUT, record["id"])
 
 
 def _throttled(events: EventWriter) -> Callable[[int, int | None, str], None]:

@@ -46,8 +46,8 @@ def write_split(file: Path, rows: Sequence[Record], system_prompt: str | None, g
 
 
 def _line(record: Record, system_prompt: str | None) -> dict[str, Any]:
-    """Return the record as it is written: with the system prompt, without the source's own split."""
-    line: dict[str, Any] = {key: value for key, value in record.items() if key != "split"}
+    """Return the record as it is written: with the system prompt, without what only the split needs."""
+    line: dict[str, Any] = {key: value for key, value in record.items() if key not in ("split", "keep_with")}
     if system_prompt is not None and record["messages"][0]["role"] != "system":
         line["messages"] = [{"role": "system", "content": system_prompt}, *record["messages"]]
     return line

@@ -12,8 +12,7 @@ from converters.records.record import BadRecordError, Dropped, Ledger, Raw, Reco
 from runner.data_readers import named
 from runner.events import EventWriter
 from runner.spec.problems import DataError
-from runner.spec.sources import DataCommon
-from runner.stages.data_sources import Source
+from runner.stages.data_sources import AnyData, Source
 
 NOT_TAKEN = "not among the component's take"
 MANIFEST = "manifest.json"
@@ -94,6 +93,7 @@ def described(source: Source, tallies: Mapping[str, Tally]) -> dict[str, Any]:
         "read": sum(tally.read for tally in tallies.values()),
         "kept": sum(tally.kept for tally in tallies.values()),
         "parts": {part: asdict(tally) for part, tally in sorted(tallies.items())},
+        **({"stands_in": source.asked.key} if source.asked.stands_in else {}),
         **source.reader.report(),
     }
 
@@ -121,7 +121,7 @@ def dropped_so_far(ledger: Ledger) -> str:
     )
 
 
-def proven(parts: split.Parts, data: DataCommon, events: EventWriter) -> dict[str, Any]:
+def proven(parts: split.Parts, data: AnyData, events: EventWriter) -> dict[str, Any]:
     """Return the proof of the split; only a split that the source itself gives may cross."""
     proof = split.prove(parts, data.split)
     if data.split.by != "given" and (proof["crossing"] or proof["crossing_duplicates"]):
@@ -134,10 +134,17 @@ def proven(parts: split.Parts, data: DataCommon, events: EventWriter) -> dict[st
 
 
 def note_all(
-    described: Iterable[Mapping[str, Any]], ledger: Ledger, proof: Mapping[str, Any], events: EventWriter
+    described: Iterable[Mapping[str, Any]],
+    ledger: Ledger,
+    proof: Mapping[str, Any],
+    events: EventWriter,
+    *,
+    questions: bool = True,
 ) -> None:
-    """Write what a person should know into the events."""
+    """Write what a person should know into the events; `questions`: whether equal ones on two sides are remarkable."""
     for item in described:
+        if key := item.get("stands_in"):
+            events.write("note", text=f"{item['name']} is not at hand: its stand-in {key} was read")
         if left := item.get("files_left_out"):
             events.write("note", text=f"{item['name']}: {len(left)} files left out, named in data/{MANIFEST}")
     for reason, count in sorted(ledger.counts.items()):
@@ -150,7 +157,7 @@ def note_all(
             "note", text=f"{proof['without_key']} records have no {proof['by']}; kept together by group"
         )
     for pair, count in proof["shared_questions"].items():
-        if count:
+        if count and questions:
             events.write(
                 "note",
                 text=f"{count} questions stand in both of {pair}, with other answers or another {proof['by']}",

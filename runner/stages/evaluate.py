@@ -2,7 +2,7 @@
 
 Settings: `model` (folder or hub id), `revision`, `adapter` (folder or null), `tokenizer` (or null:
 the model's), `template`, `context`, `tasks` (as in the spec), `device`, `precision`, `attention`,
-`out`, `trust_remote_code`, `end_tokens` as given to training, and `trained_on`: the proof of the
+`out`, `trust_remote_code`, `images` (whether the model reads images), `end_tokens` as given to training, and `trained_on`: the proof of the
 training, whose first row must be made into the same tokens here (null before training).
 
 It writes `out`, and in the folder of the same name one JSON line a record for each task, from which
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eval.judges import judge
+from eval.judges.image_reliance import judged_with_images
 from runner.events import EventWriter
 from runner.files import canonical_sha256, write_json
 from runner.judging import PREDICTORS
@@ -32,7 +32,7 @@ PLACES = ("model", "adapter", "tokenizer")
 """Settings that are a folder or a hub id."""
 
 VERSIONS = (
-    "numpy", "peft", "rouge-score", "runner", "scikit-learn", "scipy", "tokenizers", "torch", "transformers",
+    "numpy", "peft", "pillow", "rouge-score", "runner", "scikit-learn", "scipy", "tokenizers", "torch", "transformers",
 )  # fmt: skip
 
 
@@ -48,6 +48,7 @@ def evaluate(settings: Mapping[str, Any], events: EventWriter) -> None:
     run = Judging(_expanded(settings), settings, events)
     run.check_tokens()
     run.check_trained()
+    images = run.check_images()
     out = Path(settings["out"])
     results, places = [], []
     for number, task in enumerate(settings["tasks"], start=1):
@@ -56,18 +57,33 @@ def evaluate(settings: Mapping[str, Any], events: EventWriter) -> None:
         path = out.with_suffix("") / f"{number}_{task['task']}.jsonl"
         with Lines(path, canonical_sha256(lock)) as place:
             predictor.predict(run, task, place)
-        results.append({**_judged(task, place.path), "lock": lock, "predictions": str(place.path)})
         places.append(place)
+        ablated: dict[str, str] = {}
+        for word in task.get("ablate", ()):
+            with Lines(path.with_suffix(f".{word}.jsonl"), canonical_sha256({"lock": lock, "images": word})) as other:
+                predictor.predict(run.ablated(word), task, other)
+            places.append(other)
+            ablated[word] = str(other.path)
+        results.append(
+            {
+                **_judged(task, place.path, ablated),
+                "lock": lock,
+                "predictions": str(place.path),
+                **({"ablated": ablated} if ablated else {}),
+            }
+        )
         metrics = {name: value["value"] for name, value in results[-1]["metrics"].items()}
         events.write("result", task=task["task"], split=results[-1]["split"], metrics=metrics)
-    write_json(out, {"format": 1, **run.identity(), "results": results})
+    proof = {"images": images} if images else {}
+    write_json(out, {"format": 1, **run.identity(), **proof, "results": results})
     for place in places:
         place.forget()
 
 
-def _judged(task: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def _judged(task: Mapping[str, Any], path: Path, ablated: Mapping[str, str]) -> dict[str, Any]:
+    others = {word: read_lines(Path(place)) for word, place in ablated.items()}
     try:
-        return judge(task["task"]).judged(task, read_lines(path))
+        return judged_with_images(task, read_lines(path), others)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
 
@@ -94,6 +110,7 @@ def _lock(run: Judging, task: Mapping[str, Any]) -> dict[str, Any]:
         },
         "tokenizer": hashlib.sha256(vocabulary).hexdigest(),
         "context": run.settings["context"],
+        "images": run.image_sha256,
         "precision": run.settings["precision"],
         "attention": run.settings["attention"],
         "device": identity["device"].partition(":")[0],
