@@ -10,7 +10,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from converters.records.ptbxl_about import About, with_ptbxl
 from converters.records.record import BadRecordError, Dropped, Record, checked_text
 
 COMPARISON = "question about two recordings (comparisons: leave_out)"
+TWO_SIDES = "its two recordings are on two sides of the published folds"
 NOT_THERE = "recording is not in the PTB-XL given"
 
 
@@ -92,14 +93,17 @@ def to_record(raw: Item) -> Record:
     if "verify" in record["asks"]:
         record["label"] = answer
     if len(names) == 2:  # labels would not say of which
-        record["split"] = _side_of_both(raw.known[name] for name in names)
-        return record
+        side = _side_of_both([raw.known[name] for name in names], record_id)
+        return record if side is None else {**record, "split": side}
     return with_ptbxl(record, raw.known[names[0]])
 
 
-def _side_of_both(both: Iterable[About]) -> str | None:
+def _side_of_both(both: Sequence[About], record_id: str) -> str | None:
+    """Return the side of two recordings; what would stand on two sides is left out."""
     sides = {known.split for known in both}
-    return sides.pop() if len(sides) == 1 else None
+    if len(sides) > 1:
+        raise Dropped(TWO_SIDES, record_id)
+    return sides.pop()
 
 
 def _answer(value: object) -> str:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from converters.records.ecg.intervals import Intervals
 from converters.records.label_sets import label_set
-from converters.records.record import Record, order
+from converters.records.record import Dropped, Record, order
 
 NONE = "none of these"
 """What is answered where no label of a set holds."""
@@ -108,6 +108,20 @@ class Asking:
         return self.known.part
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A recording about which nothing is asked: it is counted by its reason."""
+
+    recording: str
+    part: str
+    reason: str
+
+    @property
+    def place(self) -> str:
+        """The recording."""
+        return self.recording
+
+
 def questions_about(
     known: Known, questions: Sequence[str], seed: int, pool: Sequence[str] = ()
 ) -> Iterator[Asking]:
@@ -157,8 +171,14 @@ def _to_verify(known: Known, seed: int, pool: Sequence[str]) -> str | None:
     )
 
 
-def to_record(raw: Asking) -> Record:
-    """Return the record of one question."""
+def to_record(raw: Asking | LeftOut) -> Record:
+    """Return the record of one question.
+
+    Raises:
+        Dropped: the recording could not be used.
+    """
+    if isinstance(raw, LeftOut):
+        raise Dropped(raw.reason, raw.recording)
     known = raw.known
     question, answer = _question(raw), _answer(raw)
     record: Record = {

@@ -107,9 +107,8 @@ def _stand_in(asked: Asked, part: ImageComponent) -> Asked:
     assert asked.images is not None
     for number, one in enumerate(part.stand_ins):
         if at_hand(one, asked.images):
-            return Asked(
-                one, f"{asked.key}.stand_ins[{number}]", asked.written["stand_ins"][number], asked.images
-            )
+            key, written = f"{asked.key}.stand_ins[{number}]", asked.written["stand_ins"][number]
+            return Asked(one, key, written, asked.images, stands_in=True)
     return asked
 
 
