@@ -16,12 +16,10 @@ from typing import Any
 
 from converters.numbers import world_size
 from eval.judge.address import STAND_IN
-from runner.rehearse_images import with_few
 from runner.spec.model import TINY_RANDOM, AxolotlSpec, Cadence, Lora, LoraCommon, Model, Train
 from runner.spec.shared import Compute, Tracking
 from runner.spec.sources import Split
 from runner.spec.tasks import ClassificationTask, JudgeTask, LmEvalTask, RougeTask, Task, WrittenTask
-from runner.spec.vlm_sources import VlmDataCommon
 
 AT_MOST: Mapping[str, int] = MappingProxyType({"train": 240, "validation": 40, "test": 40})
 """Records of each split; ratios are applied to all records first, then cut to these."""
@@ -103,7 +101,10 @@ def _model(model: Model) -> Model:
 
 def _data(data: Any) -> Any:
     """Return the data with the sizes of its split cut, and with few recordings; a section of either kind."""
-    data = with_few(data) if isinstance(data, VlmDataCommon) else data
+    if "render" in type(data).model_fields:
+        from runner.rehearse_images import with_few  # brings the classes of images, which text does without
+
+        data = with_few(data)
     return data.model_copy(update={"split": _split(data.split)})
 
 
