@@ -42,8 +42,10 @@ def test_parameter_counts_are_those_of_the_table(name: str, classes: int) -> Non
 @pytest.mark.parametrize(("rank", "column"), [(16, 0), (8, 1), (4, 2)])
 @pytest.mark.parametrize("aux", [False, True])
 def test_trained_counts_are_those_of_the_table(name: str, rank: int, column: int, aux: bool) -> None:
-    """Test 1, trained set; the aux columns count what upstream trains of that head."""
-    assert _trained(name, 18, rank, aux, "upstream") == TABLE[name][3 if aux else 2][column]
+    """Test 1, trained set, at each class count; the aux columns count what upstream trains of that head."""
+    for classes in (16, 18, 19, 23):
+        more = (classes - 18) * (SIZES[name].width + 1)
+        assert _trained(name, classes, rank, aux, "upstream") == TABLE[name][3 if aux else 2][column] + more
 
 
 @pytest.mark.parametrize("name", ["medium", "mediumv2", "large"])

@@ -17,6 +17,7 @@ from runner.native.distill import LEADS, Options, teacher_loss  # noqa: E402
 from runner.native.errors import NativeError  # noqa: E402
 from runner.native.objective import mask_leads  # noqa: E402
 from runner.native.streams import built  # noqa: E402
+from runner.spec.ecg import Distill  # noqa: E402
 
 
 def tiny(seed: int, classes: int = 5) -> Backbone:
@@ -56,6 +57,12 @@ def test_the_published_loss(options: Options) -> None:
     )
     stats = distill.method(setup(student, PLAIN_SGD), options).step(records)
     assert stats.loss == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_a_spec_that_says_nothing_gets_the_published_weights() -> None:
+    """Test 27: weights 1 and 1, temperature 1, all leads."""
+    found = Distill(teacher="run")
+    assert (found.label_weight, found.kd_weight, found.temperature, found.leads) == (1, 1, 1, 12)
 
 
 def test_the_teacher_is_left_alone(options: Options) -> None:

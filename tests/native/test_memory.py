@@ -89,6 +89,20 @@ def test_the_peak_of_a_forward_grows_with_its_micro_batch() -> None:
     assert eight / MB <= 8 * 3.5 * 64 * 1536 * 4 / MB  # at most three and a half block-1 tensors a record
 
 
+def test_the_peak_of_a_forward_of_medium(medium: Backbone) -> None:
+    """Test 25: 9.44 MB a record, three of its largest tensors (512 x 1536 in fp32), and no more for the next part."""
+    medium.eval()
+    signal = normal(4, 12, 6144)
+    peaks = {
+        (records, size): peak(
+            lambda r=records, m=size: features_without_graph(medium, signal[:r], m), CPU
+        ).allocated
+        for records, size in ((1, 1), (1, 1), (2, 2), (4, 1))
+    }
+    assert (peaks[2, 2] - peaks[1, 1]) / MB <= 9.6
+    assert peaks[4, 1] / peaks[1, 1] < 1.1
+
+
 def test_a_step_of_fusion_holds_less_than_one_of_lora() -> None:
     """On a CPU, tinylight, 32 records: the activations of 2 records in place of those of 32."""
     records = Batch(normal(32, 12, 1024), labels(32, 5))

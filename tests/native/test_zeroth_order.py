@@ -169,6 +169,19 @@ def test_no_global_generator_is_touched() -> None:
     assert before[2] == after[2]
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_no_global_generator_of_the_gpu_is_touched() -> None:
+    """Test 12, CUDA."""
+    model = lora_model().cuda()
+    method = zeroth_order.method(setup(model), MEZO)
+    records = batch()
+    before = torch.cuda.get_rng_state(), torch.get_rng_state()
+    method.step(replace(records, signal=records.signal.cuda(), target=records.target.cuda()))
+    assert torch.equal(torch.cuda.get_rng_state(), before[0])
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
 def test_a_direction_follows_from_seed_step_and_draw() -> None:
     """Test 12: the same z whenever it is asked for, another one for another step, draw or seed."""
     parameters = {"a": nn.Parameter(normal(30, 7)), "b": nn.Parameter(normal(11))}
