@@ -26,6 +26,8 @@ LOCK = {
     "vocabulary": "SHA-256 of the clinical findings and the cues of their denial",
     "template": "chat template: its word in the spec and the SHA-256 of its text",
     "tokenizer": "SHA-256 of its vocabulary",
+    "images": "SHA-256 of what the processor does to an image, null for a model of text",
+    "label_set": "SHA-256 of the labels, the words for them and the cues of their denial",
     "context": "tokens after which a record is cut",
     "signal": "of recordings: leads, those the model is given, length, sampling rate, what was done to them",
     "precision": "number format of the weights",

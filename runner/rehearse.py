@@ -19,7 +19,16 @@ from eval.judge.address import STAND_IN
 from runner.spec.model import TINY_RANDOM, AxolotlSpec, Cadence, Lora, LoraCommon, Model, Train
 from runner.spec.shared import Compute, Tracking
 from runner.spec.sources import Split
-from runner.spec.tasks import ClassificationTask, JudgeTask, LmEvalTask, RougeTask, Task, WrittenTask
+from runner.spec.tasks import (
+    ClassificationTask,
+    EcgBenchTask,
+    JudgeTask,
+    LmEvalTask,
+    MultilabelTask,
+    RougeTask,
+    Task,
+    WrittenTask,
+)
 
 AT_MOST: Mapping[str, int] = MappingProxyType({"train": 240, "validation": 40, "test": 40})
 """Records of each split; ratios are applied to all records first, then cut to these."""
@@ -181,11 +190,13 @@ def _task(task: Task) -> Task:
         "records": most if task.records is None else min(task.records, most),
         "batch": min(task.batch, 8),
     }
-    if isinstance(task, (RougeTask, ClassificationTask, WrittenTask)):
+    if isinstance(task, (RougeTask, ClassificationTask, MultilabelTask, EcgBenchTask, WrittenTask)):
         cut["max_new_tokens"] = min(task.max_new_tokens, ANSWER)
     if isinstance(task, JudgeTask):  # no text leaves, and no key is needed
         nobody = {"endpoint": STAND_IN, "reply_format": "json_schema", "key_variable": None, "cache": None}
         return task.model_copy(update={**cut, **nobody, "allow_text_to_leave": False})
+    if isinstance(task, EcgBenchTask) and task.file is not None:  # it may not be here
+        return task.model_copy(update={**cut, "items": "invented"})
     return task.model_copy(update=cut)
 
 

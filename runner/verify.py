@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eval.judges import judge
+from eval.judges.image_reliance import judged_with_images
 from eval.report.page import render
 from runner.files import read_json, sha256_of
 from runner.judging.lines import read_lines
@@ -31,7 +31,7 @@ LONGEST = 90
 """Characters of a value that are printed."""
 Task = tuple[str, str]
 """Name and split."""
-ADDED = ("lock", "predictions")
+ADDED = ("lock", "predictions", "ablated")
 """What the stage adds to a judged result."""
 _PICTURE = re.compile(r"data:image/[^\"')]*|<svg.*?</svg>", re.DOTALL)
 """Pictures are drawn from the same numbers, but not to the same bytes on every machine."""
@@ -176,7 +176,8 @@ def _why_none(written: Mapping[str, Any], error: Exception) -> str:
 
 def _again(path: Path, written: Mapping[str, Any]) -> dict[str, Any]:
     lines = read_lines(path / written["predictions"])
-    return judge(written["task"]).judged(written["lock"]["task"], lines)
+    ablated = {word: read_lines(path / place) for word, place in written.get("ablated", {}).items()}
+    return judged_with_images(written["lock"]["task"], lines, ablated)
 
 
 def _records(path: Path, place: str, written: Mapping[str, Any]) -> Iterator[Unequal]:

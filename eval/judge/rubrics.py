@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 
-RUBRICS = ("ecg_report_100", "pulse_report_10")
+RUBRICS = ("ecg_report_100", "pulse_report_10", "pulse_arena_10")
 """Names of the rubrics. Their scores answer different questions and never share a metric's name."""
 
 MOST_READ = 20_000

@@ -21,6 +21,8 @@ JUDGES: Mapping[str, str] = MappingProxyType(
         "rouge": "eval.judges.rouge",
         "entities": "eval.judges.entities",
         "judge": "eval.judges.by_rubric",
+        "multilabel": "eval.judges.multilabel",
+        "ecgbench": "eval.judges.ecgbench",
         "signal_multilabel": "eval.judges.signal_multilabel",
     }
 )

@@ -11,25 +11,25 @@ A class without a positive or a negative has no area. Means over all classes the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
-from eval.alike import change_of_share, share, used_in, without_interval
-from eval.bootstrap import (
-    BoolArray,
-    FloatArray,
-    IntArray,
-    Interval,
-    clustered_intervals,
-    clusters,
-    paired_differences,
-)
+from eval.alike import used_in, without_interval
+from eval.bootstrap import BoolArray, IntArray, Interval, clusters
 from eval.judges import Line, paired
-from eval.judges.class_notes import BesideChance, against_a_coin
 from eval.judges.class_tables import reliability_table, subgroup_table
+from eval.judges.label_metrics import (
+    PRESENT,
+    beside_chance,
+    changes_of,
+    headline_of,
+    labelled,
+    metrics_of,
+    of_present,
+    per_class_table,
+)
 from eval.judges.multilabel_lines import (
     BY_LIKELIHOOD,
     WRITTEN,
@@ -41,19 +41,11 @@ from eval.judges.multilabel_lines import (
 )
 from eval.label_sets import label_set
 from eval.likelihood import BinaryScores, binary_differences, score_binary
-from eval.multilabel import MultiLabel, checked_bound, label_differences, score_labels
+from eval.multilabel import MultiLabel, checked_bound, score_labels
 from eval.numbers import finite, interval_json
 from eval.thresholds import Threshold
 
-# Name of a result -> field of `MultiLabel`.
-FROM_SCORES = {"macro_auc": "auc", "average_precision": "average_precision"}
-FROM_DECISIONS = {"auc_hard": "auc_hard", "macro_f1": "f1"}
-OVER_ALL = ("hamming_loss", "exact_match")
 CALIBRATION = ("brier", "calibration_error")
-PARSED = "parse_rate"
-PRESENT = "_present"
-HEADLINE = ("macro_auc", "auc_hard", "macro_f1", "hamming_loss")
-PER_CLASS = ("auc", "average_precision", "auc_hard", "f1", "sensitivity", "specificity")
 FLOOR = "commonest_labels"
 EXAMPLES = 8
 
@@ -75,19 +67,19 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     """
     of = of_split(task, lines, task["split"])
     sides = sides_of(task, of, lines)
-    found = [_labels(of, side) for side in sides]
+    found = [labelled(of, side) for side in sides]
     metrics = {
         name: value
         for side, one in zip(sides, found, strict=True)
-        for name, value in _metrics(of, side, one).items()
+        for name, value in metrics_of(of, side, one).items()
     }
     thresholds = thresholds_of(task, lines) if "likelihood" in task["scoring"] else ()
     calibrated = _calibrated(task, of, sides[0])
     if calibrated is not None:
         metrics |= {name: getattr(calibrated, name) for name in CALIBRATION}
-    chance = _beside_chance(of, sides, metrics)
+    chance = beside_chance(of, sides, metrics)
     tables = {
-        f"{side.prefix}per_class": _per_class(one, side) for side, one in zip(sides, found, strict=True)
+        f"{side.prefix}per_class": per_class_table(one, side) for side, one in zip(sides, found, strict=True)
     }
     tables |= {"thresholds": _threshold_table(thresholds)} if thresholds else {}
     tables |= {"reliability": reliability_table(calibrated)} if calibrated is not None else {}
@@ -105,7 +97,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         "n_classes_defined": len(of.present),
         "n_prompt_cut": sum(line["prompt_cut"] > 0 for line in of.lines),
         "metrics": {name: interval_json(value) for name, value in metrics.items()},
-        "headline": _headline(sides, found[0]),
+        "headline": headline_of(sides, found[0]),
         "method": _method(task, found[0]) + used_in(metrics),
         "binning": f"calibration over all (record, class) pairs, {calibrated.binning}"
         if calibrated
@@ -143,12 +135,7 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
     found: dict[str, Interval] = {}
     pairs = zip(sides_of(task, of, before), sides_of(task, other, after), strict=True)
     for one, two in pairs:
-        found |= _changes(of, one, two, "")
-        if 0 < len(of.present) < len(of.classes):
-            places = of.present
-            found |= _changes(of.of_classes(places), one.of_classes(places), two.of_classes(places), PRESENT)
-        if one.parsed is not None and two.parsed is not None:
-            found[f"{one.prefix}{PARSED}"] = _parsed_change(one.parsed, two.parsed, of.groups)
+        found |= changes_of(of, one, two)
         if _is_logit(task, one) and one.scores is not None and two.scores is not None:
             first, second = (expit(side).ravel() for side in (one.scores, two.scores))
             bins = task["calibration_bins"]
@@ -157,60 +144,7 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
     return {name: interval_json(value) for name, value in found.items()}
 
 
-def _changes(of: Judged, one: Side, two: Side, suffix: str) -> dict[str, Interval]:
-    changes = label_differences(
-        of.truth, (one.decisions, one.scores), (two.decisions, two.scores), of.classes, of.groups
-    )
-    found = {f"{one.prefix}{name}{suffix}": changes[field] for name, field in _means(one).items()}
-    return found | ({} if suffix else {f"{one.prefix}{name}": changes[name] for name in OVER_ALL})
-
-
-def _parsed_change(before: BoolArray, after: BoolArray, groups: Sequence[str]) -> Interval:
-    change = paired_differences(_counted(before), _counted(after), groups, _ratio)[0]
-    return change_of_share(change, groups)
-
-
 # ------------------------------------------------------------------------------------------- metrics
-
-
-def _labels(of: Judged, side: Side) -> MultiLabel:
-    return score_labels(of.truth, side.decisions, of.classes, of.groups, y_score=side.scores)
-
-
-def _means(side: Side) -> dict[str, str]:
-    """Return the means over classes of a side: areas only where there are scores."""
-    return (FROM_SCORES if side.scores is not None else {}) | FROM_DECISIONS
-
-
-def _metrics(of: Judged, side: Side, found: MultiLabel) -> dict[str, Interval]:
-    values = {name: getattr(found, field) for name, field in _means(side).items()}
-    values |= {name: getattr(found, name) for name in OVER_ALL}
-    if side.parsed is not None:
-        parsed = clustered_intervals(_counted(side.parsed), of.groups, _ratio)[0]
-        values[PARSED] = share(parsed, of.groups)
-    if found.missing:
-        values |= _of_present(of, side)
-    return {f"{side.prefix}{name}": value for name, value in values.items()}
-
-
-def _of_present(of: Judged, side: Side) -> dict[str, Interval]:
-    """Return the means over the classes that have both outcomes, without the prefix; nothing where none has."""
-    places = of.present
-    if not len(places):
-        return {}
-    part = side.of_classes(places)
-    found = _labels(of.of_classes(places), part)
-    return {f"{name}{PRESENT}": getattr(found, field) for name, field in _means(part).items()}
-
-
-def _counted(parsed: BoolArray) -> FloatArray:
-    """Return what each record adds to a share: whether it counts, and 1."""
-    return np.column_stack([parsed, np.ones(len(parsed))])
-
-
-def _ratio(totals: FloatArray) -> FloatArray:
-    ratio: FloatArray = totals[:, :1] / totals[:, 1:]
-    return ratio
 
 
 def _is_logit(task: Mapping[str, Any], side: Side) -> bool:
@@ -231,40 +165,12 @@ def _calibrated(task: Mapping[str, Any], of: Judged, side: Side) -> BinaryScores
 def _floor(of: Judged) -> dict[str, Interval]:
     """Return what the same answer for every record reaches: the labels that most records have."""
     decisions = np.broadcast_to(2 * of.truth.sum(axis=0) > len(of.truth), of.truth.shape)
-    return _metrics(
+    return metrics_of(
         of, Side(BY_LIKELIHOOD, decisions, None), score_labels(of.truth, decisions, of.classes, of.groups)
     )
 
 
 # -------------------------------------------------------------------------------------- tables, words
-
-
-def _headline(sides: Sequence[Side], found: MultiLabel) -> list[str]:
-    shown = []
-    for side in sides:
-        means = _means(side)
-        names = [name for name in HEADLINE if name in means or name in OVER_ALL]
-        shown += [
-            f"{side.prefix}{name}{PRESENT if found.missing and name in means else ''}" for name in names
-        ]
-        shown += [f"{side.prefix}{PARSED}"] if side.parsed is not None else []
-    return shown
-
-
-def _per_class(found: MultiLabel, side: Side) -> dict[str, Any]:
-    shown = [
-        name for name in PER_CLASS if side.scores is not None or name not in ("auc", "average_precision")
-    ]
-    columns = ["class", "positives", "predicted"]
-    for name in shown:
-        columns += [name, f"{name}_low", f"{name}_high"]
-    rows = []
-    for place, score in enumerate(found.per_class):
-        row: list[Any] = [score.name, score.positives, int(side.decisions[:, place].sum())]
-        for name in shown:
-            row += interval_json(getattr(score, name)).values()
-        rows.append(row)
-    return {"columns": columns, "rows": rows}
 
 
 def _threshold_table(thresholds: Sequence[Threshold]) -> dict[str, Any]:
@@ -277,7 +183,7 @@ def _threshold_table(thresholds: Sequence[Threshold]) -> dict[str, Any]:
 
 def _subgroups(task: Mapping[str, Any], of: Judged, side: Side) -> dict[str, Any]:
     def judge(rows: IntArray) -> Mapping[str, Interval]:
-        found = _of_present(of.part(rows), side.part(rows))
+        found = of_present(of.part(rows), side.part(rows))
         return {f"{side.prefix}{name}": value for name, value in found.items()}
 
     return subgroup_table(task["subgroups"], of.lines, of.groups, judge)
@@ -298,18 +204,6 @@ def _method(task: Mapping[str, Any], found: MultiLabel) -> str:
             f"{label_set(task['label_set']).version})"
         )
     return "; ".join([*told, "Hamming loss <= 2 (1 - hard AUC) was checked, which holds for any decisions"])
-
-
-def _beside_chance(of: Judged, sides: Sequence[Side], metrics: Mapping[str, Interval]) -> list[BesideChance]:
-    """Compare areas, and the hard ones of written answers, with 0.5."""
-    suffix = PRESENT if len(of.present) < len(of.classes) else ""
-    names = [f"{side.prefix}{'auc_hard' if side.scores is None else 'macro_auc'}{suffix}" for side in sides]
-    return [
-        replace(one, metric=name, text=one.text.replace("auc:", f"{name}:", 1))
-        for name in names
-        if name in metrics
-        for one in against_a_coin(metrics[name])
-    ]
 
 
 def _notes(

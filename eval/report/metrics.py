@@ -41,6 +41,7 @@ def _rubric(
 METRICS: Mapping[str, MetricName] = MappingProxyType(
     {
         "loss": MetricName("Loss", "nats per label token", "lower"),
+        "bce": MetricName("BCE loss", "nats per record and class", "lower"),
         "perplexity": MetricName("Perplexity", "", "lower"),
         "bits_per_byte": MetricName("Bits per byte", "bits per byte of answer", "lower"),
         "token_accuracy": MetricName("Token accuracy", "share of label tokens", "higher"),
@@ -109,6 +110,17 @@ METRICS: Mapping[str, MetricName] = MappingProxyType(
             {"diagnosis": "diagnosis", "waveform": "waveform", "rhythm": "rhythm"},
             whole="0 to 100",
         ),
+        **_rubric(
+            "pulse_arena_10",
+            "PULSE arena score",
+            "0 to 10",
+            {
+                "accuracy": "accuracy",
+                "completeness": "completeness",
+                "instruction_adherence": "adherence to the instruction",
+            },
+            whole="0 to 100",
+        ),
         "bleu": MetricName("BLEU", "0 to 100, of the whole corpus", "higher"),
         "chrf": MetricName("chrF", "0 to 100, of the whole corpus", "higher"),
         "ter": MetricName("TER", "of the whole corpus", "lower"),
@@ -131,7 +143,7 @@ WRITTEN = "generated_"
 """Before the name of a metric of written answers, where those of likelihoods have the plain name."""
 BY_LIKELIHOOD, OF_WRITTEN = "by likelihood", "written answers"
 # What a judge puts before a metric's name, and after it -> what that says.
-PREFIXES: Mapping[str, str] = MappingProxyType({WRITTEN: OF_WRITTEN})
+PREFIXES: Mapping[str, str] = MappingProxyType({WRITTEN: OF_WRITTEN, "pulse_": "as PULSE scores it"})
 SUFFIXES: Mapping[str, str] = MappingProxyType(
     {
         "_scaled": "temperature fitted on validation records",

@@ -231,6 +231,7 @@ def _evaluation(spec: AxolotlSpec, name: str, *, adapter: str | None) -> Stage:
             "attention": spec.model.attention,
             "out": f"{out}.json",
             "trust_remote_code": spec.model.trust_remote_code,
+            "images": spec.kind == "vlm",
             "end_tokens": list(end_of_turn(spec)),
             "trained_on": "train/proof.json" if trained else None,
         },

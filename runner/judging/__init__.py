@@ -18,5 +18,7 @@ PREDICTORS: Mapping[str, str] = MappingProxyType(
         "rouge": "runner.judging.rouge",
         "entities": "runner.judging.entities",
         "judge": "runner.judging.judge",
+        "multilabel": "runner.judging.multilabel",
+        "ecgbench": "runner.judging.ecgbench",
     }
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.floors_tabular import FloorError, tabular_floors
+from runner.judging.continuations import Continuation, score_continuations
 from runner.judging.exact import exact_output, precision_of_output
 from runner.judging.generation import (
     Options,
@@ -51,7 +52,7 @@ def predict(run: Judging, task: Mapping[str, Any], place: Lines) -> None:
         StageError: the model has too few positions, or predicts what is no number.
     """
     judged = run.records(task["split"], task["records"])
-    held = run.records("validation", task["records"]) if task["temperature_scaling"] else []
+    held = run.validation(task["records"]) if task["temperature_scaling"] else []
     check_labels(task["labels"], {"train": _train(), task["split"]: judged, "validation": held})
     check_attributes(task["subgroups"], judged)
     floors = floor_parts(task, judged)
@@ -99,10 +100,20 @@ def predictions(
         else:
             said = [asked_part(run, prompt, record) for prompt, record in zip(asked, of, strict=True)]
         if scored:
-            found = score_labels(run.model, asked, tokens)
+            found = _scored(run, asked, of, tokens)
             said = [{**before, **_scores(tokens, nats)} for before, nats in zip(said, found, strict=True)]
             _check_numbers(of, said)
         yield from zip(of, said, strict=True)
+
+
+def _scored(
+    run: Judging, prompts: Sequence[Prompt], records: Sequence[Record], tokens: Mapping[str, Sequence[int]]
+) -> list[list[float]]:
+    """Return nats of each label's tokens after each prompt; behind an image that is read once a record."""
+    if run.processor is None:
+        return score_labels(run.model, prompts, tokens)
+    asked = [[Continuation(prompt.ids, tuple(ids)) for ids in tokens.values()] for prompt in prompts]
+    return score_continuations(run.model, asked, len(tokens), run.looking_at(records))
 
 
 def _scores(tokens: Mapping[str, Sequence[int]], nats: Sequence[float]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def predict(run: Judging, task: Mapping[str, Any], place: Lines) -> None:
         DataError: there is nothing to judge.
         StageError: the model has too few positions, or predicts what is no number.
     """
-    records = run.records(task["split"], task["records"])
+    records = run.records(task["split"], task["records"], task["asks"])
     missing = [record for record in records if record["id"] not in place]
     for record, answer in answers(run, missing, options_of(task), task["batch"]):
         place.add({"id": record["id"], "group": record["group"], **answer})

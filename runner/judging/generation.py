@@ -10,17 +10,14 @@ other way.
 from __future__ import annotations
 
 import hashlib
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runner.judging.run import Judging
+from runner.judging.run import WHOLE, Judging
+from runner.judging.vision import NOTHING, Seen
 from runner.spec.problems import StageError
 from runner.tokens import Row, end_ids, prompt_text, rows_of
-
-WHOLE = sys.maxsize
-"""A context that cuts nothing."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def written_parts(
     """
     ends = frozenset().union(*end_ids(run.tokenizer, run.settings["end_tokens"]))
     ids, names = [prompt.ids for prompt in prompts], [record["id"] for record in records]
-    written = write_answers(run.model, ids, names, ends, options)
+    written = write_answers(run.model, ids, names, ends, options, run.looking_at(records))
     return [
         asked_part(run, prompt, record)
         | {
@@ -104,9 +101,16 @@ def asked_part(run: Judging, prompt: Prompt, record: Mapping[str, Any]) -> dict[
     """Return what a line says of what was asked: `prompt`, `reference`, `prompt_cut`."""
     return {
         "prompt": run.tokenizer.decode(prompt.ids, clean_up_tokenization_spaces=False),
-        "reference": record["messages"][-1]["content"],
+        "reference": reference_of(record),
         "prompt_cut": prompt.cut,
     }
+
+
+def reference_of(record: Mapping[str, Any]) -> str:
+    """Return what a written answer is compared with: the report where one is asked for, else the record's answer."""
+    if record.get("asks") == "report" and record.get("reference"):
+        return str(record["reference"])
+    return str(record["messages"][-1]["content"])
 
 
 # ------------------------------------------------------------------------------------------- prompts
@@ -138,7 +142,7 @@ def prompts_of(run: Judging, records: Sequence[Mapping[str, Any]], room: int) ->
         DataError: the template does not show the answer of a record; names it.
         StageError: a prompt's tokens are not those that the record begins with in training.
     """
-    texts = [prompt_text(run.tokenizer, record, run.template) for record in records]
+    texts = [prompt_text(run.tokenizer, record, run.template, run.image_text) for record in records]
     tokens = run.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
     prompts = []
     for record, ids, row in zip(records, tokens, whole_rows(run, records), strict=True):
@@ -148,13 +152,18 @@ def prompts_of(run: Judging, records: Sequence[Mapping[str, Any]], room: int) ->
                 f"the prompt of record {record['id']!r} is made into other tokens than the record begins with in "
                 "training: the tokenizer reads a text differently from the beginning of a longer one"
             )
+        if len(ids) > room and run.image_text is not None:
+            raise StageError(
+                f"the prompt of record {record['id']!r} has {len(ids)} tokens and the model room for {room}: cut at "
+                "its beginning it would lose its image\n  lower max_new_tokens of the task"
+            )
         prompts.append(Prompt(tuple(ids[-room:]), max(0, len(ids) - room)))
     return prompts
 
 
 def whole_rows(run: Judging, records: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
     """Yield the records as training sees them, but uncut."""
-    return rows_of(run.tokenizer, records, run.template, WHOLE, run.settings["end_tokens"])
+    return rows_of(run.tokenizer, records, run.template, WHOLE, run.settings["end_tokens"], run.image_text)
 
 
 def left_padded(rows: Sequence[Sequence[int]], device: Any) -> tuple[Any, Any, Any]:
@@ -171,7 +180,12 @@ def left_padded(rows: Sequence[Sequence[int]], device: Any) -> tuple[Any, Any, A
 
 
 def write_answers(
-    model: Any, prompts: Sequence[Sequence[int]], names: Sequence[str], ends: frozenset[int], options: Options
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    names: Sequence[str],
+    ends: frozenset[int],
+    options: Options,
+    look: Callable[[Any], Seen] = lambda ids: NOTHING,
 ) -> list[Written]:
     """Return the answer to each prompt.
 
@@ -181,6 +195,7 @@ def write_answers(
         names: id of each record, which with the seed decides what is drawn for it.
         ends: tokens that end an answer.
         options: how tokens are chosen.
+        look: padded ids -> the images of these prompts.
 
     Raises:
         StageError: a prediction is no number; names the record.
@@ -194,6 +209,8 @@ def write_answers(
     rows = list(range(len(prompts)))
     ids, mask, positions = left_padded(prompts, model.device)
     cache = DynamicCache(config=model.config.get_text_config())
+    seen = look(ids)
+    given: Mapping[str, Any] = seen.first
     with torch.inference_mode():
         for step in range(options.max_new_tokens):
             logits = model(
@@ -203,6 +220,7 @@ def write_answers(
                 past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
+                **given,
             ).logits[:, -1]
             _check_numbers(logits, [names[index] for index in rows])
             tokens = chosen(logits, None if chances is None else chances[rows, step], options)
@@ -219,8 +237,10 @@ def write_answers(
                 cache.batch_select_indices(kept)
                 rows = [rows[place] for place in going]
                 tokens, mask, positions = tokens[kept], mask[kept], positions[kept]
+                seen = seen.kept(kept)
             ids, positions = tokens[:, None], positions[:, -1:] + 1
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+            seen, given = seen.later(1)
     return [Written(tuple(tokens), done) for tokens, done in zip(written, ended, strict=True)]
 
 

@@ -58,7 +58,7 @@ def predict(run: Judging, task: Mapping[str, Any], place: Lines) -> None:
         MachineError: the key is not set or refused, or the endpoint does not answer; says what to do.
         StageError: the model has too few positions, or predicts what is no number.
     """
-    records = run.records(task["split"], task["records"])
+    records = run.records(task["split"], task["records"], task["asks"])
     missing = [record for record in records if record["id"] not in place]
     if missing:
         with ExitStack() as stack:

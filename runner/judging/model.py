@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ def load_model(settings: Mapping[str, Any]) -> Any:
         MachineError: the weights cannot be loaded, or the device is not there.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     device = device_of(settings["device"])
     kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        loader = AutoModelForImageTextToText if settings["images"] else AutoModelForCausalLM
+        model = loader.from_pretrained(
             settings["model"],
             revision=settings["revision"],
             dtype=kinds[settings["precision"]],
@@ -56,11 +57,20 @@ def device_of(wanted: str) -> str:
     return wanted
 
 
-def attach_adapter(model: Any, adapter: str, rows: Sequence[Row]) -> tuple[Any, dict[str, Any]]:
+def attach_adapter(
+    model: Any, adapter: str, rows: Sequence[Row], look: Callable[[Any], Mapping[str, Any]] = lambda ids: {}
+) -> tuple[Any, dict[str, Any]]:
     """Return the model with its adapter, and the proof that the adapter acts.
 
     The proof: every weight that the model expects of the adapter is in its file, and some logit of
     `rows` differs from the base model's.
+
+    Args:
+        model: the base.
+        adapter: folder or hub id.
+        rows: of the records on which the adapter must change a prediction.
+        look: padded ids -> what forward takes beside them: the rows' images, which an adapter on the vision tower
+            alone needs.
 
     Raises:
         MachineError: the adapter cannot be loaded.
@@ -70,13 +80,14 @@ def attach_adapter(model: Any, adapter: str, rows: Sequence[Row]) -> tuple[Any, 
     from peft import PeftModel
 
     ids, mask = padded(rows, model.device)
+    seen = look(ids)
     with torch.inference_mode():
-        before = model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
+        before = model(input_ids=ids, attention_mask=mask, use_cache=False, **seen).logits.float()
         try:
             tuned = PeftModel.from_pretrained(model, adapter, is_trainable=False).eval()
         except (OSError, ValueError) as error:
             raise MachineError(f"the adapter {adapter!r} cannot be loaded: {error}") from error
-        after = tuned(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
+        after = tuned(input_ids=ids, attention_mask=mask, use_cache=False, **seen).logits.float()
     _same_weights(tuned, adapter)
     largest = float((after - before).abs()[mask.bool()].max())
     if not largest > 0:

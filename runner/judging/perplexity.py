@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from runner.judging.lines import Lines
 from runner.judging.model import padded
 from runner.judging.run import Judging
+from runner.judging.vision import NOTHING, Seen
 from runner.spec.problems import DataError, StageError
 from runner.tokens import IGNORED, Row
 
@@ -38,7 +39,9 @@ def predict(run: Judging, task: Mapping[str, Any], place: Lines) -> None:
     missing.sort(key=lambda index: -len(rows[index].input_ids))
     for start in range(0, len(missing), task["batch"]):
         batch = missing[start : start + task["batch"]]
-        scores = score_rows(run.model, [rows[index] for index in batch])
+        scores = score_rows(
+            run.model, [rows[index] for index in batch], run.looking_at([records[index] for index in batch])
+        )
         for index, (nll, correct, entropy) in zip(batch, scores, strict=True):
             record, row = records[index], rows[index]
             if not math.isfinite(nll):
@@ -64,10 +67,17 @@ def _line(record: Mapping[str, Any], row: Row, nll: float, correct: int, entropy
     }
 
 
-def score_rows(model: Any, rows: Sequence[Row]) -> list[tuple[float, int, float]]:
+def score_rows(
+    model: Any, rows: Sequence[Row], look: Callable[[Any], Seen] = lambda ids: NOTHING
+) -> list[tuple[float, int, float]]:
     """Return nats, correct tokens and entropy in nats, each summed over a row's label tokens.
 
     The rows are one batch, padded on the right and masked. Sums are made in float64, in a fixed order.
+
+    Args:
+        model: in evaluation mode.
+        rows: token ids and labels.
+        look: padded ids -> the images of these rows.
     """
     import torch
 
@@ -76,7 +86,7 @@ def score_rows(model: Any, rows: Sequence[Row]) -> list[tuple[float, int, float]
     for place, row in enumerate(rows):
         labels[place, : len(row.labels)] = torch.tensor(row.labels, device=model.device)
     with torch.inference_mode():
-        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False, **look(ids).first).logits[:, :-1]
         wanted = labels[:, 1:]
         where = wanted != IGNORED
         owner = where.nonzero()[:, 0]

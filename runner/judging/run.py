@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from runner.events import EventWriter
-from runner.files import read_json, sha256_of
+from runner.files import canonical_sha256, read_json, sha256_of
+from runner.image_text import ImageText, image_text_of, load_processor
 from runner.judging.model import attach_adapter, identity_of, load_model
+from runner.judging.vision import BLANK, NOTHING, Seen, Sight, check_processor
 from runner.spec.problems import DataError, StageError
 from runner.tokens import Row, load_tokenizer, read_records, rows_of, template_of
 
+Ablation = Literal["blank", "shuffled"]
+
+WHOLE = sys.maxsize
+"""A context that cuts nothing."""
 PROGRESS_EVERY_S = 1.0
 PROBED = 8
 """Records on which an adapter must change a prediction."""
@@ -37,6 +46,7 @@ class Judging:
         self._adapter: dict[str, Any] | None = None
         self.kept: dict[Any, Any] = {}
         """What a task makes for its lock and needs again for its predictions."""
+        self._ablation: Ablation | None = None
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -47,6 +57,51 @@ class Judging:
             revision=None if own else self.settings["revision"],
             trust_remote_code=self.settings["trust_remote_code"],
         )
+
+    @cached_property
+    def processor(self) -> Any | None:
+        """The processor of images that training used; None for a model of text."""
+        if not self.settings["images"]:
+            return None
+        return load_processor(
+            self.settings["model"],
+            revision=self.settings["revision"],
+            trust_remote_code=self.settings["trust_remote_code"],
+        )
+
+    @cached_property
+    def image_text(self) -> ImageText | None:
+        """How the processor writes an image into the text; None for a model of text."""
+        return None if self.processor is None else image_text_of(self.processor)
+
+    @cached_property
+    def image_sha256(self) -> str | None:
+        """The hash of what is done to an image and how it stands in the text; None for a model of text."""
+        if self.processor is None or self.image_text is None:
+            return None
+        told = self.processor.image_processor.to_dict()
+        kept = {key: value for key, value in told.items() if key != "_name_or_path"}
+        return canonical_sha256(
+            {"images": kept, "mark": self.image_text.mark, "written": self.image_text.written}
+        )
+
+    @cached_property
+    def sight(self) -> Sight | None:
+        """What gives images to the model; None for a model of text."""
+        return None if self.processor is None else Sight(self.processor, self.model.config.model_type)
+
+    def looking_at(self, records: Sequence[Mapping[str, Any]]) -> Callable[[Any], Seen]:
+        """Return a function of padded ids of these records: what the model takes beside them, their images."""
+        sight = self.sight
+        if sight is None:
+            return lambda ids: NOTHING
+        return lambda ids: sight.look(self.model, ids, [record["images"] for record in records])
+
+    def ablated(self, ablation: Ablation) -> Judging:
+        """Return the same model, which is shown other images: blank ones, or those of other groups' records."""
+        other = copy.copy(self)
+        other._ablation = ablation
+        return other
 
     @cached_property
     def template(self) -> str:
@@ -65,8 +120,15 @@ class Judging:
         self._base = identity_of(self.settings["model"], model)
         if not adapter:
             return model
-        probed = self.rows(self._some_records())
-        model, proof = attach_adapter(model, adapter, probed)
+        records = self._some_records()
+        sight = None if self.processor is None else Sight(self.processor, model.config.model_type)
+        images = [record["images"] for record in records] if sight else []
+        model, proof = attach_adapter(
+            model,
+            adapter,
+            self.rows(records),
+            lambda ids: sight.look(model, ids, images).first if sight else {},
+        )
         self._adapter = {"name": self.written["adapter"], **identity_of(adapter, model), **proof}
         return model
 
@@ -84,19 +146,50 @@ class Judging:
                 return records
         raise DataError("data/ holds no record")
 
-    def records(self, split: str, most: int | None = None) -> list[dict[str, Any]]:
-        """Return the records of a split, the first `most` of them.
+    def records(self, split: str, most: int | None = None, asks: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Return the records of a split, the first `most` of them; with `asks` of those that ask this.
 
         Raises:
-            DataError: the split is empty.
+            DataError: the split is empty, or no record asks this; says what they ask.
         """
         path = Path("data") / f"{split}.jsonl"
-        records = list(read_records(path, most))
+        records = list(read_records(path, None if asks else most))
+        if asks and records:
+            asked = [record for record in records if record.get("asks") in asks]
+            if not asked:
+                have = ", ".join(sorted({str(record.get("asks")) for record in records}))
+                raise DataError(f"no record of {path} asks {', '.join(asks)}; they ask: {have}")
+            records = asked[:most]
         if not records:
             raise DataError(
                 f"{path} holds no record: there is nothing to judge\n  give data.split.{split} a size"
             )
-        return records
+        return self.shown(records)
+
+    def validation(self, most: int | None = None) -> list[dict[str, Any]]:
+        """Return the validation records, from which a temperature or thresholds are chosen; none for other images.
+
+        What is chosen on the real images holds for the others too: the question is what this model does without them.
+        """
+        return [] if self._ablation else self.records("validation", most)
+
+    def shown(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the records with the images that they are judged with.
+
+        Raises:
+            DataError: an image is wanted and a record has none, or all are of one group, so that none can be taken
+                from another.
+        """
+        if not self.settings["images"]:
+            return records
+        without = [record["id"] for record in records if not record.get("images")]
+        if without:
+            raise DataError(
+                f"{len(without)} of {len(records)} records have no image, among them {without[0]!r}"
+            )
+        if self._ablation == "blank":
+            return [{**one, "images": [BLANK + path for path in one["images"]]} for one in records]
+        return _exchanged(records) if self._ablation == "shuffled" else records
 
     def rows(self, records: Sequence[Mapping[str, Any]]) -> list[Row]:
         """Return the records as tokens, exactly as training sees them."""
@@ -105,10 +198,24 @@ class Judging:
                 self.tokenizer,
                 records,
                 self.template,
-                self.settings["context"],
+                WHOLE
+                if self.settings["images"]
+                else self.settings["context"],  # the engine cuts no row with images
                 self.settings["end_tokens"],
+                self.image_text,
             )
         )
+
+    def check_images(self) -> dict[str, Any] | None:
+        """Return the proof that one record's tokens are those of the processor; None for a model of text.
+
+        Raises:
+            StageError: they are not.
+        """
+        if self.processor is None:
+            return None
+        record = self._some_records()[0]
+        return check_processor(self.processor, record, self.template, self.rows([record])[0].input_ids)
 
     def check_tokens(self) -> None:
         """Compare the first row that the engine trained on with the same record made into tokens here.
@@ -165,6 +272,21 @@ class Judging:
         """Return the hash of a split's file, None where there is none."""
         path = Path("data") / f"{split}.jsonl"
         return sha256_of(path) if path.exists() else None
+
+
+def _exchanged(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the records, each with the images of another group's: of the next one in an order by hash."""
+    order = sorted(records, key=lambda one: hashlib.sha256(str(one["id"]).encode()).digest())
+    images: dict[str, Any] = {}
+    for place, record in enumerate(order):
+        after = (order[(place + step) % len(order)] for step in range(1, len(order)))
+        other = next((one for one in after if one["group"] != record["group"]), None)
+        if other is None:
+            raise DataError(
+                "all records are of one group, so no image can be taken from another\n  ablate: [blank]"
+            )
+        images[record["id"]] = other["images"]
+    return [{**record, "images": images[record["id"]]} for record in records]
 
 
 def _agreeing(one: Sequence[int], other: Sequence[int]) -> int:

@@ -18,15 +18,18 @@ from runner.spec.rule import Broken, Rule
 from runner.spec.sources import HuggingfaceSource, MixtureData
 from runner.spec.tabular_rules import answers_differ, features_of_tables, limits_in_order, prompt_fields
 from runner.spec.task_rules import (
+    ablations_have_images,
     first_words_are_answers,
     floors_have_features,
     labels_are_answers,
+    name_of,
     nothing_is_ignored,
     positive_is_a_label,
     temperature_is_fitted_elsewhere,
+    thresholds_are_chosen_elsewhere,
     words_tell_labels_apart,
 )
-from runner.spec.tasks import JudgeTask, LmEvalTask
+from runner.spec.tasks import EcgBenchTask, LmEvalTask
 from runner.spec.yaml_text import Path
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -363,11 +366,11 @@ def _warmup_of_one(spec: AxolotlSpec) -> Broken:
 def _tasks_have_records(spec: AxolotlSpec) -> Broken:
     seen: set[tuple[str, str]] = set()
     for number, task in enumerate(spec.evaluate):
-        if isinstance(task, LmEvalTask):
+        if isinstance(task, LmEvalTask) or (isinstance(task, EcgBenchTask) and task.file is not None):
             continue  # its records are its own
         if getattr(spec.data.split, task.split) == 0:
             yield ("evaluate", number, "split"), f"data.split.{task.split} is 0"
-        name = f"{task.task} by {task.rubric}" if isinstance(task, JudgeTask) else task.task
+        name = name_of(task)
         if (name, task.split) in seen:
             yield ("evaluate", number), f"{name} on {task.split} stands twice"
         seen.add((name, task.split))
@@ -690,5 +693,20 @@ RULES: tuple[Rule[AxolotlSpec], ...] = (
         "The report tells results apart by their names: that of the one task, or `lm_eval` for several together.",
         "put the tasks into one list, or name one task or group in each",
         each_once,
+    ),
+    Rule(
+        "R061",
+        "thresholds are chosen on validation records, and judged on others",
+        "Chosen on the records that they are judged on, they make every decision look better than it is. The likelihood "
+        "of a name is no chance, so that one half says nothing about it.",
+        "give the split validation records and judge the test records, or ask: each with thresholds: half",
+        thresholds_are_chosen_elsewhere,
+    ),
+    Rule(
+        "R062",
+        "an ablation of images needs images",
+        "Text has none to take away.",
+        "take ablate out, or read images with kind: vlm",
+        ablations_have_images,
     ),
 )

@@ -5,11 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from runner.spec.model import AxolotlSpec
+from runner.spec.model import AxolotlSpec, LlmSpec
 from runner.spec.nearest import nearest
 from runner.spec.sources import TabularSource
 from runner.spec.tabular_rules import sources_of
-from runner.spec.tasks import ClassificationTask, RougeTask
+from runner.spec.tasks import (
+    ClassificationTask,
+    EcgBenchTask,
+    JudgeTask,
+    LmEvalTask,
+    MultilabelTask,
+    RougeTask,
+    Task,
+)
 from runner.spec.yaml_text import Path
 
 Broken = Iterator[tuple[Path, str]]
@@ -24,6 +32,15 @@ def _classifications(spec: AxolotlSpec) -> Iterator[tuple[Path, ClassificationTa
     for number, task in enumerate(spec.evaluate):
         if isinstance(task, ClassificationTask):
             yield ("evaluate", number), task
+
+
+def name_of(task: Task) -> str:
+    """Return what tells a task from others of its word: the rubric, the label set, the set of ECGBench."""
+    if isinstance(task, JudgeTask):
+        return f"{task.task} by {task.rubric}"
+    if isinstance(task, MultilabelTask):
+        return f"{task.task} of {task.label_set}"
+    return f"{task.task} of {task.set}" if isinstance(task, EcgBenchTask) else task.task
 
 
 def positive_is_a_label(spec: AxolotlSpec) -> Broken:
@@ -123,3 +140,51 @@ def nothing_is_ignored(spec: AxolotlSpec) -> Broken:
             and "max_new_tokens" in task.model_fields_set
         ):
             yield (*path, "max_new_tokens"), "given without scoring: [generation], so nothing is written"
+        if isinstance(task, MultilabelTask):
+            yield from _ignored_of_labels((*path,), task)
+
+
+OF_LIKELIHOODS = ("ask", "question", "labels_at_once", "thresholds", "beta", "calibration_bins")
+"""Keys of `multilabel` that written answers do not read."""
+
+
+def _ignored_of_labels(path: Path, task: MultilabelTask) -> Broken:
+    given = task.model_fields_set
+    if "generation" not in task.scoring and "max_new_tokens" in given:
+        yield (*path, "max_new_tokens"), "given without scoring: [generation], so nothing is written"
+    if "likelihood" not in task.scoring:
+        for name in OF_LIKELIHOODS:
+            if name in given:
+                yield (*path, name), "given without scoring: [likelihood], so no chance is compared"
+        return
+    if task.ask == "record":
+        for name in ("question", "calibration_bins"):
+            if name in given:
+                yield (
+                    (*path, name),
+                    "given with ask: record, which asks the record's own question and gives no chance",
+                )
+    if task.thresholds == "half" and "beta" in given:
+        yield (*path, "beta"), "given with thresholds: half, which are not chosen"
+
+
+def thresholds_are_chosen_elsewhere(spec: AxolotlSpec) -> Broken:
+    """Yield thresholds that would be chosen on the judged records or on none, and halves of what is no chance."""
+    for number, task in enumerate(spec.evaluate):
+        if not isinstance(task, MultilabelTask) or "likelihood" not in task.scoring:
+            continue
+        place = ("evaluate", number, "thresholds")
+        if task.thresholds == "half":
+            if task.ask == "record":
+                yield place, "half, but the likelihood of a name is no chance of yes (ask: record)"
+        elif task.split == "validation":
+            yield place, "the validation records are those that are judged"
+        elif spec.data.split.validation == 0:
+            yield place, "data.split.validation is 0"
+
+
+def ablations_have_images(spec: AxolotlSpec) -> Broken:
+    """Yield ablations of images where the records have none."""
+    for number, task in enumerate(spec.evaluate):
+        if isinstance(spec, LlmSpec) and not isinstance(task, LmEvalTask) and task.ablate:
+            yield ("evaluate", number, "ablate"), f"{', '.join(task.ablate)} images, but kind: llm reads none"

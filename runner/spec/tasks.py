@@ -8,6 +8,16 @@ from pydantic import Field
 
 from runner.spec.section import Section, key
 
+Ablations = tuple[Literal["blank", "shuffled"], ...]
+ASKS = (
+    "Only records that ask this (report, superclasses, rhythm, ...), where records about images say what they ask. "
+    "Empty: all."
+)
+ABLATE = (
+    "Judge the same records once more with other images: `blank` ones, and those of other records (`shuffled`). "
+    "What does not get worse by it was not seen in the image. Needs records with images."
+)
+
 
 class PerplexityTask(Section):
     """Held-out loss over the answer's tokens, perplexity and bits per byte."""
@@ -16,6 +26,7 @@ class PerplexityTask(Section):
     split: Literal["validation", "test"] = key("test", "Which records are judged.")
     records: int | None = key(None, "Only the first so many records.", unit="records", gt=0)
     batch: int = key(8, "Records per forward pass.", unit="records", ge=1)
+    ablate: Ablations = key((), ABLATE)
 
 
 class RougeTask(Section):
@@ -44,6 +55,7 @@ class RougeTask(Section):
         "Answers that need no model, judged in the same way: the question itself, and the answer of the "
         "training question that is nearest by TF-IDF.",
     )
+    ablate: Ablations = key((), ABLATE)
 
 
 class ClassificationTask(Section):
@@ -81,6 +93,58 @@ class ClassificationTask(Section):
         "Fit one temperature for the likelihoods on the validation records, and also report the "
         "calibration with it.",
     )
+    ablate: Ablations = key((), ABLATE)
+
+
+LabelSetName = Literal["superclasses", "subclasses", "statements", "code15", "cpsc2018"]
+
+
+class MultilabelTask(Section):
+    """Abnormality detection: any number of labels a record, by their likelihoods, or read from written answers."""
+
+    task: Literal["multilabel"] = key(description="The word that selects this task.")
+    split: Literal["validation", "test"] = key("test", "Which records are judged.")
+    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0)
+    asks: tuple[str, ...] = key((), ASKS)
+    batch: int = key(8, "Records per forward pass.", unit="records", ge=1)
+    label_set: LabelSetName = key(
+        description="Which labels: PTB-XL's 5 superclasses, 23 subclasses or all 71 statements, CODE-15's six, the "
+        "nine of CPSC 2018. The records carry them under this name in `labels`.",
+    )
+    scoring: tuple[Literal["likelihood", "generation"], ...] = key(
+        ("generation",),
+        "How labels are found: `generation` lets the model write and reads the labels that are named and not "
+        "denied; `likelihood` compares chances, and alone gives a true AUC. Both may be asked for.",
+        min_length=1,
+    )
+    ask: Literal["each", "record"] = key(
+        "each",
+        "What a likelihood is of. `each`: yes against no, after `question` about every label. `record`: the label's "
+        "name as the answer to the record's own question.",
+    )
+    question: str = key(
+        "Does this ECG show {label}? Answer yes or no.",
+        "What is asked about each label; `{label}` becomes its name.",
+        pattern=r"\{label\}",
+    )
+    labels_at_once: int = key(
+        16,
+        "Labels of one record per forward pass behind its image; more take more memory.",
+        unit="labels",
+        ge=1,
+    )
+    max_new_tokens: int = key(64, "Longest written answer.", unit="tokens", ge=1)
+    thresholds: Literal["validation", "half"] = key(
+        "validation",
+        "From likelihoods to decisions: the threshold of each label with the highest F-beta on the validation "
+        "records, or where yes and no are equally likely.",
+    )
+    beta: float = key(1.0, "Of the F-beta by which thresholds are chosen.", gt=0)
+    calibration_bins: int = key(10, "Bins of the calibration error and its table.", ge=2, le=100)
+    subgroups: tuple[str, ...] = key(
+        (), "Attributes of the records (sex, age_band) by whose values the results are also shown."
+    )
+    ablate: Ablations = key((), ABLATE)
 
 
 class LmEvalTask(Section):
@@ -127,6 +191,7 @@ class WrittenTask(Section):
 
     split: Literal["validation", "test"] = key("test", "Which records are judged.")
     records: int | None = key(None, "Only the first so many records.", unit="records", gt=0)
+    asks: tuple[str, ...] = key((), ASKS)
     batch: int = key(8, "Answers written at a time.", unit="records", ge=1)
     max_new_tokens: int = key(256, "Longest answer; a longer one is cut, and counted.", unit="tokens", ge=1)
     temperature: float = key(
@@ -138,6 +203,7 @@ class WrittenTask(Section):
         1.0, "Tokens are drawn among the likeliest, so many as hold this probability.", gt=0, le=1
     )
     seed: int = key(0, "Seed of the drawing; each record has its own generator, made of it and its id.", ge=0)
+    ablate: Ablations = key((), ABLATE)
 
 
 class EntitiesTask(WrittenTask):
@@ -150,9 +216,9 @@ class JudgeTask(WrittenTask):
     """Written answers, graded by a language model behind an endpoint; it is given text only, no image."""
 
     task: Literal["judge"] = key(description="The word that selects this task.")
-    rubric: Literal["ecg_report_100", "pulse_report_10"] = key(
-        description="What is graded: four criteria from 0 to 100, or PULSE's three aspects from 0 to 10. Their "
-        "scores do not compare."
+    rubric: Literal["ecg_report_100", "pulse_report_10", "pulse_arena_10"] = key(
+        description="What is graded: four criteria from 0 to 100, PULSE's three aspects of a report from 0 to 10, or "
+        "its three of an answer in ECG Arena. Their scores do not compare."
     )
     endpoint: str = key(
         description="Base address of an OpenAI-compatible chat API (`http://127.0.0.1:8000/v1`), or `rehearsal` "
@@ -187,7 +253,54 @@ class JudgeTask(WrittenTask):
     )
 
 
+class EcgBenchTask(Section):
+    """One set of ECGBench (PULSE): a scorer that reads answers rightly, and beside it the published one."""
+
+    task: Literal["ecgbench"] = key(description="The word that selects this task.")
+    set: Literal["ptbxl_super", "ptbxl_report", "code15", "ecg_qa", "cpsc", "csn", "g12", "mmmu", "arena"] = (
+        key(
+            description="Which set. Labels: ptbxl_super, code15, cpsc. Options: ecg_qa (all that apply), csn and g12 (one "
+            "of eight), mmmu (one of four). Reports: ptbxl_report and arena, by the findings shared with the reference; a "
+            "judge grades them under the task `judge`."
+        )
+    )
+    split: Literal["validation", "test"] = key(
+        "test", "Which of the run's own records are judged where no `file` is given."
+    )
+    file: str | None = key(
+        None,
+        "The set's JSON file in any of its published forms. Without it the run's own records are judged.",
+        form="path",
+        placeholder=True,
+    )
+    images: str | None = key(
+        None, "Folder that the file's image names are relative to.", form="path", placeholder=True
+    )
+    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0)
+    batch: int = key(8, "Answers written at a time.", unit="records", ge=1)
+    max_new_tokens: int = key(
+        256, "Longest answer; PULSE lets its model write 1024 tokens.", unit="tokens", ge=1
+    )
+    items: Literal["real", "invented"] = key(
+        "real",
+        "`invented`: questions in the set's form about the run's own images where a `file` is named, as a rehearsal "
+        "takes them; the result then says nothing.",
+    )
+    compat: tuple[Literal["pulse"], ...] = key(
+        ("pulse",),
+        "Also score as published, with its faults, under names that begin with `pulse_`. Empty: not.",
+    )
+    ablate: Ablations = key((), ABLATE)
+
+
 Task = Annotated[
-    PerplexityTask | RougeTask | ClassificationTask | LmEvalTask | EntitiesTask | JudgeTask,
+    PerplexityTask
+    | RougeTask
+    | ClassificationTask
+    | MultilabelTask
+    | EcgBenchTask
+    | LmEvalTask
+    | EntitiesTask
+    | JudgeTask,
     Field(discriminator="task"),
 ]

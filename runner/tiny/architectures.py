@@ -246,13 +246,15 @@ def names_at_full_size(architecture: str) -> tuple[str, ...]:
 
 
 def _open_gates(model: Any) -> None:
-    """Let what is seen reach the text: Llama 3.2 Vision's gates begin at 0, which a training would leave there."""
+    """Let what is seen reach the text: Llama 3.2 Vision's gates and Gemma 3's projector begin at 0."""
     import torch
 
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.numel() == 1 and name.endswith("gate"):
                 parameter.fill_(GATE)
+            elif name.endswith("mm_input_projection_weight"):
+                parameter.normal_(std=parameter.shape[0] ** -0.5)
 
 
 def _class_for(architecture: str) -> Any:

@@ -58,6 +58,7 @@ def settings_of(**changes: Any) -> dict[str, Any]:
         "attention": "sdpa",
         "out": "eval/tuned.json",
         "trust_remote_code": False,
+        "images": False,
         "trained_on": None,
     } | changes
 

@@ -178,6 +178,7 @@ def _settings() -> dict[str, Any]:
         "attention": "sdpa",
         "out": "eval/tuned.json",
         "trust_remote_code": False,
+        "images": False,
         "trained_on": None,
     }
 

@@ -105,6 +105,7 @@ def default_settings() -> dict[str, Any]:
         "attention": "sdpa",
         "out": "eval/tuned.json",
         "trust_remote_code": False,
+        "images": False,
         "trained_on": None,
     }
 
@@ -219,11 +220,11 @@ def test_a_killed_stage_goes_on_where_it_ended(
     asked: list[int] = []
     real = perplexity.score_rows
 
-    def counting(model: Any, rows: Any) -> Any:
+    def counting(model: Any, rows: Any, look: Any) -> Any:
         asked.append(len(rows))
         if len(asked) == 4:
             raise KeyboardInterrupt
-        return real(model, rows)
+        return real(model, rows, look)
 
     monkeypatch.setattr(perplexity, "score_rows", counting)
     with pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,60 @@
+"""The sets of ECGBench by name: what is asked in each, and what its answers are judged by.
+
+Source:
+    Liu et al. 2024, Teach Multimodal LLMs to Comprehend Electrocardiographic Images, arXiv 2410.19008; counts and
+    ways of scoring as in the published evaluation (AIMedLab/PULSE, `evaluation/evaluate_ecgbench.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+Kind = Literal["labels", "one_of", "all_of", "report"]
+
+
+@dataclass(frozen=True)
+class BenchSet:
+    """One set."""
+
+    title: str
+    kind: Kind
+    published: int
+    """Items, as published."""
+    in_domain: bool
+    """Whether PULSE was tuned on its source."""
+    label_set: str | None = None
+    """Of `eval.label_sets`, for the kind `labels`."""
+    pulse_labels: tuple[str, ...] = ()
+    """What the published scorer looks for, as a part of the text in exactly this case."""
+    options: int | None = None
+    """Answers to choose from, for the kind `one_of`."""
+
+
+SETS: Mapping[str, BenchSet] = MappingProxyType(
+    {
+        "ptbxl_super": BenchSet(
+            "PTB-XL Super", "labels", 2082, True, "superclasses", ("NORM", "MI", "STTC", "CD", "HYP")
+        ),
+        "ptbxl_report": BenchSet("PTB-XL Report", "report", 500, True),
+        "code15": BenchSet(
+            "CODE-15 %", "labels", 1400, True, "code15", ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF")
+        ),
+        "ecg_qa": BenchSet("ECG-QA", "all_of", 1317, True),
+        "cpsc": BenchSet(
+            "CPSC 2018",
+            "labels",
+            2061,
+            False,
+            "cpsc2018",
+            ("NORM", "AF", "I-AVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE"),
+        ),
+        "csn": BenchSet("CSN", "one_of", 1611, False, options=8),
+        "g12": BenchSet("G12EC", "one_of", 2026, False, options=8),
+        "mmmu": BenchSet("MMMU-ECG", "one_of", 200, False, options=4),
+        "arena": BenchSet("ECG Arena", "report", 50, False),
+    }
+)
+"""Name in the spec -> set."""

@@ -1,0 +1,98 @@
+"""A set of ECGBench: written answers read rightly, and beside them the published scorer's reading of the same answers.
+
+Metrics without a prefix are of the right reading: whole words, negation, the answer behind "Answer:", nothing guessed.
+Those with `pulse_` are what the published program would print, as shares of 1: they stand beside published numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from eval.checks import check_ids
+from eval.ecgbench import SETS, BenchSet
+from eval.judges import Line, ecgbench_choices, ecgbench_labels, entities, paired
+from eval.numbers import interval_json
+
+EXAMPLES = 8
+NO_GRADE = "the published score of this set is a judge's grade of the text: the task `judge` gives one, under another name"
+
+Numbers = dict[str, dict[str, float | None]]
+
+
+def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
+    """Return the result of one model; a line holds `question`, `answer`, `reference` and `labels`.
+
+    Raises:
+        ValueError: there are no lines, an id stands twice, or a reference is no answer of the set.
+    """
+    ids = [line["id"] for line in lines]
+    check_ids(ids, ids)
+    if not lines:
+        raise ValueError("no records to judge")
+    of = SETS[task["set"]]
+    made = JUDGED[of.kind](task, of, lines)
+    return {
+        "task": task["task"],
+        "name": f"{task['task']}_{task['set']}",
+        "split": task["split"],
+        "ecgbench": {"set": of.title, "published_items": of.published, "in_domain_of_pulse": of.in_domain},
+        "n_records": len(lines),
+        "n_groups": len({line["group"] for line in lines}),
+        **made,
+        "notes": [*_size(of, lines), *made["notes"]],
+        "examples": _examples(lines),
+    }
+
+
+def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence[Line]) -> Numbers:
+    """Return each metric's difference, after minus before, with its interval over the same drawn groups.
+
+    Raises:
+        ValueError: the two are not of the same records.
+    """
+    paired(before, after)
+    of = SETS[task["set"]]
+    if of.kind == "report":
+        return entities.differences(task, before, after)
+    changes = (ecgbench_labels if of.kind == "labels" else ecgbench_choices).changes(task, of, before, after)
+    return {name: interval_json(value) for name, value in changes.items()}
+
+
+# ------------------------------------------------------------------------------------ reports, words
+
+
+def _reports(task: Mapping[str, Any], of: BenchSet, lines: Sequence[Line]) -> dict[str, Any]:
+    found = entities.judged(task, lines)
+    kept = ("metrics", "headline", "method", "narrow", "tables")
+    return {**{name: found[name] for name in kept}, "notes": [*found["notes"], NO_GRADE]}
+
+
+def _size(of: BenchSet, lines: Sequence[Line]) -> list[str]:
+    if len(lines) == of.published:
+        return []
+    return [
+        f"{len(lines)} items; the published set has {of.published}, so its numbers are not of the same items"
+    ]
+
+
+def _examples(lines: Sequence[Line]) -> list[dict[str, str]]:
+    """Return some records, evenly spaced: chosen by place, not by how good the answer is."""
+    step = max(1, len(lines) // EXAMPLES)
+    shown = [lines[row] for row in range(0, len(lines), step)][:EXAMPLES]
+    return [
+        {"id": one["id"], "prompt": one["question"], "answer": one["answer"], "reference": one["reference"]}
+        for one in shown
+    ]
+
+
+JUDGED = MappingProxyType(
+    {
+        "labels": ecgbench_labels.judged,
+        "one_of": ecgbench_choices.judged,
+        "all_of": ecgbench_choices.judged,
+        "report": _reports,
+    }
+)
+"""Kind of a set -> what makes metrics, tables and notes of its lines."""

@@ -1,0 +1,100 @@
+"""Which records a task with labels judges, and what each label is asked by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eval.label_sets import LabelSet
+from runner.judging.classification import label_tokens
+from runner.judging.continuations import Continuation
+from runner.judging.generation import prompts_of
+from runner.judging.run import WHOLE, Judging
+from runner.spec.problems import DataError
+
+Record = Mapping[str, Any]
+
+YES, NO = "yes", "no"
+
+
+def with_labels(
+    records: Sequence[Record], label_set: str, asks: Sequence[str], most: int | None
+) -> list[Record]:
+    """Return the records whose labels of the set are known and that ask what is to be judged, the first `most`.
+
+    Raises:
+        DataError: there is none; says what the records have.
+    """
+    known = [record for record in records if label_set in (record.get("labels") or {})]
+    if not known:
+        have = sorted({name for record in records for name in (record.get("labels") or {})})
+        raise DataError(
+            f"no record has labels of the set {label_set!r}; they have: {', '.join(have) or 'none'}\n"
+            "  judge a set that they have, or take records from a source with labels"
+        )
+    kept = [record for record in known if not asks or record.get("asks") in asks]
+    if not kept:
+        have = sorted({str(record.get("asks")) for record in known})
+        raise DataError(f"no record asks {', '.join(asks)}; they ask: {', '.join(have)}")
+    return kept[:most]
+
+
+def names_of(run: Judging, of: LabelSet, records: Sequence[Record]) -> dict[str, tuple[int, ...]]:
+    """Return label -> the tokens of its name as the answer to a record's own question.
+
+    Raises:
+        DataError: a name is not the same tokens after every prompt, or one begins with another.
+    """
+    return label_tokens(run, records, {label.id: [label.name] for label in of.labels})
+
+
+class EachLabel:
+    """Asks for every label of a set by itself: the prompts, made once for all records that are asked alike.
+
+    Args:
+        run: the model's tokenizer and template.
+        of: the labels.
+        question: with `{label}`.
+        records: some of those that are asked; yes and no must be the same tokens after each.
+    """
+
+    def __init__(self, run: Judging, of: LabelSet, question: str, records: Sequence[Record]) -> None:
+        self._run, self._of, self._question = run, of, question
+        words = {YES: [YES], NO: [NO]}
+        asked = [_asking(record, question.format(label=of.labels[0].name)) for record in records]
+        self.tokens = label_tokens(run, asked, words)
+        self._prompts: dict[tuple[str, int], list[tuple[int, ...]]] = {}
+
+    def continuations(self, record: Record) -> list[Continuation]:
+        """Return yes and no after every label's question, in the order of the set."""
+        return [
+            Continuation(prompt, self.tokens[word])
+            for prompt in self._prompts_of(record)
+            for word in (YES, NO)
+        ]
+
+    def said(self, nats: Sequence[float]) -> dict[str, Any]:
+        """Return what a line says of the likelihoods."""
+        pairs = zip(nats[::2], nats[1::2], strict=True)
+        return {
+            "log_likelihoods": {
+                label.id: {YES: yes, NO: no} for label, (yes, no) in zip(self._of.labels, pairs, strict=True)
+            },
+            "label_tokens": {word: len(ids) for word, ids in self.tokens.items()},
+        }
+
+    def _prompts_of(self, record: Record) -> list[tuple[int, ...]]:
+        """Return a prompt for each label; it depends on the system message and the number of images alone."""
+        system = record["messages"][0]["content"] if record["messages"][0]["role"] == "system" else ""
+        key = (system, len(record.get("images") or ()))
+        if key not in self._prompts:
+            asked = [_asking(record, self._question.format(label=label.name)) for label in self._of.labels]
+            self._prompts[key] = [prompt.ids for prompt in prompts_of(self._run, asked, WHOLE)]
+        return self._prompts[key]
+
+
+def _asking(record: Record, question: str) -> dict[str, Any]:
+    """Return a record with one question, about the same images."""
+    first = record["messages"][:1] if record["messages"][0]["role"] == "system" else []
+    told = [{"role": "user", "content": question}, {"role": "assistant", "content": YES}]
+    return {**record, "messages": [*first, *told]}
