@@ -25,10 +25,14 @@ NEEDED: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "llm": {"axolotl": "train", "matplotlib": "train", "torch": "train", "transformers": "train"},
         "vlm": {
             "axolotl": "train",
+            "ijson": "ecg",
             "matplotlib": "train",
             "PIL": "train",
+            "scipy": "ecg",
+            "threadpoolctl": "ecg",
             "torch": "train",
             "transformers": "train",
+            "wfdb": "ecg",
         },
         "ecg": {
             "h5py": "ecg",
@@ -86,6 +90,10 @@ def missing_files(loaded: Loaded, environ: Mapping[str, str], *, rehearse: bool)
         if wrong := _wrong_with(place, loaded.spec, environ, rehearse=rehearse):
             mark, path = loaded.tree.mark(place.path), dotted(place.path)
             problems.append(Problem(mark.file, mark.line, mark.column, path, "missing-file", *wrong))
+    if loaded.spec.kind == "vlm":
+        from runner.missing_images import missing_below_root  # brings the classes of images
+
+        problems += missing_below_root(loaded, loaded.spec.data, environ, rehearse=rehearse)
     return problems
 
 
