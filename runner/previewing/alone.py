@@ -47,12 +47,9 @@ def _preview(plan: Plan, records: int, earlier: tuple[Stage, ...]) -> Stage:
         )
     if not 1 <= records <= MOST_RECORDS:
         raise UsageError(f"--preview: expected 1 to {MOST_RECORDS} records, got {records}")
-    if plan.rehearsal:
-        engine = backend(spec.BACKEND)
-        rehearsed = engine.rehearsed(spec)
-        context, revision = rehearsed.model.context, None  # type: ignore[union-attr]  # of a language model
-    else:
-        context, revision = spec.model.context, spec.model.revision
+    actual = backend(spec.BACKEND).rehearsed(spec) if plan.rehearsal else spec
+    if actual.kind == "ecg":  # which a rehearsal does not change
+        raise ValueError(f"a rehearsal of {spec.name} is of another kind")
     tiny = any(stage.name == "tiny_model" for stage in earlier)
     return Stage(
         STAGE,
@@ -66,8 +63,7 @@ def _preview(plan: Plan, records: int, earlier: tuple[Stage, ...]) -> Stage:
             "kind": spec.kind,
             "architecture": spec.model.architecture,
             "template": spec.data.template,
-            "context": context,
-            "revision": revision,
+            "context": actual.model.context,
             "end_tokens": list(end_of_turn(spec)),
             "rehearsal": plan.rehearsal,
         },

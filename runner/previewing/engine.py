@@ -8,11 +8,9 @@ Checked against Axolotl 0.19.0 (cli/config.py, common/datasets.py, core/builders
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,27 +78,27 @@ def load_engine(path: Path, environ: Mapping[str, str]) -> Engine:
         MachineError: tokenizer or processor cannot be loaded, or the engine refuses the config.
     """
     config = _read(path, environ)
-    with _out_of_the_way():
-        from axolotl.cli.config import prepare_plugins
-        from axolotl.loaders import load_processor, load_tokenizer
-        from axolotl.utils.config import normalize_cfg_datasets, normalize_config, validate_config
-        from axolotl.utils.dict import DictDefault
+    os.environ |= {"AXOLOTL_DO_NOT_TRACK": "1", "DO_NOT_TRACK": "1"}  # for whoever starts this by hand
+    from axolotl.cli.config import prepare_plugins
+    from axolotl.loaders import load_processor, load_tokenizer
+    from axolotl.utils.config import normalize_cfg_datasets, normalize_config, validate_config
+    from axolotl.utils.dict import DictDefault
 
-        cfg = DictDefault(config)
-        prepare_plugins(cfg)
-        try:
-            cfg = validate_config(cfg)
-            normalize_config(cfg)
-            normalize_cfg_datasets(cfg)
-            tokenizer = load_tokenizer(cfg)
-            processor = load_processor(cfg, tokenizer=tokenizer) if cfg.processor_type else None
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            reason = "\n  ".join((str(error).strip() or type(error).__name__).splitlines()[:6])
-            raise MachineError(
-                f"the engine cannot be made ready for {cfg.base_model!r}: {reason}\n"
-                "  a preview needs the tokenizer, and for images the processor, of model.base, not its weights: in the "
-                "cache, on a hub that can be reached, or in a folder; --rehearse needs neither"
-            ) from error
+    cfg = DictDefault(config)
+    prepare_plugins(cfg)
+    try:
+        cfg = validate_config(cfg)
+        normalize_config(cfg)
+        normalize_cfg_datasets(cfg)
+        tokenizer = load_tokenizer(cfg)
+        processor = load_processor(cfg, tokenizer=tokenizer) if cfg.processor_type else None
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = "\n  ".join((str(error).strip() or type(error).__name__).splitlines()[:6])
+        raise MachineError(
+            f"the engine cannot be made ready for {cfg.base_model!r}: {reason}\n"
+            "  a preview needs the tokenizer, and for images the processor, of model.base, not its weights: in the "
+            "cache, on a hub that can be reached, or in a folder; --rehearse needs neither"
+        ) from error
     return Engine(cfg, tokenizer, processor, _collator(cfg, tokenizer, processor) if processor else None)
 
 
@@ -155,23 +153,22 @@ def row_of(engine: Engine, row: Mapping[str, Any], name: str) -> EngineRow | Non
         row: a line of the engine's data file.
         name: of the row, for the files on the way.
     """
-    with _out_of_the_way():
-        from axolotl.utils.data import prepare_datasets
+    from axolotl.utils.data import prepare_datasets
 
-        file = WORK / f"{name}.jsonl"
-        write_text(file, json.dumps(dict(row), ensure_ascii=False) + "\n")
-        cfg = type(engine.config)(engine.config)
-        first = type(engine.config)(engine.config.datasets[0])
-        first.path = str(file)
-        cfg.datasets = [first]
-        cfg.dataset_prepared_path = str(WORK / f"prepared-{name}")
-        rows, *_ = prepare_datasets(cfg, engine.tokenizer, processor=engine.processor)
-        if len(rows) == 0:
-            return None
-        if engine.collator is None:
-            one = rows[0]
-            return EngineRow(tuple(one["input_ids"]), tuple(one["labels"]), {})
-        batch = engine.collator([rows[0]])
+    file = WORK / f"{name}.jsonl"
+    write_text(file, json.dumps(dict(row), ensure_ascii=False) + "\n")
+    cfg = type(engine.config)(engine.config)
+    first = type(engine.config)(engine.config.datasets[0])
+    first.path = str(file)
+    cfg.datasets = [first]
+    cfg.dataset_prepared_path = str(WORK / f"prepared-{name}")
+    rows, *_ = prepare_datasets(cfg, engine.tokenizer, processor=engine.processor)
+    if len(rows) == 0:
+        return None
+    if engine.collator is None:
+        one = rows[0]
+        return EngineRow(tuple(one["input_ids"]), tuple(one["labels"]), {})
+    batch = engine.collator([rows[0]])
     inputs = {key: value for key, value in batch.items() if key not in ("input_ids", "labels")}
     return EngineRow(tuple(batch["input_ids"][0].tolist()), tuple(batch["labels"][0].tolist()), inputs)
 
@@ -200,15 +197,3 @@ def decoder(tokenizer: Any) -> Any:
         return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     return decode
-
-
-@contextmanager
-def _out_of_the_way() -> Iterator[None]:
-    """Keep the engine quiet below warnings, and its telemetry off, for whoever runs this by hand."""
-    os.environ |= {"AXOLOTL_DO_NOT_TRACK": "1", "DO_NOT_TRACK": "1"}
-    before = logging.getLogger("axolotl").level
-    logging.getLogger("axolotl").setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.getLogger("axolotl").setLevel(before)

@@ -187,6 +187,13 @@ def reaching(
     return sheet[0] * sight.content[0] / size[0], sheet[1] * sight.content[1] / size[1]
 
 
+def attended(one: Sight, patch_px: int) -> int:
+    """Return how many positions cross-attention may look at: the patches of every tile, and one for each tile."""
+    rows, columns = one.tiles
+    side = one.size[0] // columns
+    return rows * columns * ((side // patch_px) ** 2 + 1)
+
+
 def png_of(picture: NDArray[np.uint8]) -> bytes:
     """Return a picture as a PNG file."""
     from PIL import Image

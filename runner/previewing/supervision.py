@@ -19,8 +19,6 @@ DAMAGED = "\N{REPLACEMENT CHARACTER}"
 """What a decoder writes for a part of a letter."""
 PART = 0.25
 """Share of an answer that a stretch must hold to be taken for a part of it, and not for a word of the prompt."""
-LOOK_BACK = 4
-"""Tokens before one that a decoder is shown, to see what the one adds."""
 
 Fault = Literal[
     "nothing-learned",
@@ -61,11 +59,15 @@ def pieces(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[s
         decode: ids to text, special tokens written out, nothing cleaned up.
     """
     found: list[str] = []
-    for place, one in enumerate(ids):
-        earlier = list(ids[max(0, place - LOOK_BACK) : place])
-        before, after = decode(earlier).rstrip(DAMAGED) if earlier else "", decode([*earlier, one])
-        added = after[len(before) :] if after.startswith(before) else decode([one])
-        found.append(added.rstrip(DAMAGED))
+    first, read = 0, 0
+    """Both where a letter begins: what the decoder is shown, and what of it is known already."""
+    for after in range(1, len(ids) + 1):
+        known, text = decode(ids[first:read]) if read > first else "", decode(ids[first:after])
+        if len(text) <= len(known) or (text.endswith(DAMAGED) and after < len(ids)):
+            found.append("")
+            continue
+        found.append(text[len(known) :])
+        first, read = read, after
     return found
 
 
@@ -93,10 +95,13 @@ def judge(
     learned = [place for place, label in enumerate(labels) if label != IGNORED]
     findings = [
         *_tokens(
-            "wrong-label", "is to be predicted as another", [n for n in learned if labels[n] != ids[n]], texts
+            "wrong-label", "to be predicted as another", [n for n in learned if labels[n] != ids[n]], texts
         ),
         *_tokens(
-            "image-learned", "of an image carries loss", [n for n in learned if ids[n] in images], texts
+            "image-learned",
+            "of an image among those that carry loss",
+            [n for n in learned if ids[n] in images],
+            texts,
         ),
     ]
     if not learned:
@@ -174,21 +179,32 @@ class _Walk:
         """Take one stretch, as places in the row."""
         letters, owners = _joined(run, self.texts)
         at, last = 0, run[-1] + 1 == self.length
+        blanks: list[int] = []
+        """Tokens of nothing but white space that what follows has to explain."""
         while at < len(letters):
-            rest = letters[at:]
-            step = len(rest) - len(rest.lstrip(" "))
-            if step:
-                at += step
+            if letters[at] == " ":
+                if not self._near(owners[at]) and not self.texts[owners[at]].strip():
+                    blanks.append(owners[at])
+                at += 1
                 continue
-            near = self.closed_at >= 0 and owners[at] - self.closed_at <= END_GAP + 1
-            end = next((end for end in self.ends if near and rest.startswith(end)), None)
-            if end is not None:
+            rest = letters[at:]
+            end = next((end for end in self.ends if rest.startswith(end)), None)
+            if end is not None and self._near(owners[at]):
                 at += len(end)
                 self.closed_at = owners[at - 1]
                 if self.unclosed and self.unclosed[-1] == self.next - 1:
                     self.unclosed.pop()
                 continue
+            known = len(self.foreign)
             at = self._text(letters, owners, at, last=last)
+            if len(self.foreign) > known:
+                self.foreign += blanks
+            blanks = []
+        self.foreign += blanks
+
+    def _near(self, place: int) -> bool:
+        """Return whether a token stands right behind an answer or the end of one."""
+        return self.closed_at >= 0 and place - self.closed_at <= END_GAP + 1
 
     def _text(self, letters: str, owners: Sequence[int], at: int, *, last: bool) -> int:
         """Take what stands at `at` and is no end of a turn; return where the next thing begins."""
@@ -239,6 +255,7 @@ class _Walk:
     def findings(self) -> Iterator[Finding]:
         """Yield what is wrong, once every stretch has been taken."""
         if self.foreign:
+            self.foreign = sorted(set(self.foreign))
             told = quoted(self.foreign, self.texts)
             message = f"{_count(self.foreign)} of the prompt carr{'ies' if len(self.foreign) == 1 else 'y'} loss: {told}"
             yield Finding("prompt-learned", message, tuple(self.foreign))

@@ -55,7 +55,7 @@ def _image(image: Mapping[str, Any], folder: Path, console: Console) -> None:
     console.print(Text(f"  {view['title']}, {measured(view)}"))
     columns = min(PICTURE_COLUMNS, console.width - 4)
     with Image.open(folder / view["picture"]) as picture:
-        for line in in_dots(picture, columns):
+        for line in in_dots(picture.crop((0, 0, *view["content"])), columns):  # without its padding
             console.print(Text(f"  {line}"))
 
 

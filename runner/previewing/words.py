@@ -38,7 +38,9 @@ def counted(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Carry loss", f"{counts['learned']:,} tokens ({counts['share']:.1%})"),
     ]
     if record["images"]:
-        facts.append(("Of images", f"{counts['image_tokens']:,} tokens"))
+        facts.append(
+            ("Of images", f"{counts['image_tokens']:,} token{'' if counts['image_tokens'] == 1 else 's'}")
+        )
     answers = f"{counts['answers_whole']} whole"
     facts.append(("Answers", answers + (f", {counts['answers_cut']} cut" if counts["answers_cut"] else "")))
     return facts

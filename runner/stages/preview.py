@@ -1,7 +1,7 @@
 """The stage that shows records as the engine will see them: `preview/preview.json`, a page, and pictures.
 
-Settings: `records`, how many; `config`, the engine's; `name`, `kind`, `architecture`, `template`, `context`, `revision`
-of the spec; `end_tokens`, which close an answer beside the tokenizer's end token; `rehearsal`. Ends with 1 where a
+Settings: `records`, how many; `config`, the engine's; `name`, `kind`, `architecture`, `template`, `context` of
+the spec; `end_tokens`, which close an answer beside the tokenizer's end token; `rehearsal`. Ends with 1 where a
 record teaches nothing or teaches its prompt. Needs the tokenizer and the processor of the model, not its weights.
 """
 
@@ -207,7 +207,7 @@ def _images(
     if not files or loaded.processor is None:
         return []
     architecture, by = settings["architecture"], loaded.processor.image_processor
-    tokens_of_config = _positions(loaded, architecture)
+    patch = _patch_px(loaded, architecture)
     views = [("as the encoder sees it", "", sight.sights(architecture, row.inputs, sizes, by))]
     if settings["rehearsal"]:
         views = [
@@ -240,20 +240,19 @@ def _images(
                     "px_per_mm": sight.reaching(sheet, size, one),
                 }
             )
-        entry["attended"] = tokens_of_config(views[-1][2][place])
+        entry["attended"] = None if patch is None else sight.attended(views[0][2][place], patch)
         found.append(entry)
     return found
 
 
-def _positions(loaded: axolotl.Engine, architecture: str) -> Any:
-    """Return how many positions the language model may look at for a sight, beside the tokens of its text."""
+def _patch_px(loaded: axolotl.Engine, architecture: str) -> int | None:
+    """Return the side of the patches that cross-attention looks at; None where images are tokens of the text."""
     if architecture != "mllama":
-        return lambda _: 0
+        return None
     from transformers import AutoConfig
 
-    vision = AutoConfig.from_pretrained(loaded.config.base_model).vision_config
-    each = (vision.image_size // vision.patch_size) ** 2 + 1
-    return lambda one: each * one.tiles[0] * one.tiles[1]
+    config = AutoConfig.from_pretrained(loaded.config.base_model, revision=loaded.config.revision_of_model)
+    return int(config.vision_config.patch_size)
 
 
 def _length_warnings(counts: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
