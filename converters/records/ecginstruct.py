@@ -216,9 +216,12 @@ def _turns(value: Mapping[str, Any]) -> list[Message]:
 
 def _arena(turn: Mapping[str, Any], place: str) -> list[Message]:
     """Return the two messages of a turn in the form of ECG Arena."""
-    for key, other in (("question", "answer"), ("answer", "question")):
+    for key, fault in (
+        ("question", "an answer without a question"),
+        ("answer", "a question without an answer"),
+    ):
         if key not in turn:
-            raise BadRecordError(f"{place}: an {other} without {'an' if key == 'answer' else 'a'} {key}")
+            raise BadRecordError(f"{place}: {fault}")
     return [
         {"role": "user", "content": _text(turn["question"], f"{place}.question")},
         {"role": "assistant", "content": _text(turn["answer"], f"{place}.answer")},
