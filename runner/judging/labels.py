@@ -17,14 +17,13 @@ Record = Mapping[str, Any]
 YES, NO = "yes", "no"
 
 
-def with_labels(
-    records: Sequence[Record], label_set: str, asks: Sequence[str], most: int | None
-) -> list[Record]:
+def with_labels(records: Sequence[Record], task: Mapping[str, Any]) -> list[Record]:
     """Return the records whose labels of the set are known and that ask what is to be judged, the first `most`.
 
     Raises:
         DataError: there is none; says what the records have.
     """
+    label_set, asks = task["label_set"], task["asks"]
     known = [record for record in records if label_set in (record.get("labels") or {})]
     if not known:
         have = sorted({name for record in records for name in (record.get("labels") or {})})
@@ -36,7 +35,7 @@ def with_labels(
     if not kept:
         have = sorted({str(record.get("asks")) for record in known})
         raise DataError(f"no record asks {', '.join(asks)}; they ask: {', '.join(have)}")
-    return kept[:most]
+    return judged_once(kept, task)[: task["records"]]
 
 
 def names_of(run: Judging, of: LabelSet, records: Sequence[Record]) -> dict[str, tuple[int, ...]]:
@@ -46,6 +45,26 @@ def names_of(run: Judging, of: LabelSet, records: Sequence[Record]) -> dict[str,
         DataError: a name is not the same tokens after every prompt, or one begins with another.
     """
     return label_tokens(run, records, {label.id: [label.name] for label in of.labels})
+
+
+def judged_once(records: Sequence[Record], task: Mapping[str, Any]) -> list[Record]:
+    """Return the records that are judged: the first of each image where no record's own question is asked."""
+    own = task["prompt"] is None and ("generation" in task["scoring"] or task["ask"] == "record")
+    if own or not records or "images" not in records[0]:
+        return list(records)
+    firsts: dict[tuple[str, ...], Record] = {}
+    for record in records:
+        firsts.setdefault(tuple(record["images"]), record)
+    return list(firsts.values())
+
+
+def asked_by(record: Record, prompt: str | None, of: LabelSet) -> Record:
+    """Return the record with the task's question, whose answer names the labels; as it is without a question."""
+    if prompt is None:
+        return record
+    true = set(record["labels"][of.name])
+    answer = ", ".join(label.name for label in of.labels if label.id in true) or of.empty[0]
+    return _asking(record, prompt.replace("{labels}", ", ".join(label.name for label in of.labels)), answer)
 
 
 class EachLabel:
@@ -61,7 +80,7 @@ class EachLabel:
     def __init__(self, run: Judging, of: LabelSet, question: str, records: Sequence[Record]) -> None:
         self._run, self._of, self._question = run, of, question
         words = {YES: [YES], NO: [NO]}
-        asked = [_asking(record, question.format(label=of.labels[0].name)) for record in records]
+        asked = [_asking(record, question.replace("{label}", of.labels[0].name)) for record in records]
         self.tokens = label_tokens(run, asked, words)
         self._prompts: dict[tuple[str, int], list[tuple[int, ...]]] = {}
 
@@ -88,13 +107,15 @@ class EachLabel:
         system = record["messages"][0]["content"] if record["messages"][0]["role"] == "system" else ""
         key = (system, len(record.get("images") or ()))
         if key not in self._prompts:
-            asked = [_asking(record, self._question.format(label=label.name)) for label in self._of.labels]
+            asked = [
+                _asking(record, self._question.replace("{label}", label.name)) for label in self._of.labels
+            ]
             self._prompts[key] = [prompt.ids for prompt in prompts_of(self._run, asked, WHOLE)]
         return self._prompts[key]
 
 
-def _asking(record: Record, question: str) -> dict[str, Any]:
+def _asking(record: Record, question: str, answer: str = YES) -> dict[str, Any]:
     """Return a record with one question, about the same images."""
     first = record["messages"][:1] if record["messages"][0]["role"] == "system" else []
-    told = [{"role": "user", "content": question}, {"role": "assistant", "content": YES}]
-    return {**record, "messages": [*first, *told]}
+    told = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return {**record, "asks": None, "messages": [*first, *told]}

@@ -18,7 +18,7 @@ from runner.judging.generation import (
     room_of,
     written_parts,
 )
-from runner.judging.labels import EachLabel, names_of, with_labels
+from runner.judging.labels import EachLabel, asked_by, names_of, with_labels
 from runner.judging.lines import Lines
 from runner.judging.run import Judging
 from runner.spec.problems import StageError
@@ -44,11 +44,10 @@ def predict(run: Judging, task: Mapping[str, Any], place: Lines) -> None:
             lacking; a name is not the same tokens after every prompt.
         StageError: the model has too few positions, or predicts what is no number.
     """
-    named = (task["label_set"], task["asks"], task["records"])
-    judged = with_labels(run.records(task["split"]), *named)
+    judged = with_labels(run.records(task["split"]), task)
     chosen = "likelihood" in task["scoring"] and task["thresholds"] == "validation"
     validation = run.validation() if chosen else []
-    held = with_labels(validation, *named) if validation else []
+    held = with_labels(validation, task) if validation else []
     check_attributes(task["subgroups"], judged)
     for split, records in ((task["split"], judged), ("validation", held)):
         missing = [record for record in records if record["id"] not in place]
@@ -80,17 +79,19 @@ def predictions(
     generated = written and "generation" in task["scoring"]
     asking = _Asking(run, task, records) if "likelihood" in task["scoring"] else None
     after = max(task["max_new_tokens"] if generated else 0, asking.after if asking else 0)
-    prompts = prompts_of(run, records, room_of(run.model, after))
+    of_set, question = label_set(task["label_set"]), task["prompt"]
+    shown = [asked_by(record, question, of_set) for record in records]
+    prompts = prompts_of(run, shown, room_of(run.model, after))
     options = Options(task["max_new_tokens"])
     for part in by_length(prompts, task["batch"]):
-        asked, of = [prompts[place] for place in part], [records[place] for place in part]
+        asked, of = [prompts[place] for place in part], [shown[place] for place in part]
         if generated:
             said = written_parts(run, asked, of, options)
         else:
             said = [asked_part(run, prompt, record) for prompt, record in zip(asked, of, strict=True)]
         if asking:
             said = [{**one, **more} for one, more in zip(said, asking.likelihoods(asked, of), strict=True)]
-        yield from zip(of, said, strict=True)
+        yield from zip([records[place] for place in part], said, strict=True)
 
 
 class _Asking:

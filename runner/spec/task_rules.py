@@ -150,8 +150,14 @@ OF_LIKELIHOODS = ("ask", "question", "labels_at_once", "thresholds", "beta", "ca
 
 def _ignored_of_labels(path: Path, task: MultilabelTask) -> Broken:
     given = task.model_fields_set
-    if "generation" not in task.scoring and "max_new_tokens" in given:
-        yield (*path, "max_new_tokens"), "given without scoring: [generation], so nothing is written"
+    if "generation" not in task.scoring:
+        if "max_new_tokens" in given:
+            yield (*path, "max_new_tokens"), "given without scoring: [generation], so nothing is written"
+        if "prompt" in given and task.ask == "each":
+            yield (
+                (*path, "prompt"),
+                "given without scoring: [generation], and ask: each has a question of its own",
+            )
     if "likelihood" not in task.scoring:
         for name in OF_LIKELIHOODS:
             if name in given:

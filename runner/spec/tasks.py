@@ -127,6 +127,12 @@ class MultilabelTask(Section):
         "What is asked about each label; `{label}` becomes its name.",
         pattern=r"\{label\}",
     )
+    prompt: str | None = key(
+        None,
+        "What is asked instead of each record's own question, for written answers and with ask: record; `{labels}` "
+        "becomes the names of all labels. Where no record's own question is asked, each image is judged once.",
+        min_length=1,
+    )
     labels_at_once: int = key(
         16,
         "Labels of one record per forward pass behind its image; more take more memory.",

@@ -55,6 +55,7 @@ def test_the_prompts_hash_is_that_of_the_committed_text() -> None:
 HASHES: dict[str, tuple[int, str]] = {
     "ecg_report_100": (1, "42cfbe6c595d"),
     "pulse_report_10": (1, "414a1b96d804"),
+    "pulse_arena_10": (1, "3f1fcca39b35"),
 }
 
 

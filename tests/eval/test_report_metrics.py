@@ -6,7 +6,7 @@ import pytest
 
 from eval import entities, likelihood, perplexity, text
 from eval.judge.rubrics import RUBRICS, rubric
-from eval.judges import JUDGES, signal_multilabel
+from eval.judges import JUDGES, ecgbench_words, label_metrics, signal_multilabel
 from eval.judges.by_rubric import _names
 from eval.judges.classification import OVERALL
 from eval.report.metrics import METRICS, metric_name
@@ -37,6 +37,23 @@ GIVEN = {
         *signal_multilabel.BETA,
         *signal_multilabel.CALIBRATION,
         "challenge_score",
+    ),
+    "multilabel": tuple(
+        f"{prefix}{name}"
+        for prefix in ("", "generated_")
+        for name in (
+            *label_metrics.FROM_DECISIONS,
+            *label_metrics.OVER_ALL,
+            *(f"{name}_present" for name in label_metrics.FROM_DECISIONS),
+            *(("parse_rate",) if prefix else (*label_metrics.FROM_SCORES, "brier", "calibration_error")),
+        )
+    ),
+    "ecgbench": (
+        *ecgbench_words.OF_LABELS,
+        *ecgbench_words.CHOICES,
+        "exact_match",
+        *(f"pulse_{name}" for name in (*ecgbench_words.OF_LABELS, "accuracy")),
+        *entities.METRICS,
     ),
     "lm_eval": ("acc", "acc_norm", "acc_macro", "acc_norm_macro", "mmlu_anatomy.acc", "bleu", "chrf", "ter"),
 }
