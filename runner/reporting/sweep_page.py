@@ -22,6 +22,7 @@ from eval.report.view import (
     text_cell,
 )
 from runner.reporting.compare import Key
+from runner.reporting.method_part import methods_section
 from runner.reporting.page import NOT_CLINICAL
 from runner.reporting.run_part import training_of
 from runner.sweeps.compared import SEEDS, ArmComparison, metric_title
@@ -44,7 +45,9 @@ def sweep_page(
     """
     sections = []
     if compared is not None:
-        sections += [_results(compared), *_seeds(compared)]
+        names = [member.name for member in compared.members]
+        methods = methods_section(compared.records, names)
+        sections += [_results(compared), *filter(None, (methods,)), *_seeds(compared)]
     sections += [_differs(definition), _arms(arms)]
     if compared is not None:
         pictures = compared_pictures(

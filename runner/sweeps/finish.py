@@ -9,6 +9,7 @@ from typing import Any
 from runner.execute import Outcome
 from runner.files import write_json, write_text
 from runner.launching import Finished, shown
+from runner.reporting.method_part import tuned_rows
 from runner.spec.nearest import nearest
 from runner.spec.problems import RunnerError, UsageError, choices
 from runner.sweeps.compared import ArmComparison, Member, compare_arms
@@ -117,9 +118,17 @@ def as_json(compared: ArmComparison | None) -> dict[str, Any]:
             }
             for item in compared.spreads
         ],
+        **_methods(compared),
         "caution": compared.caution(),
         "notes": list(compared.notes),
     }
+
+
+def _methods(compared: ArmComparison) -> dict[str, Any]:
+    """Return what each arm's method reached and cost, of ECG runs."""
+    rows = tuned_rows(compared.records)
+    named = zip(compared.members, rows, strict=True) if rows else ()
+    return {"methods": [{"arm": member.name, **row.json()} for member, row in named]} if rows else {}
 
 
 def _named(key: tuple[str, str, str | None]) -> dict[str, str | None]:

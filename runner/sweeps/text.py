@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eval.report.format import UNBROKEN, number, span
+from runner.reporting.method_part import method_text, tuned_rows
 from runner.show import table
 from runner.sweeps.compared import SEEDS, ArmComparison, Change, metric_title
 
@@ -29,6 +30,8 @@ def compared_arms_text(compared: ArmComparison) -> str:
             )
     minus = "its control" if several else next(iter(compared.controls.values()), "its control")
     parts = [table(rows, ["metric", "arm", "tuned (95 % interval)", f"minus {minus} (95 %)", "different?"])]
+    if methods := tuned_rows(compared.records):
+        parts.append(table(*method_text(methods, [member.name for member in compared.members])))
     parts += _others(compared)
     if compared.caution():
         parts.append(compared.caution())
