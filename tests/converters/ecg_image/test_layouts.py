@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import get_args
 
 import numpy as np
@@ -25,7 +26,21 @@ def test_words_of_the_spec_are_those_of_the_registries() -> None:
 def test_three_by_four_with_a_rhythm_strip() -> None:
     panels = place(Render()).panels
     assert [panel.label for panel in panels] == (
-        "I aVR V1 V4 II aVL V2 V5 III aVF V3 V6 II".split()  # as read, row by row
+        [
+            "I",
+            "aVR",
+            "V1",
+            "V4",
+            "II",
+            "aVL",
+            "V2",
+            "V5",
+            "III",
+            "aVF",
+            "V3",
+            "V6",
+            "II",
+        ]  # as read, row by row
     )
     assert [(panel.start_s, panel.end_s) for panel in panels[:4]] == [(0, 2.5), (2.5, 5), (5, 7.5), (7.5, 10)]
     assert (panels[-1].start_s, panels[-1].end_s) == (0, 10)
@@ -53,7 +68,7 @@ def test_each_layout_fits_its_sheet_and_shows_each_lead_where_it_says(layout: st
         assert abs((x[-1] - x[0]) - (samples - 1) * 25 / 500) < 25 / 500
         assert 0 < x[0] < x[-1] < options.paper.width
     rows = sorted({panel.y_mm for panel in panels})
-    assert all(low - high >= 10 for high, low in zip(rows, rows[1:], strict=False))
+    assert all(low - high >= 10 for high, low in itertools.pairwise(rows))
 
 
 def test_columns_go_on_in_time_where_the_left_one_ends() -> None:

@@ -21,7 +21,7 @@ RESOLUTIONS = ({"dpi": 200}, {"dpi": 100}, {"px_per_mm": 4.2}, {"dpi": 300})
 def ink_over_grid(page: Page, blank: Page) -> np.ndarray:
     """Return the share of ink of each pixel of a page, by how much darker it is than the blank one."""
     ground, red = (picture.image[:, :, 0].astype(float) for picture in (blank, page))
-    return (ground - red) / (ground - SCHEMES["red"].ink[0])
+    return (ground - red) / np.maximum(ground - SCHEMES["red"].ink[0], 1.0)  # 0 where there is lettering
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS, ids=str)
