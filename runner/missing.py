@@ -52,7 +52,9 @@ def missing_packages(spec: Spec) -> list[str]:
     extras = sorted({extra for package, extra in NEEDED[spec.kind].items() if find_spec(package) is None})
     missing = [f"packages of the extra {extra!r}: pip install 'runner[{extra}]'" for extra in extras]
     asked: Mapping[str, tuple[str, bool]] = {}
-    if spec.kind != "ecg":
+    if spec.kind == "ecg":
+        asked = {"tensorboard": ("tracking.tensorboard", spec.tracking.tensorboard)}
+    else:
         asked = _asked_of_engine(spec)
         if any(isinstance(task, LmEvalTask) for task in spec.evaluate) and find_spec("lm_eval") is None:
             missing.append("lm-eval, which `evaluate` asks for: pip install 'runner[eval]'")

@@ -221,6 +221,7 @@ def _training(
             "out": name,
             "device": spec.compute.device,
             "strategy": spec.compute.strategy,
+            "tracking": spec.tracking.model_dump(mode="json"),
             "expect": {
                 "steps": numbers.steps,
                 "warmup_steps": numbers.warmup_steps,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.events import EventWriter
 from runner.files import write_json, write_text
@@ -20,6 +20,9 @@ from runner.native.meter import MIB, Meter, Peaks
 from runner.native.method import StepStats
 from runner.native.watch import Held
 from runner.proof import TRAINING
+
+if TYPE_CHECKING:
+    from runner.native.board import Board
 
 
 class Journal:
@@ -29,10 +32,13 @@ class Journal:
         events: of the run; None for a process that does not write.
         metrics: gets a copy of each step and evaluation event.
         proof: rewritten whole at each change.
+        board: shows each step and evaluation event too.
     """
 
-    def __init__(self, events: EventWriter | None, metrics: Path, proof: Path) -> None:
-        self._events, self._metrics, self._proof_path = events, metrics, proof
+    def __init__(
+        self, events: EventWriter | None, metrics: Path, proof: Path, board: Board | None = None
+    ) -> None:
+        self._events, self._metrics, self._proof_path, self._board = events, metrics, proof, board
         self._proof: dict[str, Any] = {"alive": True, "pid": os.getpid(), "state": "loading", "reason": ""}
         self._losses: list[float] = []
         self._began, self._first_step = time.monotonic(), 0
@@ -54,14 +60,18 @@ class Journal:
     def event(self, name: str, **fields: Any) -> None:
         """Append an event to the stream, and to the metrics where it is one."""
         if self._events is not None:
-            copy = self._metrics if name in ("step", "evaluation") else None
-            self._events.write(name, copy_to=copy, **fields)
+            is_metric = name in ("step", "evaluation")
+            self._events.write(name, copy_to=self._metrics if is_metric else None, **fields)
+            if is_metric and self._board is not None:
+                self._board.tell(name, fields)
 
     def begin(self, step: int) -> None:
         """Begin to tell at `step`: later ones that a dead process told are dropped from the metrics."""
         self._began, self._first_step = time.monotonic(), step
         if self._events is not None:
             trim(self._metrics, step)
+        if self._board is not None:
+            self._board.begin(step)
 
     def count(self, stats: StepStats) -> None:
         """Take a step into the mean loss of the next step event."""
@@ -104,6 +114,8 @@ class Journal:
     def progress(self, step: int, rows_seen: int, state: str = TRAINING, **facts: Any) -> None:
         """Bring the proof up to date."""
         self.prove(state=state, steps=step, rows_seen=rows_seen, **facts)
+        if state != TRAINING and self._board is not None:
+            self._board.close()
 
 
 def trim(metrics: Path, step: int) -> None:

@@ -146,6 +146,12 @@ class SignalMultilabelTask(Section):
     calibration_bins: int = key(10, "Bins of the calibration error and its table.", ge=2, le=100)
 
 
+class EcgTracking(Section):
+    """Where metrics go besides the run directory."""
+
+    tensorboard: bool = key(False, "Write TensorBoard files into the run directory, beside `metrics.jsonl`.")
+
+
 class EcgSpec(Section):
     """An experiment that tunes an ECG foundation model with our own trainer."""
 
@@ -167,4 +173,5 @@ class EcgSpec(Section):
     evaluate: tuple[SignalMultilabelTask, ...] = key((), "How the tuned model is judged.")
     reference: Reference | None = key(None, "The published result set beside the measured one.")
     sweep: Sweep | None = key(None, "Named variants of this spec.")
+    tracking: EcgTracking = key(EcgTracking, "Where metrics go besides the run directory.")
     report: Report = key(Report, "The page at the end of the run.")

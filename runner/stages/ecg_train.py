@@ -2,7 +2,7 @@
 
 Settings: `model`, `method`, `train` as in the spec; `distill`, how a student is taught and its `teacher` (a folder, a
 run, a file), or null; `betas`, of the F-betas that thresholds are left for; `out`, the folder to write (`train` or `teacher`);
-`device`; `strategy`, none or ddp; `expect`: `steps`, `warmup_steps`, `rows` and `world_size` that were planned.
+`device`; `strategy`, none or ddp; `tracking`, as in the spec; `expect`: `steps`, `warmup_steps`, `rows` and `world_size` that were planned.
 
 It reads the folder `data` of the run and leaves `OUT/final/model.safetensors` (adapters merged), `thresholds.json` beside
 it, `OUT/proof.json` and `OUT/metrics.jsonl`. Killed and started again it goes on from the newest whole checkpoint.

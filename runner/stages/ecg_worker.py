@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -48,6 +48,9 @@ from runner.spec.problems import RunnerError, StageError
 from runner.stages.common import expand_path, read_json
 from runner.stages.ecg_final import leave, seen_by
 from runner.stages.ecg_teacher import teacher_of
+
+if TYPE_CHECKING:
+    from runner.native.board import Board
 
 CHECKPOINTS_KEPT = 2
 VERSIONS = ("torch", "numpy", "safetensors")
@@ -93,7 +96,8 @@ def work(settings: Settings, events: EventWriter, environ: Mapping[str, str]) ->
     together = Together.of(environ)
     device = together.device(settings["device"])
     out = Path(settings["out"])
-    journal = Journal(events if together.writes else None, out / "metrics.jsonl", out / "proof.json")
+    board = _board(out) if settings["tracking"]["tensorboard"] and together.writes else None
+    journal = Journal(events if together.writes else None, out / "metrics.jsonl", out / "proof.json", board)
     with stop.listening(), together.join(device):
         journal.prove(device=settings["device"], processes=together.world)
         try:
@@ -101,6 +105,12 @@ def work(settings: Settings, events: EventWriter, environ: Mapping[str, str]) ->
         except NativeError as error:
             journal.prove(state=FAILED, reason=str(error))
             raise StageError(str(error)) from error
+
+
+def _board(out: Path) -> Board:
+    from runner.native.board import FOLDER, Board  # a second to import, and seldom asked for
+
+    return Board(out / FOLDER)
 
 
 def _train(

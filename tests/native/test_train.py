@@ -15,8 +15,10 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from training_parts import CPU, rows, same, same_state, training  # noqa: E402 - after the skip
 
+from runner.events import EventWriter  # noqa: E402
 from runner.native.errors import DivergedError, NativeError  # noqa: E402
 from runner.native.feed import Feed, InMemory, Order  # noqa: E402
+from runner.native.journal import Journal  # noqa: E402
 from runner.native.method import Batch, StepStats  # noqa: E402
 from runner.native.objective import cutmix  # noqa: E402
 from runner.native.streams import generator, stream_seed  # noqa: E402
@@ -229,6 +231,33 @@ class Leaky:
 
     def load_state_dict(self, state: Any) -> None:
         del state
+
+
+def test_tensorboard_shows_what_the_events_say_also_after_an_interruption(tmp_path: Path) -> None:
+    """Asked to stop after step 3, its checkpoint lost: steps 1 to 3 are told twice, and shown once."""
+    pytest.importorskip("tensorboard", reason="tracking.tensorboard needs it")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from runner.native.board import Board
+
+    for stopping in (lambda: True, lambda: False):
+        made = training(tmp_path, steps=6, every=3, stopping=stopping)
+        made.journal = Journal(
+            EventWriter(tmp_path / "events.jsonl", "train"),
+            tmp_path / "metrics.jsonl",
+            tmp_path / "proof.json",
+            Board(tmp_path / "tensorboard"),
+        )
+        with made.feed:
+            made.run()
+        if (tmp_path / "checkpoints/checkpoint-1").is_dir():
+            shutil.rmtree(tmp_path / "checkpoints")
+    shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    told = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    for event in ("step", "evaluation"):
+        wanted = [(line["step"], pytest.approx(line["loss"])) for line in told if line["event"] == event]
+        assert [(one.step, one.value) for one in shown.Scalars(f"{event}/loss")] == wanted
+    assert "evaluation/auc" in shown.Tags()["scalars"]
 
 
 def test_a_frozen_parameter_that_changes_is_noticed(tmp_path: Path) -> None:
