@@ -144,6 +144,7 @@ NOT_OURS: dict[str, str] = {
     "data.sites": _DATA_STAGE,
     "data.components": _DATA_STAGE,
     "data.images": _DATA_STAGE,
+    "data.limits": _DATA_STAGE,
     "data.render": _DATA_STAGE,
     "data.looks": _DATA_STAGE,
     "data.keep": _DATA_STAGE,
