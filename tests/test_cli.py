@@ -144,12 +144,15 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
 def test_sweep_arms_are_checked_listed_and_planned(runner: Run, tmp_path: Path) -> None:
     spec = tmp_path / "sweep.yaml"
     spec.write_text(SPEC.read_text() + "sweep:\n  axes: {train.learning_rate: [1e-3, 2e-3]}\n")
-    assert "learning_rate=0.001: train.learning_rate=0.001" in runner("plan", spec).stdout
+    listed = " ".join(runner("plan", spec).stdout.split())
+    assert "learning_rate=0.002 train.learning_rate 0.002" in listed
+    assert "data 1 time for 2 arms" in listed
     done = runner("plan", spec, "--arm", "learning_rate=0.002", "--json")
     assert json.loads(done.stdout)["spec"]["train"]["learning_rate"] == 0.002
-    refused = runner("launch", spec)
+    refused = runner("launch", spec, "--set", "model.base=./gone", "--set", "model.tokenizer=./gone")
     assert refused.returncode == 2
-    assert "launch one of its arms" in refused.stderr
+    assert "model.base: nothing at" in refused.stderr
+    assert not (tmp_path / "runs").exists()
     spec.write_text(SPEC.read_text() + "sweep:\n  axes: {train.learning_rte: [1e-3]}\n")
     wrong = runner("validate", spec)
     assert wrong.returncode == 2

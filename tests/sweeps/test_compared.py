@@ -1,0 +1,127 @@
+"""Arms side by side, by numbers that are known: hand-made runs whose answers cost a chosen number of nats more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judged_run import write_judged_run
+
+from runner.sweeps.compared import ArmComparison, Member, compare_arms
+from runner.sweeps.text import compared_arms_text
+
+LOSS = ("loss", "test", "perplexity")
+Arms = Callable[..., ArmComparison]
+
+
+@pytest.fixture
+def arms(tmp_path: Path) -> Arms:
+    """Return a function that compares arms: base -> nats more a token, or one such number a seed."""
+
+    def made(
+        shifts: dict[str, Any], controls: dict[str, str], *, groups: int = 40, locks: Any = None, **asked: Any
+    ) -> ArmComparison:
+        members = []
+        for base, given in shifts.items():
+            seeds = given if isinstance(given, list) else [given]
+            for number, shift in enumerate(seeds):
+                seed = number if isinstance(given, list) else None
+                name = base if seed is None else f"{base},seed={seed}"
+                lock = (locks or {}).get(base, {})
+                path = tmp_path / name
+                if not path.exists():
+                    write_judged_run(path, title=name, shift=shift, groups=groups, **lock)
+                members.append(Member(name, base, seed, path))
+        return compare_arms(members, controls, **asked)
+
+    return made
+
+
+def test_arms_that_differ_are_told_from_those_that_do_not(arms: Arms) -> None:
+    """One arm costs 0.5 nats a token more, another nothing: its difference is 0 in every draw."""
+    found = arms({"control": 0.0, "same": 0.0, "worse": 0.5}, {"same": "control", "worse": "control"})
+    worse, same = found.change("worse", LOSS), found.change("same", LOSS)
+    assert worse is not None
+    assert same is not None
+    assert worse.value == pytest.approx(0.5, abs=0.02)  # 0.4 and 0.6 by turns, weighed by tokens
+    assert (worse.word, worse.real) == ("worse", True)
+    assert same.value == 0
+    assert not same.real
+    assert found.change("control", LOSS) is None
+
+
+def test_many_comparisons_are_counted_and_said(arms: Arms) -> None:
+    found = arms({"control": 0.0, "a": 0.5, "b": 0.6}, {"a": "control", "b": "control"})
+    judged = [change for change in found.changes if change.low is not None]
+    assert len(judged) > 2
+    real = sum(change.real for change in judged)
+    assert found.caution().startswith(f"{real} of {len(judged)} paired 95% interval")
+    assert f"about {len(judged) * 0.05:.1f} of so many" in found.caution()
+    assert found.caution() in compared_arms_text(found)
+
+
+def test_few_groups_earn_no_verdict(arms: Arms) -> None:
+    found = arms({"control": 0.0, "a": 0.5}, {"a": "control"}, groups=9)
+    change = found.change("a", LOSS)
+    assert change is not None
+    assert (change.narrow, change.word, change.real) == (True, "", False)
+    assert found.caution() == ""
+    assert "too few groups to say" in compared_arms_text(found)
+
+
+def test_each_arm_has_its_own_control(arms: Arms) -> None:
+    shifts = {"a": 0.25, "b": 0.5, "control_a": 0.0, "control_b": 0.5}
+    found = arms(shifts, {"a": "control_a", "b": "control_b"})
+    assert {(change.arm, change.minus) for change in found.changes} == {
+        ("a", "control_a"),
+        ("b", "control_b"),
+    }
+    assert "not different" not in (found.change("a", LOSS) or pytest.fail("not compared")).word
+    every = arms(shifts, {"a": "control_a", "b": "control_b"}, all_pairs=True)
+    pairs = {frozenset((change.arm, change.minus)) for change in every.changes}
+    assert len(pairs) == 4 * 3 / 2
+    text = compared_arms_text(every)
+    assert "minus its control" in text
+    assert "control_b - control_a" in text
+
+
+def test_what_an_arm_changes_about_the_judging_is_said_and_paired_all_the_same(arms: Arms) -> None:
+    found = arms(
+        {"control": 0.0, "half": 0.5, "long": 0.5},
+        {"half": "control", "long": "control"},
+        locks={"half": {"precision": "bf16"}, "long": {"context": 128}},
+    )
+    assert found.change("half", LOSS) is not None
+    assert found.change("long", LOSS) is None
+    assert any("half was judged otherwise than control: precision" in note for note in found.notes)
+    assert any("long and control cannot be paired: context: 64 and 128" in note for note in found.notes)
+
+
+def test_a_control_that_is_not_done_is_named(arms: Arms) -> None:
+    found = arms({"a": 0.0}, {"a": "control"})
+    assert found.changes == ()
+    assert any("control control is not done" in note for note in found.notes)
+    assert "a" in compared_arms_text(found)
+
+
+def test_seeds_give_a_mean_and_a_spread(arms: Arms) -> None:
+    """The control's losses differ by 0.1 from seed to seed, those of the arm by 0.2 more at each."""
+    found = arms({"control": [0.0, 0.1, 0.2], "a": [0.2, 0.3, 0.4]}, {"a": "control"})
+    losses = [found.rows[f"control,seed={n}"][LOSS]["tuned"] for n in range(3)]
+    spread = {item.base: item for item in found.spreads if item.key == LOSS}
+    mean = sum(losses) / 3
+    assert spread["control"].mean == pytest.approx(mean)
+    assert spread["control"].deviation == pytest.approx(
+        math.sqrt(sum((loss - mean) ** 2 for loss in losses) / 2)
+    )
+    step = losses[1] - losses[0]
+    assert spread["a"].differences == pytest.approx([2 * step] * 3)
+    assert spread["control"].differences == ()
+    pairs = {(change.arm, change.minus) for change in found.changes}
+    assert pairs == {(f"a,seed={n}", f"control,seed={n}") for n in range(3)}, "each beside the same seed"
+    text = compared_arms_text(found)
+    assert "over seeds" in text
+    assert "Neither holds the other" in text
