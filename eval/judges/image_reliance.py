@@ -21,7 +21,13 @@ ABLATIONS: Mapping[str, str] = MappingProxyType(
     {"blank": "a blank image", "shuffled": "the image of another record"}
 )
 """Word in the spec -> what stands in the image's place."""
-Verdict = Literal["uses the image", "does not use the image", "is better without the image", "not known"]
+Verdict = Literal[
+    "uses the image",
+    "does not use the image",
+    "is better without the image",
+    "not known",
+    "too few groups for a verdict",
+]
 
 
 def judged_with_images(
@@ -70,7 +76,7 @@ def image_reliance(
             "what": ABLATIONS[word],
             "metrics": found["metrics"],
             "differences": changes,
-            "verdicts": {name: verdict(name, changes[name]) for name in headline},
+            "verdicts": {name: verdict(name, changes[name], narrow=found["narrow"]) for name in headline},
         }
     return {
         "image": image,
@@ -82,8 +88,13 @@ def _of_split(task: Mapping[str, Any], lines: Sequence[Line]) -> list[Line]:
     return [line for line in lines if line.get("split", task["split"]) == task["split"]]
 
 
-def verdict(name: str, change: Mapping[str, float | None]) -> Verdict:
+def verdict(name: str, change: Mapping[str, float | None], *, narrow: str | None = None) -> Verdict:
     """Say what a paired difference, real minus other image, tells of a metric.
+
+    Args:
+        name: of the metric.
+        change: value and ends of its interval.
+        narrow: why the intervals are too narrow to judge by, or None.
 
     >>> verdict("hamming_loss", {"value": -0.2, "low": -0.3, "high": -0.1})
     'uses the image'
@@ -97,6 +108,8 @@ def verdict(name: str, change: Mapping[str, float | None]) -> Verdict:
         return "not known"
     if low <= 0 <= high:
         return "does not use the image"
+    if narrow:
+        return "too few groups for a verdict"
     return "uses the image" if (low > 0) == (better == "higher") else "is better without the image"
 
 

@@ -16,6 +16,7 @@ from eval.report.cells import (
     words,
 )
 from eval.report.format import MISSING
+from eval.report.image_table import image_blocks
 from eval.report.metrics import in_words, name_among, same_decision
 from eval.report.task_pictures import drawn, other_tables
 from eval.report.view import (
@@ -76,6 +77,7 @@ def _task_section(number: int, sides: Mapping[str, Result], *, rehearsal: bool) 
     name = last.get("name", last["task"])
     key = f"task-{number}"
     blocks: list[Block] = [*_too_narrow(sides), *_metrics(sides, rehearsal=rehearsal), *_notes(sides)]
+    blocks += image_blocks(sides, rehearsal=rehearsal)
     blocks += drawn(key, sides)
     blocks += other_tables(sides)
     blocks += _examples(sides)

@@ -29,6 +29,8 @@ HARM = {
     "vlm": "Answers can be wrong, sound sure, and ignore the image. Nothing here measures harm.",
     "ecg": "A diagnosis can be missed or made up, however sure the score. Nothing here measures harm.",
 }
+PIPELINES = {"llm": "text-generation", "vlm": "image-text-to-text", "ecg": None}
+"""Kind of spec -> what a hub calls its models."""
 NO_USE = "None. The weights are random but for a few steps; use the report to see that the way works."
 NO_BASE = "It was not made from {base}: the weights are random, in a tiny model of that architecture."
 ADAPTERS = ("lora", "qlora", "dora")
@@ -82,7 +84,7 @@ def front_matter(record: RunRecord, results: Json) -> dict[str, Any]:
         "base_model": None if local else base,
         "base_model_relation": None if local else "adapter" if adapter else "finetune",
         "library_name": None if of_ecg else "peft" if adapter else "transformers",
-        "pipeline_tag": None if of_ecg else "text-generation",
+        "pipeline_tag": PIPELINES[record.plan["kind"]],
         "license": "unknown",
         "tags": [
             "medical",

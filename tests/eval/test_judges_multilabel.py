@@ -17,6 +17,8 @@ from eval.judges.image_reliance import judged_with_images
 from eval.judges.multilabel_lines import thresholds_of
 from eval.label_sets import label_set
 from eval.multilabel import checked_bound, score_labels
+from eval.report.judged import task_sections
+from eval.report.view import Table
 from runner.spec.tasks import MultilabelTask
 
 JUDGE = judge("multilabel")
@@ -208,7 +210,7 @@ def shown(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_a_model_that_looks_is_told_from_one_that_does_not() -> None:
-    real, blind = scored(1, 4.0), shown(scored(2, 0.0))
+    real, blind = scored(1, 4.0, 240), shown(scored(2, 0.0, 240))
     result = judged_with_images(LIKELY, real, {"blank": blind, "shuffled": shown(real)})
     blank, same = (result["image"][word]["verdicts"] for word in ("blank", "shuffled"))
     assert set(blank.values()) == {"uses the image"}
@@ -221,13 +223,13 @@ def test_a_model_that_looks_is_told_from_one_that_does_not() -> None:
 
 
 def test_a_model_that_is_better_without_is_said_so() -> None:
-    result = judged_with_images(LIKELY, scored(2, -4.0), {"blank": shown(scored(1, 4.0))})
+    result = judged_with_images(LIKELY, scored(2, -4.0, 240), {"blank": shown(scored(1, 4.0, 240))})
     assert result["image"]["blank"]["verdicts"]["macro_auc"] == "is better without the image"
 
 
 def test_thresholds_of_the_real_images_are_those_of_the_others() -> None:
     """All scores without the image are shifted: at thresholds of their own the decisions would be as good."""
-    real = scored(1, 4.0)
+    real = scored(1, 4.0, 240)
     shifted = [
         {
             **line,
@@ -244,3 +246,21 @@ def test_thresholds_of_the_real_images_are_those_of_the_others() -> None:
     )
     assert image["metrics"]["auc_hard"]["value"] == 0.5
     assert image["verdicts"]["auc_hard"] == "uses the image"
+
+
+def test_few_patients_give_no_verdict() -> None:
+    result = judged_with_images(LIKELY, scored(1, 4.0, 45), {"blank": shown(scored(2, 0.0, 45))})
+    assert result["narrow"]
+    assert "uses the image" not in result["image"]["blank"]["verdicts"].values()
+
+
+def test_the_page_has_a_table_of_what_the_image_gives() -> None:
+    real, blind = scored(1, 4.0, 240), shown(scored(2, 0.0, 240))
+    result = judged_with_images(LIKELY, real, {"blank": blind})
+    (section,) = task_sections([], [result])
+    table = next(
+        b for b in section.blocks if isinstance(b, Table) and b.caption.startswith("Tuned, the same records")
+    )
+    assert [column.name for column in table.columns][1:3] == ["Its own image", "Blank"]
+    assert {row[-1].text for row in table.rows} == {"uses the image"}
+    assert table.rows[0][0].text == "AUC, macro"
