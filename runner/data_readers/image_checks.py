@@ -25,6 +25,7 @@ AS_IT_IS = ("RGB",)
 FLATTENED = ("RGBA", "RGBa", "LA", "La", "PA", "P", "L", "1")
 """Modes that become RGB, on white paper where they are transparent."""
 MOST_BYTES = 512 << 20
+_PNG_END = b"IEND\xaeB`\x82"
 ORIENTATION = 0x0112
 """EXIF tag: how a camera was held; 1 is upright."""
 
@@ -123,7 +124,7 @@ def _checked(content: bytes, megapixels: float) -> Image | None:
         width, height = image.size
         if width * height > megapixels * 1e6:
             raise _UnusableError(
-                f"{width} x {height} pixels, above {megapixels:g} million (images.megapixels)"
+                f"{width} x {height} pixels, above {megapixels:g} million (data.limits.megapixels)"
             )
         try:
             if getattr(image, "n_frames", 1) > 1:
@@ -137,6 +138,8 @@ def _checked(content: bytes, megapixels: float) -> Image | None:
         except (OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError, TypeError) as error:
             # Pillow has no exception of its own for a damaged file: a decoder ends in any of these.
             raise _UnusableError(f"truncated or damaged: {error!s:.100}") from error
+        if image.format == "PNG" and _PNG_END not in content:
+            raise _UnusableError("truncated: its last chunk is missing")
         if image.mode in AS_IT_IS and not turned and "transparency" not in image.info:
             return None
         upright = ImageOps.exif_transpose(image)

@@ -11,6 +11,7 @@ from runner.data_readers.common import Input, Progress, changed, reading
 from runner.spec.problems import DataError, MachineError
 
 _BUFFER = 1 << 18
+_BOM = b"\xef\xbb\xbf"
 
 
 class _Hashed:
@@ -43,15 +44,20 @@ def items(path: Path, item: Input, progress: Progress) -> Iterator[Any]:
     number = 0
     with reading(path), path.open("rb") as opened:
         file = _Hashed(opened)
+        if opened.read(3) == _BOM:
+            file.digest.update(_BOM)
+        else:
+            opened.seek(0)
         try:
             for value in ijson.items(file, "item", use_float=True, buf_size=_BUFFER):
                 number += 1
                 progress(min(file.done, item.bytes), item.bytes, "bytes")
                 yield value
         except (ijson.JSONError, UnicodeDecodeError, ValueError, RecursionError) as error:
-            what = "is cut off" if isinstance(error, ijson.IncompleteJSONError) else "is no JSON"
+            said = error.args[0] if error.args else error
+            said = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
             raise DataError(
-                f"{path} {what} after item {number}: {str(error).splitlines()[0]:.120}\n"
+                f"{path} is cut off, or no JSON, after item {number}: {' '.join(said.split())[:120]}\n"
                 "  download it again, and compare its checksum with the published one"
             ) from error
         while file.read(_BUFFER):
@@ -63,7 +69,7 @@ def items(path: Path, item: Input, progress: Progress) -> Iterator[Any]:
 
 def _require_list(path: Path) -> None:
     with reading(path), path.open("rb") as file:
-        start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+        start = file.read(4096).removeprefix(_BOM).lstrip()
     if start.startswith(b"["):
         return
     what = "an object" if start.startswith(b"{") else "empty" if not start else f"{start[:20]!r}..."

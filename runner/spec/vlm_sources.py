@@ -59,7 +59,7 @@ class EcgInstructSource(ImageSource):
     )
     missing: Literal["leave_out", "draw"] = key(
         "leave_out",
-        "What becomes of a row whose image is not there: it is left out under `data.images.missing`, or the image "
+        "What becomes of a row whose image is not there: it is left out under `data.limits.missing`, or the image "
         "is drawn from the recording in `ptbxl`.",
     )
 
@@ -274,7 +274,7 @@ class VlmDataCommon(Section):
         "Further ways to draw a page. Each recording gets one of `render` and these, settled by its name and the "
         "seed of `render`.",
     )
-    images: ImageLimits = key(ImageLimits(), "Which image files are taken, and how many may be left out.")
+    limits: ImageLimits = key(ImageLimits(), "Which image files are taken, and how many may be left out.")
     workers: int = key(0, "Processes that draw pages; 0: one per core.", unit="processes", ge=0)
 
 

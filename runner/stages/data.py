@@ -117,17 +117,21 @@ def _made(
 ) -> dict[str, Any]:
     """Write the splits and input list into `staging`; return the manifest without its settings."""
     ledger = Ledger()
-    kept, told = _kept(data, sources, ledger, progress)
+    kept, tallied = _kept(data, sources, ledger, progress)
+    told = [described(source, tallies) for source, tallies in tallied]
     if not kept:
         raise DataError(nothing_left(told, ledger))
     images = None
     overlap: dict[str, Any] = {}
     if isinstance(data, VlmDataCommon):
-        images = Images({source.name: source for source in sources}, data.images, progress)
+        images = Images({source.name: source for source in sources}, data.limits, progress)
         kept = together(kept)
         divide = partial(_divided, data=data, at_most=at_most, told=told, ledger=ledger)
         divided, kept = divided_with_images(kept, images, divide, ledger)
         overlap = {"patients_on_two_sides": len(shared(divided.parts.values()))}
+        told = [
+            described(source, tallies) for source, tallies in tallied
+        ]  # readers know more once they have drawn
     else:
         divided = _divided(kept, data=data, at_most=at_most, told=told, ledger=ledger)
     _count_left_out(divided, kept, at_most, ledger)
@@ -155,12 +159,12 @@ def _made(
 
 def _kept(
     data: AnyData, sources: Sequence[Source], ledger: Ledger, progress: Callable[[int, int | None, str], None]
-) -> tuple[list[Record], list[dict[str, Any]]]:
-    """Return the records left after filter and take, and what the manifest says of each source."""
+) -> tuple[list[Record], list[tuple[Source, Mapping[str, Tally]]]]:
+    """Return the records left after filter and take, and what became of the raw things of each source."""
     seen = set[bytes]()
     in_mixture = isinstance(data, (MixtureData, ImageMixtureData))
     kept: list[Record] = []
-    told: list[dict[str, Any]] = []
+    tallied: list[tuple[Source, Mapping[str, Tally]]] = []
     for source in sources:
         tallies: dict[str, Tally] = {}
         rows = list(converted(source, tallies, ledger, progress))
@@ -172,8 +176,8 @@ def _kept(
         for record in records:
             tallies[part_of[record["id"]]].kept += 1
         kept += records
-        told.append(described(source, tallies))
-    return kept, told
+        tallied.append((source, tallies))
+    return kept, tallied
 
 
 def _divided(

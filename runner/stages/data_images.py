@@ -36,7 +36,7 @@ def setup_of(data: VlmDataCommon, run_dir: Path, cache: str | None) -> ImageSetu
     """Return what holds for all images: the cache is beside that of the data, or in the run without one."""
     folder = (run_dir / cache).parent / "images" if cache else run_dir / "data" / "images"
     root = Path(data.root) if data.root else None
-    return ImageSetup(root, folder.resolve(), data.images, data.render, data.looks, data.workers)
+    return ImageSetup(root, folder.resolve(), data.limits, data.render, data.looks, data.workers)
 
 
 @dataclass
@@ -85,8 +85,8 @@ class Images:
             if len(of_kind) > limit:
                 count = f"{len(of_kind)} image{' is' if len(of_kind) == 1 else 's are'} {key}"
                 raise DataError(
-                    f"{count}; data.images.{key} allows {limit}\n{named(of_kind)}\n"
-                    f"  put them right, or allow more with --set data.images.{key}=NUMBER; nothing was written"
+                    f"{count}; data.limits.{key} allows {limit}\n{named(of_kind)}\n"
+                    f"  put them right, or allow more with --set data.limits.{key}=NUMBER; nothing was written"
                 )
 
     def of_use(self, record: Record) -> bool:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters.records.grouping import shared, together
@@ -34,9 +34,8 @@ def test_chains_hang_together() -> None:
 NAMES = st.sampled_from("abcdefgh")
 
 
-@given(
-    st.lists(st.tuples(NAMES, st.lists(NAMES, max_size=2)), max_size=12), st.randoms(use_true_random=False)
-)
+@settings(deadline=None)
+@given(st.lists(st.tuples(NAMES, st.lists(NAMES, max_size=2)), max_size=12))
 def test_the_order_of_records_does_not_matter(rows: list[tuple[str, list[str]]]) -> None:
     made = [record(str(n), group, *names) for n, (group, names) in enumerate(rows)]
     there = {row["id"]: row["group"] for row in together(made)}
