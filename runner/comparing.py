@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eval.judges import judge
-from eval.lock import Difference, lock_differences
+from eval.lock import lock_differences
 from runner.judging.lines import read_lines
 from runner.reporting.compare import Changes, Key, labels
 from runner.reporting.record import RunRecord, read_run
@@ -61,8 +61,7 @@ def compare(paths: Sequence[Path], *, different_locks: bool = False) -> Comparis
             "  judge the runs alike, or compare them all the same with --different-locks"
         )
     changes = [
-        dict(paired_changes(paths[0], runs[0], path, run))
-        for path, run in zip(paths[1:], runs[1:], strict=True)
+        dict(_changes(paths[0], runs[0], path, run)) for path, run in zip(paths[1:], runs[1:], strict=True)
     ]
     if not any(changes) and not unequal:
         raise UsageError("no task was judged in all of these runs: there is nothing to compare")
@@ -96,34 +95,12 @@ def _unequal(one: RunRecord, other: RunRecord, names: str) -> Iterator[str]:
             yield f"{first['name']} ({first['split']}), {names}: {difference}"
 
 
-def differences_of_locks(one: RunRecord, other: RunRecord) -> dict[str, list[Difference]]:
-    """Return name of a task that both runs were judged by -> where its two locks differ."""
-    return {
-        f"{first['name']} ({first['split']})": list(lock_differences(first["lock"], second["lock"]))
-        for first, second in _both(one, other)
-        if "lock" in first and "lock" in second
-    }
-
-
-def paired_changes(
-    first_path: Path, first: RunRecord, path: Path, run: RunRecord, *, but: Collection[str] = ()
+def _changes(
+    first_path: Path, first: RunRecord, path: Path, run: RunRecord
 ) -> Iterator[tuple[Key, Mapping[str, float | None]]]:
-    """Yield the paired difference, `run` minus `first`, of every metric of the tasks that were judged alike.
-
-    Args:
-        first_path: run directory of `first`.
-        first: the run that is subtracted.
-        path: run directory of `run`.
-        run: the other one.
-        but: parts of a lock that may differ all the same, such as `precision`: the records stay paired.
-
-    Raises:
-        UsageError: predictions that should be of the same records are not, or lack something.
-    """
+    """Yield the paired difference of every metric of the tasks that were judged alike."""
     for before, after in _both(first, run):
-        if "lock" not in before or "lock" not in after:
-            continue
-        if any(item.path not in but for item in lock_differences(before["lock"], after["lock"])):
+        if lock_differences(before["lock"], after["lock"]):
             continue
         lines = [read_lines(first_path / before["predictions"]), read_lines(path / after["predictions"])]
         try:

@@ -1,8 +1,4 @@
-"""The arms of a sweep set side by side: each one's numbers, paired differences from the control, spread over seeds.
-
-Pairing needs the same records and the same task. What an arm changes about the judging itself, such as how many leads
-the model is given, does not unpair the records; it is said. Everything else that differs does, and is said too.
-"""
+"""The arms of a sweep set side by side: each one's numbers, paired differences from the control, spread over seeds."""
 
 from __future__ import annotations
 
@@ -14,13 +10,10 @@ from typing import Any
 
 from eval.report.cells import words
 from eval.report.metrics import name_among, verdict
-from runner.comparing import differences_of_locks, paired_changes
 from runner.reporting.compare import Key
 from runner.reporting.record import RunRecord, read_run
-from runner.spec.problems import UsageError
+from runner.sweeps.pairing import Side, pair
 
-OF_THE_ARM = ("attention", "precision", "signal.leads_seen")
-"""Parts of an evaluation lock that an arm may set: the same records are judged, by another model in another way."""
 LEVEL = 0.95
 SEEDS = (
     "The spread over seeds says how far a result moves when the same arm is trained again from another start, on the "
@@ -158,10 +151,11 @@ def compare_arms(
     """
     records = tuple(read_run(member.path) for member in members)
     rows = {member.name: _judged(record) for member, record in zip(members, records, strict=True)}
+    sides = [Side(member.name, member.path, record) for member, record in zip(members, records, strict=True)]
     notes: dict[str, None] = {}
     changes: list[Change] = []
     for one, other in _pairs(members, controls, all_pairs=all_pairs):
-        changes += _changes(members, records, rows, one, other, notes)
+        changes += _changes(sides[one], sides[other], rows, notes)
     done = {member.base for member in members}
     for control in dict.fromkeys(controls.values()):
         if control not in done:
@@ -203,33 +197,21 @@ def _pairs(
 
 
 def _changes(
-    members: Sequence[Member],
-    records: Sequence[RunRecord],
+    first: Side,
+    other: Side,
     rows: Mapping[str, Mapping[Key, Mapping[str, Any]]],
-    one: int,
-    other: int,
     notes: dict[str, None],
 ) -> Iterator[Change]:
-    """Yield the differences of the metrics that both arms have, noting what stands in the way."""
-    first, second = members[one], members[other]
-    for task, unequal in differences_of_locks(records[one], records[other]).items():
-        told = "; ".join(map(str, unequal))
-        if all(item.path in OF_THE_ARM for item in unequal):
-            if unequal:
-                notes[f"{task}: {second.name} was judged otherwise than {first.name}: {told}"] = None
-        else:
-            notes[f"{task}: {second.name} and {first.name} cannot be paired: {told}"] = None
-    try:
-        found = dict(paired_changes(first.path, records[one], second.path, records[other], but=OF_THE_ARM))
-    except UsageError as error:
-        notes[f"{second.name} and {first.name}: {error}"] = None
-        return
-    for key, row in rows[second.name].items():
-        change = found.get(key, {})
+    """Yield the differences of the headline metrics of the other arm, noting what stands in the way."""
+    found = pair(first, other)
+    notes.update(dict.fromkeys(found.notes))
+    for key, row in rows[other.name].items():
+        change = found.changes.get(key, {})
         value = change.get("value")
         if value is not None:
-            narrow = bool(row.get("narrow") or rows[first.name].get(key, {}).get("narrow"))
-            yield Change(second.name, first.name, key, value, change.get("low"), change.get("high"), narrow)
+            few = (key[2], key[1]) in found.narrow
+            narrow = few or bool(row.get("narrow") or rows[first.name].get(key, {}).get("narrow"))
+            yield Change(other.name, first.name, key, value, change.get("low"), change.get("high"), narrow)
 
 
 def _spreads(

@@ -5,7 +5,6 @@ Needs none of what draws: `plan` and `status` of a sweep work in a core install.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,9 @@ from runner.spec.load import Loaded
 from runner.sweep import controls_of
 from runner.sweeps.arms import PlannedArm, differing, done_once, planned_arms
 from runner.validate import load_arms
+
+LONGEST = 72
+"""Characters of a change that are shown; `--json` has all."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,17 @@ class SweepPlan:
 
     def to_text(self) -> str:
         """Return the arms with what differs, and how often each stage is run."""
-        differs, rows = self._differs(), []
+        rows = []
         for item in self.arms:
-            told = [f"{path} {_short(values[item.arm.name])}" for path, values in differs.items()]
+            told = [
+                f"{path} {_short(value)}"
+                for path, _, value in (change.partition("=") for change in item.arm.sets)
+            ]
             steps = item.plan.numbers.steps
             mark = self.controls.get(item.arm.base, "-")
-            rows.append([item.arm.name, ", ".join(told), "?" if steps is None else f"{steps:,}", mark])
+            rows.append(
+                [item.arm.name, ", ".join(told) or "nothing", "?" if steps is None else f"{steps:,}", mark]
+            )
         shared = done_once(self.arms)
         stages = dict.fromkeys(name for item in self.arms for name in lineages(item.plan))
         lines = []
@@ -68,7 +75,7 @@ class SweepPlan:
                 f"sweep of {len(self.arms)} arms (`launch` runs those that are missing; plan or launch one with --arm NAME)",
                 *(
                     f"  {line}"
-                    for line in table(rows, ["arm", "what differs", "steps", "compared with"]).splitlines()
+                    for line in table(rows, ["arm", "changes", "steps", "compared with"]).splitlines()
                 ),
                 "",
                 "stages of the sweep",
@@ -100,11 +107,8 @@ def plan_of_sweep(
     return SweepPlan(arms, controls_of(base.spec.sweep, [item.arm for item in arms]))
 
 
-def _short(value: Any) -> str:
-    text = (
-        "-" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    )
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def arms_text(arms: Sequence[Mapping[str, Any]]) -> str:

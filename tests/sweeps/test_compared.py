@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,26 @@ def test_what_an_arm_changes_about_the_judging_is_said_and_paired_all_the_same(a
     assert found.change("long", LOSS) is None
     assert any("half was judged otherwise than control: precision" in note for note in found.notes)
     assert any("long and control cannot be paired: context: 64 and 128" in note for note in found.notes)
+
+
+def test_arms_with_other_test_records_are_paired_over_those_that_both_have(
+    arms: Arms, tmp_path: Path
+) -> None:
+    """One arm leaves a source out, and with it the last 15 of 40 test records."""
+    arms({"all": 0.0, "fewer": 0.5}, {})
+    path = tmp_path / "fewer" / "eval" / "tuned" / "1_perplexity.jsonl"
+    path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines()[:25]))
+    for name in ("all", "fewer"):
+        file = tmp_path / name / "eval" / "tuned.json"
+        results = json.loads(file.read_text())
+        results["results"][0]["lock"]["records"] = name
+        file.write_text(json.dumps(results))
+    found = arms({"all": 0.0, "fewer": 0.5}, {"fewer": "all"})
+    change = found.change("fewer", LOSS)
+    assert change is not None
+    assert change.value == pytest.approx(0.5, abs=0.02)
+    assert change.word == "worse"
+    assert any("have other test records; paired over the 25 that both have" in note for note in found.notes)
 
 
 def test_a_control_that_is_not_done_is_named(arms: Arms) -> None:

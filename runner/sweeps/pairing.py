@@ -1,0 +1,119 @@
+"""Two arms of a sweep, paired record by record: over all records, or over those that both were judged on.
+
+Pairing needs the same task, judged in the same way. What an arm sets about the judging itself (how many leads the
+model is given, the number format) does not unpair two arms; where the arms have other test records, because one
+leaves a source out, those that both have are paired. Both are said. Anything else that differs is an obstacle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eval.bootstrap import clusters
+from eval.judges import judge
+from eval.lock import Difference, lock_differences
+from runner.judging.lines import read_lines
+from runner.reporting.compare import Key
+from runner.reporting.record import RunRecord
+from runner.spec.problems import RunnerError
+
+OF_THE_ARM = ("attention", "precision", "signal.leads_seen")
+"""Parts of an evaluation lock that an arm may set: the same records are judged, by another model in another way."""
+OF_THE_RECORDS = ("records", "validation_records")
+"""Parts that say which records were judged."""
+
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two arms."""
+
+    name: str
+    path: Path
+    """Its run directory."""
+    record: RunRecord
+
+    def results(self) -> dict[tuple[str, str], Mapping[str, Any]]:
+        """Return the results after training that have a lock, by task and split."""
+        return {(r["name"], r["split"]): r for r in self.record.tuned if "lock" in r and "name" in r}
+
+
+@dataclass
+class Pairing:
+    """What two arms tell together."""
+
+    changes: dict[Key, Mapping[str, float | None]] = field(default_factory=dict)
+    """Metric -> the other minus the first, with the ends of its interval."""
+    narrow: set[tuple[str, str]] = field(default_factory=set)
+    """Tasks, with their split, whose paired records are of too few groups."""
+    notes: list[str] = field(default_factory=list)
+
+
+def pair(first: Side, other: Side) -> Pairing:
+    """Return the paired differences of every task that both arms were judged by, `other` minus `first`."""
+    found, results = Pairing(), other.results()
+    for key, before in first.results().items():
+        if key in results:
+            _add(found, key, (first, before), (other, results[key]))
+    return found
+
+
+def _add(
+    found: Pairing,
+    key: tuple[str, str],
+    first: tuple[Side, Mapping[str, Any]],
+    other: tuple[Side, Mapping[str, Any]],
+) -> None:
+    """Add the differences of one task, or the note why there are none."""
+    (one, before), (two, after) = first, other
+    task = f"{key[0]} ({key[1]})"
+    unequal = lock_differences(before["lock"], after["lock"])
+    obstacles = [item for item in unequal if not _is_of(item, (*OF_THE_ARM, *OF_THE_RECORDS))]
+    if obstacles:
+        told = "; ".join(map(str, obstacles))
+        found.notes.append(f"{task}: {two.name} and {one.name} cannot be paired: {told}")
+        return
+    if otherwise := [item for item in unequal if _is_of(item, OF_THE_ARM)]:
+        told = "; ".join(map(str, otherwise))
+        found.notes.append(f"{task}: {two.name} was judged otherwise than {one.name}: {told}")
+    try:
+        lines: list[Sequence[Line]]
+        lines = [read_lines(side.path / result["predictions"]) for side, result in (first, other)]
+        if any(_is_of(item, OF_THE_RECORDS) for item in unequal):
+            lines = list(_in_common(*lines))
+            judged = sum(line.get("split", key[1]) == key[1] for line in lines[0])
+            found.notes.append(
+                f"{task}: {two.name} and {one.name} have other test records; paired over the {judged} that both have"
+            )
+            if not judged:
+                return
+            groups = [str(line["group"]) for line in lines[0] if "group" in line]
+            if groups and clusters(groups, draws=1).narrow:
+                found.narrow.add(key)
+        changes = judge(after["task"]).differences(after["lock"]["task"], *lines)
+    except (ValueError, RunnerError) as error:
+        found.notes.append(f"{task}: {two.name} and {one.name} cannot be paired: {error}")
+        return
+    except (KeyError, TypeError) as error:
+        found.notes.append(
+            f"{task}: {two.name} and {one.name} cannot be paired: a stored prediction lacks {error}"
+        )
+        return
+    for metric, change in changes.items():
+        found.changes[metric, key[1], key[0]] = change
+
+
+def _is_of(item: Difference, parts: Sequence[str]) -> bool:
+    return any(item.path == part or item.path.startswith(f"{part}.") for part in parts)
+
+
+def _in_common(one: Sequence[Line], other: Sequence[Line]) -> Iterator[list[Line]]:
+    """Yield both sides' lines of the records that both have, in the order of the first."""
+    there = {line["id"]: line for line in other}
+    kept = [line for line in one if line["id"] in there]
+    yield kept
+    yield [there[line["id"]] for line in kept]
