@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -194,18 +195,18 @@ def _known(recordings: Recordings, raw: RawRecording, seen: Seen) -> Known:
             told.attributes,
             (signal,),
         )
-    codes = seen.codes
-    if isinstance(raw, RawSynthetic):
-        abbreviations = {one.abbreviation: one.code for one in cinc2021.scored()}
-        codes = tuple(abbreviations[label] for label in codes)
     group = f"{recordings.source.name}-patient/{seen.patient}" if seen.patient else signal
     part = raw.database if isinstance(raw, RawCinc) else "."
+    if isinstance(raw, RawSynthetic):
+        findings, labels = invented(seen.codes)
+    else:
+        findings, labels = _diagnoses(seen.codes), labels_of_snomed(seen.codes)
     return Known(
         name,
         name,
         group,
-        _diagnoses(codes),
-        labels_of_snomed(codes),
+        findings,
+        labels,
         seen.intervals,
         None,
         seen.attributes,
@@ -220,6 +221,37 @@ def _statements(told: About) -> tuple[Finding, ...]:
         Finding(statements()[code].words, statements()[code].rhythm, 0 < percent < LIKELY)
         for code, percent in told.codes.items()
     )
+
+
+SCP_OF_INVENTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "NSR": ("SR",),
+        "SB": ("SBRAD",),
+        "STach": ("STACH",),
+        "AF": ("AFIB",),
+        "TInv": ("NDT", "INVT"),
+        "PVC": ("PVC",),
+        "LAD": (),  # an axis, of which SCP-ECG has no statement here
+    }
+)
+"""Label of `converters.records.ecg.synthetic` -> PTB-XL's statements for what was drawn."""
+
+
+def invented(labels: Sequence[str]) -> tuple[tuple[Finding, ...], dict[str, list[str]]]:
+    """Return the findings of an invented recording, and its labels of all sets, as PTB-XL would have them.
+
+    A sinus rhythm of any rate and nothing else is a normal ECG.
+
+    >>> invented(["SB"])[1]["superclasses"], invented(["AF", "TInv"])[1]["superclasses"]
+    (['NORM'], ['STTC'])
+    """
+    codes = [code for label in labels for code in SCP_OF_INVENTED[label]]
+    if set(labels) <= {"NSR", "SB", "STach"}:
+        codes.append("NORM")
+    findings = [Finding(one.words, one.rhythm) for code, one in statements().items() if code in codes]
+    if "LAD" in labels:
+        findings.append(Finding("left axis deviation"))
+    return tuple(findings), labels_of_scp(codes)
 
 
 def _diagnoses(codes: Sequence[str]) -> tuple[Finding, ...]:
