@@ -117,8 +117,8 @@ def _results(compared: ArmComparison) -> Section:
         )
         caption = f"Paired over the same records, with the {LEVEL} of the difference."
         blocks.append(Table(caption, (Column("Difference"), *columns), rows))
-    if compared.notes:
-        blocks.append(Text(compared.notes, "list"))
+    if compared.findings() or compared.notes:
+        blocks.append(Text((*compared.findings(), *compared.notes), "list"))
     return Section("results", "Results", tuple(blocks))
 
 

@@ -117,6 +117,25 @@ class ArmComparison:
         bases = {member.name: member.base for member in self.members}
         return self.controls.get(bases[change.arm]) == bases[change.minus]
 
+    def findings(self) -> tuple[str, ...]:
+        """Return one sentence an arm that could be paired with its control: in which metrics the two differ.
+
+        An arm whose records are of too few groups, or whose draws tell no interval, is said to be undecided.
+        """
+        found = []
+        for arm in dict.fromkeys(change.arm for change in self.changes if self.from_control(change)):
+            own = [change for change in self.changes if change.arm == arm and self.from_control(change)]
+            words: dict[str, list[str]] = {}
+            for change in own:
+                if change.real:
+                    words.setdefault(change.word, []).append(metric_title(change.key, self.keys))
+            told = "; ".join(f"{word} in {', '.join(titles)}" for word, titles in words.items())
+            if not told:
+                undecided = all(change.narrow or change.low is None for change in own)
+                told = "undecided" if undecided else "in no metric beyond chance"
+            found.append(f"{arm} against {own[0].minus}: {told}.")
+        return tuple(found)
+
     def caution(self) -> str:
         """Return what must be said of that many comparisons at once; empty where there are none."""
         judged = [item for item in self.changes if item.low is not None and not item.narrow]

@@ -80,7 +80,15 @@ def write_page(folder: SweepDir, compared: ArmComparison | None, out: Path | Non
 def as_json(compared: ArmComparison | None) -> dict[str, Any]:
     """Return a comparison as a JSON value."""
     if compared is None:
-        return {"controls": {}, "arms": [], "differences": [], "over_seeds": [], "caution": "", "notes": []}
+        return {
+            "controls": {},
+            "arms": [],
+            "differences": [],
+            "over_seeds": [],
+            "findings": [],
+            "caution": "",
+            "notes": [],
+        }
     return {
         "controls": dict(compared.controls),
         "arms": [
@@ -119,6 +127,7 @@ def as_json(compared: ArmComparison | None) -> dict[str, Any]:
             for item in compared.spreads
         ],
         **_methods(compared),
+        "findings": list(compared.findings()),
         "caution": compared.caution(),
         "notes": list(compared.notes),
     }

@@ -33,6 +33,8 @@ def compared_arms_text(compared: ArmComparison) -> str:
     if methods := tuned_rows(compared.records):
         parts.append(table(*method_text(methods, [member.name for member in compared.members])))
     parts += _others(compared)
+    if compared.findings():
+        parts.append("\n".join(compared.findings()))
     if compared.caution():
         parts.append(compared.caution())
     if compared.spreads:

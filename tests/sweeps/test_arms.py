@@ -16,7 +16,7 @@ from runner.spec.problems import SpecError
 from runner.sweep import arms, controls_of
 from runner.sweeps.arms import differing, done_once, planned_arms, sweep_sha256, work_sha256
 from runner.sweeps.listing import plan_of_sweep
-from runner.validate import load_arms, load_spec
+from runner.validate import load_arm, load_arms, load_spec
 from tests.support.specs import FOLDER
 
 CPU = Machine("Linux", 2, 8.0, 0, None, None, False, False)
@@ -119,6 +119,14 @@ def test_an_arm_knows_of_no_other(tmp_path: Path) -> None:
     keys = {sweep_sha256(base, rehearse=True) for _, base in plans}
     assert len(keys) == 1, "it is the same sweep"
     assert sweep_sha256(plans[0][1], rehearse=False) not in keys
+
+
+def test_an_arm_launched_alone_is_that_of_the_sweep(tmp_path: Path) -> None:
+    file = written(tmp_path, "{axes: {train.seed: [1, 2]}}")
+    alone = make_plan(load_arm(file, "seed=2", (), {}).spec, CPU, rehearse=True)
+    _, second = planned_arms(load_arms(file, load_spec(file, (), {}).spec, (), {}), CPU, rehearse=True)
+    assert plan_to_json(alone) == plan_to_json(second.plan)
+    assert alone.stages[-1].settings["title"].endswith(": seed=2")
 
 
 def test_headings_and_published_numbers_are_no_work(make_spec: Make) -> None:

@@ -52,6 +52,11 @@ def test_arms_that_differ_are_told_from_those_that_do_not(arms: Arms) -> None:
     assert same.value == 0
     assert not same.real
     assert found.change("control", LOSS) is None
+    first, second = found.findings()
+    assert (
+        first == "same against control: undecided."
+    )  # every draw gives 0: no interval, and nothing is claimed
+    assert second.startswith("worse against control: worse in Loss")
 
 
 def test_many_comparisons_are_counted_and_said(arms: Arms) -> None:
