@@ -96,7 +96,7 @@ def prove(parts: Parts, split: Split) -> dict[str, Any]:
         `groups`: groups per side, of the key used. `crossing`, `crossing_duplicates`: keys, and
         records with equal messages, on two sides; 0 unless the source itself gives the split.
         `shared_questions`: for each two sides the number of questions that both have, compared as
-        `normalise` does. `without_key`: records without the key, kept together by their group.
+        `normalise` does; about an image, the same question about the same one. `without_key`: records without the key, kept together by their group.
         `features`, of tables alone: records whose features an earlier one has (`repeated`), rows of
         features that stand with more than one label, the records of these, and for each two sides the
         rows of features that both have.
@@ -104,7 +104,7 @@ def prove(parts: Parts, split: Split) -> dict[str, Any]:
     by = split.by
     keys = {side: {_key_or_group(record, by) for record in rows} for side, rows in parts.items()}
     digests = {side: {fingerprint(record) for record in rows} for side, rows in parts.items()}
-    questions = {side: {normalise(record["question"]) for record in rows} for side, rows in parts.items()}
+    questions = {side: {_asked(record) for record in rows} for side, rows in parts.items()}
     pairs = list(combinations(parts, 2))
     rows_of_a_table = _features(parts)
     return {
@@ -117,6 +117,10 @@ def prove(parts: Parts, split: Split) -> dict[str, Any]:
         "without_key": sum(key_of(record, by) is None for rows in parts.values() for record in rows),
         **({"features": rows_of_a_table} if rows_of_a_table else {}),
     }
+
+
+def _asked(record: Record) -> str:
+    return "\0".join((normalise(record["question"]), *record.get("images", ())))
 
 
 def _features(parts: Parts) -> dict[str, Any] | None:

@@ -136,7 +136,7 @@ def _made(
         divided = _divided(kept, data=data, at_most=at_most, told=told, ledger=ledger)
     _count_left_out(divided, kept, at_most, ledger)
     proof = proven(divided.parts, data, events) | overlap
-    note_all(told, ledger, proof, events, questions=images is None)
+    note_all(told, ledger, proof, events)
     facts = {
         "runner": runner.__version__,
         "sources": told,

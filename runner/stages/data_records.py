@@ -134,14 +134,9 @@ def proven(parts: split.Parts, data: AnyData, events: EventWriter) -> dict[str, 
 
 
 def note_all(
-    described: Iterable[Mapping[str, Any]],
-    ledger: Ledger,
-    proof: Mapping[str, Any],
-    events: EventWriter,
-    *,
-    questions: bool = True,
+    described: Iterable[Mapping[str, Any]], ledger: Ledger, proof: Mapping[str, Any], events: EventWriter
 ) -> None:
-    """Write what a person should know into the events; `questions`: whether equal ones on two sides are remarkable."""
+    """Write what a person should know into the events."""
     for item in described:
         if key := item.get("stands_in"):
             events.write("note", text=f"{item['name']} is not at hand: its stand-in {key} was read")
@@ -157,7 +152,7 @@ def note_all(
             "note", text=f"{proof['without_key']} records have no {proof['by']}; kept together by group"
         )
     for pair, count in proof["shared_questions"].items():
-        if count and questions:
+        if count:
             events.write(
                 "note",
                 text=f"{count} questions stand in both of {pair}, with other answers or another {proof['by']}",

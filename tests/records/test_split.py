@@ -244,3 +244,17 @@ def test_a_rehearsal_takes_the_first_of_each_split() -> None:
     assert [len(small.parts[side]) for side in SIDES] == [5, 10, 2]
     assert small.parts["train"] == divided.parts["train"][:5]
     assert len(small.left_out) == 33
+
+
+def test_a_question_about_another_image_is_another_question() -> None:
+    one, other = (
+        record("1", group="a", question="Which rhythm?"),
+        record("2", group="b", question="Which rhythm?"),
+    )
+    parts: dict[str, list[Record]] = {"train": [one], "test": [other]}
+    assert prove(parts, by("group", 0.5, 0, 0.5))["shared_questions"] == {"train, test": 1}
+    seen: dict[str, list[Record]] = {
+        "train": [{**one, "images": ["a"]}],
+        "test": [{**other, "images": ["b"]}],
+    }
+    assert prove(seen, by("group", 0.5, 0, 0.5))["shared_questions"] == {"train, test": 0}
