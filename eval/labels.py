@@ -11,8 +11,8 @@ A text is parsed where it says something that the set knows: a label, affirmed o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,12 +23,12 @@ from eval.phrases import Phrases, words_of
 
 KEPT = 1 << 16
 """Texts whose reading is kept: the same short answers come again and again."""
+_CUES = frozenset(CUES) - {"ends", "no_cues"}
 _OTHER = ""
 """Stands for words that are none of the labels."""
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """What a text says of the labels of a set."""
 
     affirmed: frozenset[str]
@@ -63,7 +63,11 @@ class LabelReader:
     def _read(self, text: str) -> Reading:
         words = words_of(text)
         spans = self._phrases.spans(words)
-        off = denied(words, spans) if any(span.kind != FINDING for span in spans) else frozenset()
+        kinds = {span.kind for span in spans}
+        if not kinds & _CUES:  # nothing can be denied, as in most answers
+            names = {span.name for span in spans if span.kind == FINDING}
+            return Reading(frozenset(names - {_OTHER}), frozenset(), bool(names))
+        off = denied(words, spans)
         found = [(span.name, place in off) for place, span in enumerate(spans) if span.kind == FINDING]
         affirmed = frozenset(name for name, negated in found if name != _OTHER and not negated)
         negated = frozenset(name for name, negated in found if name != _OTHER and negated)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)+|[^\W_]+|[.,;:!?()\n]")
 _APOSTROPHES = str.maketrans("", "", "'\u2019")
@@ -25,8 +26,7 @@ class Word:
         return self.raw in MARKS
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """A phrase in a text: words `start` to `end`, the end not included."""
 
     kind: str
@@ -76,42 +76,40 @@ class Phrases:
             key = _key(form)
             if found.setdefault(key, (kind, name)) != (kind, name):
                 raise ValueError(f"{form!r} stands for {found[key][1]!r} and for {name!r}")
-        # Forms by their first word: how many words they have, the longest first.
-        self._lengths: dict[tuple[bool, str], tuple[int, ...]] = {}
-        self._found: Mapping[tuple[bool, tuple[str, ...]], tuple[str, str]] = found
-        for exact, words in sorted(found, key=lambda key: -len(key[1])):
-            first = (exact, words[0])
-            self._lengths[first] = tuple(dict.fromkeys((*self._lengths.get(first, ()), len(words))))
-        self._exact = frozenset(word for exact, word in self._lengths if exact)
-        self._folded = frozenset(word for exact, word in self._lengths if not exact)
+        # First word -> forms by how many words they have, the longest first; of exact and of folded forms.
+        self._exact, self._folded = (_by_first_word(found, exact=exact) for exact in (True, False))
 
     def spans(self, words: Sequence[Word]) -> list[Span]:
         """Return the phrases of a text from left to right; none overlaps another."""
         raw, folded = [word.raw for word in words], [word.folded for word in words]
+        exact_forms, folded_forms = self._exact, self._folded
         found, place = [], 0
-        for start, word in enumerate(words):
-            if start < place or (word.raw not in self._exact and word.folded not in self._folded):
+        for start, (one, other) in enumerate(zip(raw, folded, strict=True)):
+            if start < place or (other not in folded_forms and one not in exact_forms):
                 continue
-            span = self._at(raw, folded, start)
-            if span is not None:
-                found.append(span)
-                place = span.end
+            longest, meant = 0, None
+            for forms, texts in ((exact_forms.get(one), raw), (folded_forms.get(other), folded)):
+                for length, of_length in forms or ():
+                    if length <= longest:
+                        break
+                    if hit := of_length.get(tuple(texts[start : start + length])):
+                        longest, meant = length, hit
+                        break
+            if meant is not None:
+                place = start + longest
+                found.append(Span(meant[0], meant[1], start, place))
         return found
 
-    def _at(self, raw: Sequence[str], folded: Sequence[str], place: int) -> Span | None:
-        best: tuple[int, bool] | None = None
-        for exact, texts in ((True, raw), (False, folded)):
-            for length in self._lengths.get((exact, texts[place]), ()):
-                if best is not None and length <= best[0]:
-                    break
-                if (exact, part := tuple(texts[place : place + length])) in self._found:
-                    best = (len(part), exact)
-                    break
-        if best is None:
-            return None
-        length, exact = best
-        texts = raw if exact else folded
-        return Span(*self._found[exact, tuple(texts[place : place + length])], place, place + length)
+
+_Forms = dict[str, tuple[tuple[int, dict[tuple[str, ...], tuple[str, str]]], ...]]
+
+
+def _by_first_word(forms: Mapping[tuple[bool, tuple[str, ...]], tuple[str, str]], *, exact: bool) -> _Forms:
+    found: dict[str, dict[int, dict[tuple[str, ...], tuple[str, str]]]] = {}
+    for (is_exact, words), meant in forms.items():
+        if is_exact == exact:
+            found.setdefault(words[0], {}).setdefault(len(words), {})[words] = meant
+    return {first: tuple(sorted(of.items(), reverse=True)) for first, of in found.items()}
 
 
 def _key(form: str) -> tuple[bool, tuple[str, ...]]:
