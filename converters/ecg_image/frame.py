@@ -17,6 +17,7 @@ from converters.ecg_image.trace import Floats, Ink
 from runner.spec.ecg_image import Artefacts, Render
 
 LETTER_MM = 3.0
+SEPARATOR_MM = 0.4
 PULSE_MASK, TEXT_MASK = 254, 255
 """What the mask holds for a calibration pulse and for lettering; 1, 2, ... are the drawn leads, 0 is no ink."""
 
@@ -68,13 +69,14 @@ def _frame(options: Render) -> Frame:
     mask = np.zeros_like(canvas)
     for x, y in placement.pulses:
         stroke = _in_pixels(pulse_points(x, y, options), scale)
-        add_ink(canvas, _drawn([stroke], options.line, options), mask, PULSE_MASK)
+        add_ink(canvas, _drawn([stroke], options.line, options), options.line * scale, mask, PULSE_MASK)
     if options.separators:
         for panel in placement.panels:
             if panel.column:
                 for up in (-4.0, 2.0):  # above and below the trace, which must not be mistaken for them
                     ends = ((panel.x_mm, panel.y_mm + up), (panel.x_mm, panel.y_mm + up + 2.0))
-                    add_ink(canvas, _drawn([_in_pixels(ends, scale)], 0.4, options), mask, TEXT_MASK)
+                    ink = _drawn([_in_pixels(ends, scale)], SEPARATOR_MM, options)
+                    add_ink(canvas, ink, SEPARATOR_MM * scale, mask, TEXT_MASK)
     boxes: list[Floats | None] = [None] * len(placement.panels)
     if options.lead_names:
         for number, panel in enumerate(placement.panels):
@@ -89,8 +91,12 @@ def _frame(options: Render) -> Frame:
     return Frame(canvas, mask, palette(options.scheme, scale), placement, tuple(boxes))
 
 
-def add_ink(canvas: Bytes, ink: Ink, mask: Bytes | None, label: int) -> None:
-    """Put ink on a canvas, in place. Where ink lies already the stronger of the two stays; the mask takes the label."""
+def add_ink(canvas: Bytes, ink: Ink, pen: float, mask: Bytes | None, label: int) -> None:
+    """Put the ink of a pen (diameter in pixels) on a canvas, in place.
+
+    Where ink lies already the stronger of the two stays. The mask takes the label where about half of what such a pen
+    can cover of a pixel is covered: a line between two rows of pixels belongs to both.
+    """
     where = ink.row * canvas.shape[1] + ink.column
     level = np.floor(ink.covered * (LEVELS - 1) + 0.5).astype(np.uint8)
     flat = canvas.reshape(-1)
@@ -98,7 +104,7 @@ def add_ink(canvas: Bytes, ink: Ink, mask: Bytes | None, label: int) -> None:
     have = before % LEVELS
     flat[where] = before + (np.maximum(level, have) - have)
     if mask is not None:
-        mask.reshape(-1)[where[level * 2 >= LEVELS - 1]] = label
+        mask.reshape(-1)[where[ink.covered >= 0.45 * min(1.0, pen)]] = label
 
 
 def _grid(options: Render) -> Bytes:
@@ -131,7 +137,7 @@ def _write(text: str, x_mm: float, y_mm: float, options: Render, canvas: Bytes, 
     """Write a text and return the four corners of its box, [y, x] in pixels, from the upper left clockwise."""
     pen = PEN * LETTER_MM
     strokes = [_in_pixels(stroke, options.scale) for stroke in text_strokes(text, x_mm, y_mm, LETTER_MM)]
-    add_ink(canvas, _drawn(strokes, pen, options), mask, TEXT_MASK)
+    add_ink(canvas, _drawn(strokes, pen, options), pen * options.scale, mask, TEXT_MASK)
     left, right = x_mm - pen / 2, x_mm + text_width(text) * LETTER_MM + pen / 2
     top, bottom = y_mm - LETTER_MM - pen / 2, y_mm + pen / 2
     soft = 0.5 if options.antialias else 1.0  # smooth edges reach half a pixel further

@@ -18,6 +18,7 @@ from converters.ecg_image.trace import Floats
 from runner.spec.ecg_image import ColourTemperature, Creases, Folds, Shadows, Wrinkles
 
 Drawn = dict[str, Any]
+RIDGE_MM = 2.0
 DAYLIGHT_K = 6500.0
 LIGHTS = (  # temperature in K, then red, green, blue of a black body in sRGB
     (2000.0, 255.0, 137.0, 14.0),
@@ -48,20 +49,22 @@ def creased(sheet: Sheet, options: Creases, draws: Draws) -> tuple[Sheet, Drawn]
 
 
 def wrinkled(sheet: Sheet, options: Wrinkles, draws: Draws) -> tuple[Sheet, Drawn]:
-    """Shade flat facets, each leaning its own way: those nearest to evenly scattered points."""
+    """Shade flat facets, each leaning its own way, those nearest to evenly scattered points; and the ridges between."""
     x, y = _places_mm(sheet, 1.0)
     width, height = float(x[0, -1]), float(y[-1, 0])
     size, darkness = draws.between(options.size), draws.between(options.darkness)
     nearest = np.full(np.broadcast_shapes(x.shape, y.shape), np.inf)
-    light = np.ones(nearest.shape)
+    second, light = nearest, np.ones(nearest.shape)
     count = max(2, int(width * height / (size * size)))
     for at_x, at_y, lean_x, lean_y, level in draws.shares(5 * count).reshape(count, 5):
         from_x, from_y = x - at_x * width, y - at_y * height
         distance = from_x * from_x + from_y * from_y
         slope = ((2 * lean_x - 1) * from_x + (2 * lean_y - 1) * from_y) / size
         here = distance < nearest
-        light[here] = (1 - darkness * np.clip(0.6 * level + 0.4 * slope, 0, 1))[here]
+        light[here] = (1 - darkness * np.clip(0.3 * level + 0.7 * slope, 0, 1))[here]
+        second = np.minimum(second, np.maximum(nearest, distance))
         nearest = np.minimum(nearest, distance)
+    light *= 1 - 0.5 * darkness * _bump((np.sqrt(second) - np.sqrt(nearest)) / RIDGE_MM)
     return replace(sheet, pixels=shaded(sheet.pixels, enlarged(light, sheet.size))), {
         "size": size,
         "darkness": darkness,

@@ -133,7 +133,7 @@ def _draw(
     pen = options.line * scale
     for start, end in ends:
         ink = draw_trace(x + start * step, step, y[start:end], pen, canvas.shape, antialias=options.antialias)
-        add_ink(canvas, ink, mask, label)
+        add_ink(canvas, ink, pen, mask, label)
     pixels = np.stack([y, x + step * np.arange(len(y))], axis=1)
     box = _box(pixels[there], pen, options.antialias, canvas.shape)
     rhythm = panel.end_s - panel.start_s >= options.seconds
