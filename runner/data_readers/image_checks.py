@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from runner.data_readers.common import Progress
 from runner.data_readers.image_files import Found
-from runner.data_readers.images import ImageFault, ImageSetup, ReadyImage
+from runner.data_readers.images import PNG_END, ImageFault, ImageSetup, ReadyImage
 from runner.files import write_bytes
 from runner.native.parallel import processes_for, spread
 
@@ -25,7 +25,6 @@ AS_IT_IS = ("RGB",)
 FLATTENED = ("RGBA", "RGBa", "LA", "La", "PA", "P", "L", "1")
 """Modes that become RGB, on white paper where they are transparent."""
 MOST_BYTES = 512 << 20
-_PNG_END = b"IEND\xaeB`\x82"
 ORIENTATION = 0x0112
 """EXIF tag: how a camera was held; 1 is upright."""
 
@@ -57,23 +56,27 @@ def ready(
     except OSError as error:
         return ImageFault(False, f"cannot be read: {error.strerror or error}")
     digest = hashlib.sha256(content).hexdigest()
+    copy = cache / "rgb" / digest[:2] / f"{digest}.png"
+    if copy.is_file():  # made of these very bytes, earlier
+        return _described(copy, copy.read_bytes(), came_from or str(path))
     with warnings.catch_warnings():  # Pillow warns below its own limit; ours is the one that holds
         warnings.simplefilter("ignore")
         try:
             converted = _checked(content, megapixels)
         except _UnusableError as error:
             return ImageFault(False, str(error))
-    place = path.absolute()
-    if converted is not None:
-        place = cache / "rgb" / digest[:2] / f"{digest}.png"
-        if not place.is_file():
-            out = BytesIO()
-            converted.save(out, "PNG", compress_level=6)
-            write_bytes(place, out.getvalue())
-        content = place.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-    width, height = converted.size if converted is not None else _size(content)
-    return ReadyImage(str(place), digest, len(content), width, height, came_from or str(path))
+    if converted is None:
+        return _described(path.absolute(), content, came_from or str(path))
+    out = BytesIO()
+    converted.save(out, "PNG", compress_level=6)
+    write_bytes(copy, out.getvalue())
+    return _described(copy, out.getvalue(), came_from or str(path))
+
+
+def _described(path: Path, content: bytes, came_from: str) -> ReadyImage:
+    width, height = _size(content)
+    digest = hashlib.sha256(content).hexdigest()
+    return ReadyImage(str(path), digest, len(content), width, height, came_from)
 
 
 def all_ready(
@@ -138,7 +141,7 @@ def _checked(content: bytes, megapixels: float) -> Image | None:
         except (OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError, TypeError) as error:
             # Pillow has no exception of its own for a damaged file: a decoder ends in any of these.
             raise _UnusableError(f"truncated or damaged: {error!s:.100}") from error
-        if image.format == "PNG" and _PNG_END not in content:
+        if image.format == "PNG" and PNG_END not in content:
             raise _UnusableError("truncated: its last chunk is missing")
         if image.mode in AS_IT_IS and not turned and "transparency" not in image.info:
             return None

@@ -11,6 +11,9 @@ from runner.data_readers.common import Progress
 from runner.spec.ecg_image import Render
 from runner.spec.vlm_sources import ImageLimits
 
+PNG_END = b"IEND\xaeB`\x82"
+"""The last chunk of any PNG, without its length."""
+
 
 @dataclass(frozen=True)
 class ImageSetup:

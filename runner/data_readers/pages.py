@@ -1,13 +1,15 @@
 """Pages of recordings, drawn by several processes into a cache that all runs share.
 
 A page is kept under the hash of everything that it follows from: signal, options, window, seed and the code that
-draws. It is written whole or not at all, so that a run that was killed goes on where it was.
+draws. It is written whole or not at all, so that a run that was killed goes on where it was; one that a
+machine's sudden end left short is seen by its end, and drawn again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +22,8 @@ import numpy as np
 from converters.records.ecg.record import EcgRecord, EcgSource, Faulty
 from converters.records.record import Dropped, order
 from runner.data_readers.common import Progress
-from runner.data_readers.images import ImageFault, ImageSetup, ReadyImage
-from runner.files import canonical_sha256, sha256_of, write_bytes, write_text
+from runner.data_readers.images import PNG_END, ImageFault, ImageSetup, ReadyImage
+from runner.files import canonical_sha256, sha256_of, write_bytes
 from runner.native.parallel import processes_for, spread
 from runner.spec.ecg_image import Render
 
@@ -73,8 +75,7 @@ def _drawn(
     options = look_of(page.recording, setup)
     key = _key(record, options, page)
     place = setup.cache / "pages" / key[:2] / f"{key}.png"
-    facts = place.with_suffix(".json")
-    if not place.is_file():
+    if not _whole(place, options):
         try:
             drawn = render(
                 record.signal_mv,
@@ -86,14 +87,32 @@ def _drawn(
             )
         except RenderError as error:
             return ImageFault(False, "; ".join(error.problems))
-        write_text(facts, json.dumps(drawn.manifest, separators=(",", ":"), allow_nan=False) + "\n")
+        facts = json.dumps(drawn.manifest, separators=(",", ":"), allow_nan=False) + "\n"
+        write_bytes(place.with_suffix(".json"), facts.encode(), flushed=False)
         if options.mask:
-            write_bytes(place.with_suffix(".mask.png"), drawn.mask_png())
-        write_bytes(place, drawn.png())  # the last one: where it is, all of it is
+            write_bytes(place.with_suffix(".mask.png"), drawn.mask_png(), flushed=False)
+        write_bytes(place, drawn.png(), flushed=False)
     content = place.read_bytes()
     width, height = struct.unpack(">II", content[16:24])  # of the header, the first chunk of any PNG
     digest = hashlib.sha256(content).hexdigest()
     return ReadyImage(str(place), digest, len(content), width, height, page.recording)
+
+
+def _whole(place: Path, options: Render) -> bool:
+    """Return whether a page, its manifest and its mask are there to their ends; they are not waited for when written."""
+    ends = {place: PNG_END, place.with_suffix(".json"): b"}\n"}
+    if options.mask:
+        ends[place.with_suffix(".mask.png")] = PNG_END
+    return all(_ends_with(file, end) for file, end in ends.items())
+
+
+def _ends_with(file: Path, end: bytes) -> bool:
+    try:
+        with file.open("rb") as opened:
+            opened.seek(-len(end), os.SEEK_END)
+            return opened.read() == end
+    except OSError:  # not there, or shorter than that
+        return False
 
 
 def _key(record: EcgRecord, options: Render, page: PageOf) -> str:

@@ -40,7 +40,7 @@ def test_a_page_and_its_manifest_are_there(setup: ImageSetup, quiet: Progress) -
 
 def test_a_page_is_drawn_once(setup: ImageSetup, quiet: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
     first = drawn(setup, quiet)
-    monkeypatch.setattr(pages, "write_bytes", lambda *_: pytest.fail("a page was drawn again"))
+    monkeypatch.setattr(pages, "write_bytes", lambda *_, **__: pytest.fail("a page was drawn again"))
     assert drawn(setup, quiet) == first
 
 
@@ -59,11 +59,12 @@ def test_a_drawing_that_was_killed_goes_on(
     really = write_bytes
     written: list[Path] = []
 
-    def killed_at_the_third(path: Path, content: bytes) -> None:
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        written.append(path)
-        really(path, content)
+    def killed_at_the_third(path: Path, content: bytes, *, flushed: bool) -> None:
+        if path.suffix == ".png":
+            if len(written) == 2:
+                raise KeyboardInterrupt
+            written.append(path)
+        really(path, content, flushed=flushed)
 
     monkeypatch.setattr(pages, "write_bytes", killed_at_the_third)
     with pytest.raises(KeyboardInterrupt):
@@ -73,6 +74,20 @@ def test_a_drawing_that_was_killed_goes_on(
     times = {path: path.stat().st_mtime_ns for path in written}
     assert len(drawn(setup, quiet)) == len(WANTED)
     assert times == {path: path.stat().st_mtime_ns for path in written}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".json", ".mask.png"])
+@pytest.mark.parametrize("left", [0, 30])
+def test_a_page_that_was_left_short_is_drawn_again(
+    setup: ImageSetup, quiet: Progress, suffix: str, left: int
+) -> None:
+    with_mask = replace(setup, render=setup.render.model_copy(update={"mask": True}))
+    first = drawn(with_mask, quiet)
+    path = Path(next(iter(first.values())).path).with_suffix(suffix)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:left])
+    assert drawn(with_mask, quiet) == first
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("change", [{"dpi": 60}, {"seed": 1}, {"layout": "6x2"}, {"grid": "none"}])

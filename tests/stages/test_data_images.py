@@ -117,7 +117,7 @@ def test_runs_share_pages(
     make(MADE, cache="../../.cache/data")
     assert len(list((tmp_path / "runs" / ".cache" / "images").rglob("*.png"))) == 12
     first = every(run_dir)
-    monkeypatch.setattr(pages, "write_bytes", lambda *_: pytest.fail("a page was drawn again"))
+    monkeypatch.setattr(pages, "write_bytes", lambda *_, **__: pytest.fail("a page was drawn again"))
     make({**MADE, "system_prompt": "Be brief."}, cache="../../.cache/data")
     assert [row["images"] for row in every(run_dir)] == [row["images"] for row in first]
 
