@@ -121,6 +121,7 @@ def _read(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
         "fp16": False,
         "tf32": False,
         "output_dir": str(WORK / "out"),
+        "shuffle_merged_datasets": False,  # the order is all that tells the rows apart
         "dataset_num_proc": 1,
     }
     return config
@@ -145,30 +146,40 @@ def _collator(cfg: Any, tokenizer: Any, processor: Any) -> Any:
     return builder.build_collator(arguments, is_eval=False, padding=True)
 
 
-def row_of(engine: Engine, row: Mapping[str, Any], name: str) -> EngineRow | None:
-    """Return one row as the engine trains on it; None where the engine leaves it out.
+def engine_rows(engine: Engine, rows: Sequence[Mapping[str, Any]]) -> list[EngineRow | None]:
+    """Return rows as the engine trains on them, in order; None for one that it leaves out.
 
     Args:
         engine: from `load_engine`.
-        row: a line of the engine's data file.
-        name: of the row, for the files on the way.
+        rows: lines of the engine's data file.
     """
+    together = _prepared(engine, rows, "all")
+    if len(together) == len(rows):
+        return [_engine_row(engine, row) for row in together]
+    # The engine does not say which it has left out.
+    each = [_prepared(engine, [row], str(number)) for number, row in enumerate(rows)]
+    return [_engine_row(engine, found[0]) if found else None for found in each]
+
+
+def _prepared(engine: Engine, rows: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+    """Return what the engine's own preparation of data sets makes of some rows."""
     from axolotl.utils.data import prepare_datasets
 
     file = WORK / f"{name}.jsonl"
-    write_text(file, json.dumps(dict(row), ensure_ascii=False) + "\n")
+    write_text(file, "".join(json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows))
     cfg = type(engine.config)(engine.config)
     first = type(engine.config)(engine.config.datasets[0])
     first.path = str(file)
     cfg.datasets = [first]
     cfg.dataset_prepared_path = str(WORK / f"prepared-{name}")
-    rows, *_ = prepare_datasets(cfg, engine.tokenizer, processor=engine.processor)
-    if len(rows) == 0:
-        return None
+    found, *_ = prepare_datasets(cfg, engine.tokenizer, processor=engine.processor)
+    return list(found)
+
+
+def _engine_row(engine: Engine, row: Mapping[str, Any]) -> EngineRow:
     if engine.collator is None:
-        one = rows[0]
-        return EngineRow(tuple(one["input_ids"]), tuple(one["labels"]), {})
-    batch = engine.collator([rows[0]])
+        return EngineRow(tuple(row["input_ids"]), tuple(row["labels"]), {})
+    batch = engine.collator([row])
     inputs = {key: value for key, value in batch.items() if key not in ("input_ids", "labels")}
     return EngineRow(tuple(batch["input_ids"][0].tolist()), tuple(batch["labels"][0].tolist()), inputs)
 

@@ -36,7 +36,10 @@ def render(value: Mapping[str, Any], folder: Path) -> str:
         value: of `preview.json`.
         folder: holds the pictures that the value names; they are put into the page.
     """
-    records = [_record(record, number, folder) for number, record in enumerate(value["records"], start=1)]
+    records = [
+        _record(record, number, folder, value["context"])
+        for number, record in enumerate(value["records"], start=1)
+    ]
     page = {
         "title": f"What {value['name']} is taught",
         "kicker": "Preview of training records" + (" in a rehearsal" if value["rehearsal"] else ""),
@@ -65,7 +68,7 @@ def _notices(value: Mapping[str, Any]) -> Iterator[Notice]:
         )
 
 
-def _record(record: Mapping[str, Any], number: int, folder: Path) -> dict[str, Any]:
+def _record(record: Mapping[str, Any], number: int, folder: Path, context: int) -> dict[str, Any]:
     wrong = {place for finding in record["findings"] for place in finding["tokens"]}
     notices = [Notice(_HEADS[finding["fault"]], finding["message"], "bad") for finding in record["findings"]]
     notices += [Notice("Look at this.", text) for text in record["warnings"]]
@@ -75,7 +78,10 @@ def _record(record: Mapping[str, Any], number: int, folder: Path) -> dict[str, A
         "lead": lead_of(record),
         "notices": notices,
         "images": [_image(image, folder) for image in record["images"]],
-        "facts": [*counted(record), *(fact for image in record["images"] for fact in image_facts(image))],
+        "facts": [
+            *counted(record, context),
+            *(fact for image in record["images"] for fact in image_facts(image)),
+        ],
         "tokens": list(boxes(record["tokens"], wrong)),
         "messages": [(message["role"], message["text"]) for message in record["messages"]],
     }

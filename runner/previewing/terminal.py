@@ -25,7 +25,6 @@ INK = 0.20
 
 def show(value: Mapping[str, Any], folder: Path, console: Console) -> None:
     """Print a preview: each record with its images, its numbers and its tokens."""
-    from rich.padding import Padding
     from rich.text import Text
 
     for name, text in about(value):
@@ -33,17 +32,28 @@ def show(value: Mapping[str, Any], folder: Path, console: Console) -> None:
     for record in value["records"]:
         console.print()
         console.print(Text(f"record {record['id']}", "bold underline"))
-        console.print(Text(f"  {lead_of(record)}", "dim"))
+        _indented(Text(lead_of(record), "dim"), console)
         for image in record["images"]:
             _image(image, folder, console)
-        facts = [*counted(record), *(fact for image in record["images"] for fact in image_facts(image))]
+        facts = [
+            *counted(record, value["context"]),
+            *(fact for image in record["images"] for fact in image_facts(image)),
+        ]
         for name, text in facts:
-            console.print(Text.assemble("  ", (f"{name}: ", "dim"), text))
-        console.print(Padding(_tokens(record), (0, 0, 0, 2)))
+            _indented(Text.assemble((f"{name}: ", "dim"), text), console)
+        _indented(_tokens(record), console)
         for finding in record["findings"]:
-            console.print(Text(f"  error: {finding['message']}", "bold red"))
+            _indented(Text(f"error: {finding['message']}", "bold red"), console)
         for warning in record["warnings"]:
-            console.print(Text(f"  warning: {warning}", "yellow"))
+            _indented(Text(f"warning: {warning}", "yellow"), console)
+
+
+def _indented(text: Text, console: Console) -> None:
+    """Print a text in lines that begin below each other and end where their words do."""
+    for line in text.wrap(console, console.width - 4):
+        line.rstrip()
+        line.pad_left(2)
+        console.print(line)
 
 
 def _image(image: Mapping[str, Any], folder: Path, console: Console) -> None:
@@ -51,8 +61,8 @@ def _image(image: Mapping[str, Any], folder: Path, console: Console) -> None:
     from rich.text import Text
 
     view = image["views"][0]
-    console.print(Text.assemble("  ", (image["file"], "dim")))
-    console.print(Text(f"  {view['title']}, {measured(view)}"))
+    console.print(Text(f"  {image['file']}", "dim"), soft_wrap=True)  # a path that is cut cannot be copied
+    _indented(Text(f"{view['title']}: {measured(view)}"), console)
     columns = min(PICTURE_COLUMNS, console.width - 4)
     with Image.open(folder / view["picture"]) as picture:
         for line in in_dots(picture.crop((0, 0, *view["content"])), columns):  # without its padding

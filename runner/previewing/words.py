@@ -25,12 +25,12 @@ def lead_of(record: Mapping[str, Any]) -> str:
     return f"{'; '.join(record['why'])} (line {record['line']:,} of data/train.jsonl)"
 
 
-def counted(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return names and values of what was counted in a record."""
+def counted(record: Mapping[str, Any], context: int) -> list[tuple[str, str]]:
+    """Return names and values of what was counted in a record; `context` is what the model reads at most."""
     counts = record["counts"]
     if counts is None:
         return []
-    length = f"{counts['tokens']:,} tokens"
+    length = f"{counts['tokens']:,} of {context:,} tokens"
     if counts["before_cut"] > counts["tokens"]:
         length += f", cut from {counts['before_cut']:,}"
     facts = [

@@ -47,9 +47,13 @@ def preview(settings: Mapping[str, Any], events: EventWriter) -> int:
     try:
         loaded = axolotl.load_engine(Path(settings["config"]), os.environ)
         ends = _ends(loaded.tokenizer, settings["end_tokens"])
+        sizes = [
+            [sight.size_of(file) for file in _images_of(one)] for one in chosen
+        ]  # a torn one is named here
+        rows = axolotl.engine_rows(loaded, [_as_row(one.record, settings["kind"]) for one in chosen])
         shown = []
-        for number, one in enumerate(chosen, start=1):
-            shown.append(_record(loaded, one, number, ends, settings))
+        for number, (one, row, size) in enumerate(zip(chosen, rows, sizes, strict=True), start=1):
+            shown.append(_record(loaded, one, row, size, number, ends, settings))
             events.write("progress", done=number, total=len(chosen), unit="records")
     finally:
         axolotl.tidy()
@@ -100,7 +104,13 @@ def _ends(tokenizer: Any, named: Sequence[str]) -> list[str]:
 
 
 def _record(
-    loaded: axolotl.Engine, chosen: Chosen, number: int, ends: Sequence[str], settings: Mapping[str, Any]
+    loaded: axolotl.Engine,
+    chosen: Chosen,
+    row: axolotl.EngineRow | None,
+    sizes: Sequence[tuple[int, int]],
+    number: int,
+    ends: Sequence[str],
+    settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     record = chosen.record
     head = {
@@ -111,9 +121,6 @@ def _record(
         "why": list(chosen.why),
         "messages": [{"role": message["role"], "text": message["content"]} for message in record["messages"]],
     }
-    files = [Path(image) for image in record.get("images") or ()]
-    sizes = [sight.size_of(file) for file in files]
-    row = axolotl.row_of(loaded, _as_row(record, settings["kind"]), str(number))
     if row is None:
         dropped = Finding("dropped", "the engine leaves this record out of the training without a word")
         return {
@@ -141,7 +148,7 @@ def _record(
         images=of_images,
         cut=whole > len(row.ids),
     )
-    images = _images(loaded, row, files, sizes, number, settings)
+    images = _images(loaded, row, _images_of(chosen), sizes, number, settings)
     learned = sum(label != IGNORED for label in row.labels[1:])
     counts = {
         "tokens": len(row.ids),
@@ -163,6 +170,10 @@ def _record(
         "findings": [asdict(finding) for finding in judged.findings],
         "warnings": [*_length_warnings(counts, settings), *_sight_warnings(images)],
     }
+
+
+def _images_of(chosen: Chosen) -> list[Path]:
+    return [Path(image) for image in chosen.record.get("images") or ()]
 
 
 def _answers(message: Mapping[str, Any]) -> bool:

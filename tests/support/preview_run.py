@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import vlm_changes
 
 from runner.events import EventWriter
@@ -39,6 +38,11 @@ class PreviewRun:
     @property
     def config(self) -> Path:
         return self.folder / "config" / "axolotl.yaml"
+
+    def write(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Put other training records in."""
+        lines = "".join(json.dumps(one) + "\n" for one in records)
+        (self.folder / "data" / "train.jsonl").write_text(lines, encoding="utf-8")
 
     def preview(self, **changes: Any) -> tuple[int, dict[str, Any]]:
         """Run the stage and return its exit code and what it wrote."""
@@ -80,7 +84,8 @@ def prepared(folder: Path, spec: Spec, records: Sequence[Mapping[str, Any]]) -> 
     return PreviewRun(folder, dict(stages["preview"].settings))
 
 
-def vlm_spec(changes: Mapping[str, Any]) -> Spec:
+def vlm_spec(architecture: str) -> Spec:
+    """Return a small spec of an architecture with images."""
     small: dict[str, Any] = {
         "spec": 1,
         "name": "seen",
@@ -94,7 +99,7 @@ def vlm_spec(changes: Mapping[str, Any]) -> Spec:
         },
         "compute": {"device": "cpu"},
     }
-    for path, value in changes.items():
+    for path, value in VLM[architecture].items():
         *parents, last = path.split(".")
         place = small
         for part in parents:
@@ -104,9 +109,4 @@ def vlm_spec(changes: Mapping[str, Any]) -> Spec:
 
 
 VLM = {"gemma3": vlm_changes.GEMMA3, "mllama": vlm_changes.MLLAMA}
-
-
-@pytest.fixture
-def make_vlm() -> Callable[[str], Spec]:
-    """Return a function that makes a small spec of an architecture with images."""
-    return lambda architecture: vlm_spec(VLM[architecture])
+"""Architecture -> what makes a spec of it."""
