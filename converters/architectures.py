@@ -34,6 +34,9 @@ class Part:
     """The same of those that an adapter can sit on; None where it has none (a bare weight)."""
     parameters: tuple[str, ...]
     """Axolotl's patterns over the names of its weights."""
+    told_by: str | None = None
+    """Where the group is some of the layers by their numbers: a regular expression over the names of the modules that
+    those layers have and no others, the number in a group of its own. The engine's model decides."""
     saved: str | None = None
     """Name by which PEFT trains the whole of it in full; None where that is not offered."""
 
@@ -65,7 +68,7 @@ class Architecture:
                 return None
             regex = re.escape(name)
             weights = "(weight|bias)" if group == "lm_head" else "weight"
-            return Part(regex, regex, (f"^{name}.{weights}$",), name.rpartition(".")[2])
+            return Part(regex, regex, (f"^{name}.{weights}$",), saved=name.rpartition(".")[2])
         if group in ("language.attention", "language.mlp"):
             return _projections(self.layers, self.attention if group == "language.attention" else self.mlp)
         return self.beside.get(group)
@@ -104,7 +107,7 @@ _GEMMA3_BESIDE = {
         rf"{_PROJECTOR}(\.mm_soft_emb_norm)?",
         None,
         ("^model.multi_modal_projector.(mm_input_projection_weight|mm_soft_emb_norm.weight)$",),
-        "multi_modal_projector",
+        saved="multi_modal_projector",
     ),
 }
 
@@ -126,6 +129,7 @@ _MLLAMA_BESIDE = {
         rf"model\.language_model\.layers\.{_CROSSING}\."
         r"(cross_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)",
         (f"^model.language_model.layers.{_CROSSING}.[^ ]+$",),
+        told_by=r"model\.language_model\.layers\.(\d+)\.cross_attn",
     ),
     "vision": Part(
         r"model\.vision_model(\..+)?",
@@ -133,7 +137,10 @@ _MLLAMA_BESIDE = {
         ("^model.vision_model.[^ ]+$",),
     ),
     "projector": Part(
-        _PROJECTOR, _PROJECTOR, ("^model.multi_modal_projector.(weight|bias)$",), "multi_modal_projector"
+        _PROJECTOR,
+        _PROJECTOR,
+        ("^model.multi_modal_projector.(weight|bias)$",),
+        saved="multi_modal_projector",
     ),
 }
 

@@ -25,6 +25,7 @@ from converters.modules import (
     as_axolotl_reads,
     fully_trained,
     group_regexes,
+    layers_told_by,
     lora_modules,
     unfrozen_parameters,
 )
@@ -426,6 +427,8 @@ def _method_to_prove(spec: AxolotlSpec) -> dict[str, Any]:
     """Return what is trained, in ordinary regular expressions over whole names."""
     method = spec.method
     keys: dict[str, Any] = {"name": method.name, "groups": group_regexes(spec)}
+    if told := layers_told_by(spec):
+        keys["layers_told_by"] = told
     if isinstance(method, LoraCommon):
         keys |= {"rank": method.rank, "pattern": lora_modules(spec), "train_fully": fully_trained(spec)}
     if isinstance(method, Partial):

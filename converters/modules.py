@@ -75,6 +75,15 @@ def group_regexes(spec: AxolotlSpec) -> dict[str, str]:
     return {group: regex for group, regex in regexes.items() if regex is not None}
 
 
+def layers_told_by(spec: AxolotlSpec) -> dict[str, str]:
+    """Return group -> expression over the modules that tell its layers, for groups that are some of the layers."""
+    architecture = ARCHITECTURES.get(spec.model.architecture)
+    if architecture is None:
+        return {}
+    parts = {group: architecture.part(group) for group in group_regexes(spec)}
+    return {group: part.told_by for group, part in parts.items() if part and part.told_by}
+
+
 def unfrozen_parameters(spec: AxolotlSpec) -> list[str]:
     """Return Axolotl's patterns of the parameters that `method: partial` trains.
 

@@ -39,6 +39,9 @@ class MethodSettings(_Settings):
     """Last parts of the names of modules that are trained in full beside the adapters."""
     groups: dict[str, Pattern] = Field(default_factory=dict)
     """Module group -> regular expression over whole module names; each must have a trained module."""
+    layers_told_by: dict[str, Pattern] = Field(default_factory=dict)
+    """Module group that is some of the layers -> regular expression over whole module names, with the number of the
+    layer in a group of its own: the layers that have such a module must be those that the group trains."""
 
 
 class RunnerSettings(_Settings):

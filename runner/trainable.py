@@ -16,6 +16,9 @@ from runner.spec.problems import StageError
 
 NAMES_SHOWN = 20
 
+LAYER = re.compile(r"\.layers\.(\d+)(?=\.|$)")
+"""The number of a layer in the name of a module."""
+
 ADAPTER_PARTS = re.compile(
     r"\.(?:base_layer|lora_(?:A|B|embedding_A|embedding_B|magnitude_vector)|modules_to_save|original_module)"
     r"(?:\..*)?$"
@@ -153,6 +156,7 @@ def check(method: MethodSettings, expected: int, trained: Trained, all_modules: 
     Raises:
         StageError: the counts differ, nothing is trained, or a module group has no trained module.
     """
+    all_modules = list(all_modules)
     for group, count in matched_counts(method, trained.modules).items():
         if count == 0:
             raise StageError(
@@ -160,12 +164,31 @@ def check(method: MethodSettings, expected: int, trained: Trained, all_modules: 
                     f"the module group {group!r} has no trained module", all_modules, method.groups.get(group)
                 )
             )
+    _check_layers(method, trained.modules, all_modules)
     if trained.trainable != expected or not trained.trainable:
         shown = ", ".join(trained.modules[:NAMES_SHOWN])
         raise StageError(
             f"method {method.name} should train {expected:,} parameters, the engine trains "
             f"{trained.trainable:,} of {trained.total:,}\n  trained modules: {shown or 'none'}"
         )
+
+
+def _check_layers(method: MethodSettings, trained: Iterable[str], all_modules: Iterable[str]) -> None:
+    """Refuse a group whose layers, which it knows by their numbers, are others in this model."""
+    trained, all_modules = list(trained), list(all_modules)
+    for group, told_by in method.layers_told_by.items():
+        meant = {found[1] for name in all_modules if (found := re.fullmatch(told_by, name))}
+        own = [name for name in trained if re.fullmatch(method.groups[group], name)]
+        touched = {found[1] for name in own if (found := LAYER.search(name))}
+        if meant != touched:
+            raise StageError(
+                f"the module group {group!r} trains layers {_numbers(touched)}; in this model it is layers "
+                f"{_numbers(meant)}\n  give their parameters by method.parameters"
+            )
+
+
+def _numbers(layers: Iterable[str]) -> str:
+    return ", ".join(map(str, sorted(map(int, layers)))) or "none"
 
 
 def _no_match(what: str, modules: Iterable[str], pattern: str | None = None) -> str:

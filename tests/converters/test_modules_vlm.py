@@ -19,6 +19,7 @@ from converters.modules import (
     fully_trained,
     group_problems,
     group_regexes,
+    layers_told_by,
     lora_modules,
     unfrozen_parameters,
 )
@@ -224,6 +225,14 @@ def test_the_proof_counts_every_trained_module_of_a_group(architecture: str, mak
         spec = partial(make_spec, architecture, group)
         owners = {name.rpartition(".")[0] for name in weights_of(spec)}
         assert matched_counts(_settings(spec), owners) == {group: len(owners)}
+
+
+def test_the_layers_that_look_at_the_image_are_told_by_what_they_have(make_spec: MakeSpec) -> None:
+    spec = partial(make_spec, "mllama", "cross_attention.layers")
+    (told_by,) = layers_told_by(spec).values()
+    layers = [found[1] for name in modules("mllama") if (found := re.fullmatch(told_by, name))]
+    assert layers == ["3", "8", "13", "18", "23", "28", "33", "38"]
+    assert layers_told_by(partial(make_spec, "mllama", "cross_attention", "vision")) == {}
 
 
 def test_axolotl_reads_the_patterns_as_we_do(make_spec: MakeSpec) -> None:

@@ -74,6 +74,7 @@ def build(run_dir: Path) -> Callable[..., Path]:
             "seed": 3,
             "patterns": [],
             "end_tokens": [],
+            "images": False,
         }
         build_model(settings | changes, EventWriter(run_dir / "events.jsonl", "tiny_model"))
         return run_dir / "model"
@@ -172,6 +173,56 @@ CHAT = [
 def test_the_tokenizers_own_template(architecture: str, text: str) -> None:
     words, _ = tokenizer.train(TEXTS, architecture, "tokenizer")
     assert words.apply_chat_template(CHAT, tokenize=False) == text
+
+
+def test_llama_3_2_vision_has_an_image_token_outside_its_classes_and_open_gates(
+    build: Callable[..., Path],
+) -> None:
+    """As published: the image token is the last, and one above what the output layer can say."""
+    folder = build(architecture="mllama", template="llama3_2_vision", end_tokens=["<|eot_id|>"], context=128)
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True)
+    words = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    specials = tokenizer.SPECIALS["mllama"]
+    assert [words.convert_tokens_to_ids(token) for token in specials.tokens] == list(range(8))
+    image = words.convert_tokens_to_ids(tokenizer.MLLAMA_IMAGE)
+    assert image == len(words) - 1 == model.config.image_token_index == model.lm_head.weight.shape[0]
+    assert model.get_input_embeddings().num_embeddings == image + 8
+    full = architectures.names_at_full_size("mllama")
+    assert architectures.masked(architectures.names_of(model)) == architectures.masked(full)
+    assert model.config.text_config.cross_attention_layers == [3]
+    gates = [weight for name, weight in model.named_parameters() if name.endswith("gate")]
+    assert len(gates) == 2 + 3  # of the layer that looks at the image, of the three embeddings
+    assert all(float(gate) == architectures.GATE for gate in gates)
+
+
+@pytest.mark.parametrize(("architecture", "template"), [("gemma3", "gemma3"), ("mllama", "llama3_2_vision")])
+def test_what_is_seen_changes_what_is_said(
+    build: Callable[..., Path], architecture: str, template: str, tmp_path: Path
+) -> None:
+    """Another page, another loss: the small model's image reaches its text."""
+    folder = build(architecture=architecture, template=template, context=128)
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True).eval()
+    processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
+    said = []
+    for colour in ("white", "black"):
+        Image.new("RGB", (300, 200), colour).save(tmp_path / f"{colour}.png")
+        parts = [
+            {"type": "image", "path": str(tmp_path / f"{colour}.png")},
+            {"type": "text", "text": "What?"},
+        ]
+        batch = processor.apply_chat_template(
+            [[{"role": "user", "content": parts}]], tokenize=True, return_dict=True, return_tensors="pt"
+        )
+        with torch.no_grad():
+            said.append(model(**batch).logits[0, -1])
+    assert float((said[0] - said[1]).abs().max()) > 1e-4
+
+
+def test_a_tokenizer_without_an_image_token_is_refused(build: Callable[..., Path], run_dir: Path) -> None:
+    words, _ = tokenizer.train(TEXTS, "llama", "llama3")
+    words.save_pretrained(run_dir / "words")
+    with pytest.raises(MachineError, match=r"no image token <\|image\|>, which an mllama needs"):
+        build(architecture="mllama", template="llama3_2_vision", tokenizer=str(run_dir / "words"))
 
 
 def test_a_family_without_a_template_has_none(build: Callable[..., Path]) -> None:
@@ -331,7 +382,7 @@ TOKENIZER_FAILS = FULL_DISK.replace(
 
 def stage(run_dir: Path, *program: str, **changes: Any) -> subprocess.CompletedProcess[str]:
     settings = {"architecture": "llama", "tokenizer": None, "context": 64, "template": "question_answer",
-                "seed": 3, "patterns": [], "end_tokens": []}  # fmt: skip
+                "seed": 3, "patterns": [], "end_tokens": [], "images": False}  # fmt: skip
     (run_dir / "config").mkdir(exist_ok=True)
     (run_dir / "config" / "tiny_model.json").write_text(json.dumps(settings | changes), encoding="utf-8")
     code, *words = program[1:]

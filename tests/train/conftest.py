@@ -267,7 +267,12 @@ EXPECT: dict[str, Any] = {
     "early_stopping": False,
     "keep_best": False,
 }
-SETTINGS: dict[str, Any] = {"config": "config/axolotl.yaml", "device": "cpu", "adapter": True}
+SETTINGS: dict[str, Any] = {
+    "config": "config/axolotl.yaml",
+    "rows": {},
+    "device": "cpu",
+    "adapter": True,
+}
 
 
 @pytest.fixture(scope="session")

@@ -124,6 +124,22 @@ def test_groups_are_counted_over_trained_modules() -> None:
         check(method, 5, Trained(5, 10, ("h.0.a",)), ["h.0.a", "h.0.b"])
 
 
+def test_layers_known_by_number_must_be_those_of_the_model() -> None:
+    """Llama 3.2 Vision looks at the image in layers 3, 8, ...; a model that does so elsewhere is not guessed at."""
+    method = MethodSettings(
+        name="partial",
+        groups={"cross_attention.layers": r"m\.layers\.[0-9]*[38](\..+)?"},
+        layers_told_by={"cross_attention.layers": r"m\.layers\.(\d+)\.cross_attn"},
+    )
+    trained = Trained(5, 10, ("m.layers.3", "m.layers.3.mlp.up", "m.layers.8.mlp.up"))
+    there = ["m.layers.3", "m.layers.3.cross_attn", "m.layers.3.mlp.up", "m.layers.8.mlp.up", "m.layers.13"]
+    check(method, 5, trained, [*there, "m.layers.8.cross_attn"])
+    with pytest.raises(StageError, match="trains layers 3, 8; in this model it is layers 3\n"):
+        check(method, 5, trained, there)
+    with pytest.raises(StageError, match="trains layers 3, 8; in this model it is layers 3, 8, 12"):
+        check(method, 5, trained, [*there, "m.layers.8.cross_attn", "m.layers.12.cross_attn"])
+
+
 def test_another_number_than_expected_is_refused() -> None:
     method = lora("h.0.a")
     with pytest.raises(StageError, match="should train 1,000 parameters, the engine trains 5 of 10"):
