@@ -265,7 +265,7 @@ stands here about a key. This page is made from the classes in `runner/spec/`.
 - Paths are relative to the file that they stand in, those of `--set` to the current folder. A text
   that may also be a hub id is a path where it begins with `./`, `../`, `/` or `~/`.
 - Editors check while you type where the first line is
-  `# yaml-language-server: $schema=<path>/runner/spec/schema/llm.json`, or `ecg.json`.
+  `# yaml-language-server: $schema=<path>/runner/spec/schema/llm.json`, `vlm.json` or `ecg.json`.
 """
 
 
