@@ -18,6 +18,7 @@ from converters.records.record import MAX_IDS, Ledger, Record
 from converters.records.split import Divided, Parts
 from runner.data_readers import named
 from runner.data_readers.common import Progress
+from runner.data_readers.image_files import ImageFiles
 from runner.data_readers.images import ImageFault, ImageReader, ImageSetup, ReadyImage
 from runner.files import write_text
 from runner.spec.problems import DataError
@@ -59,6 +60,7 @@ class Images:
         for source, name in _keys(records):
             if (source, name) not in self.ready and (source, name) not in self.faults:
                 wanted.setdefault(source, {})[name] = None
+        self._find_together(wanted)
         sound = True
         for source, names in wanted.items():
             reader = self.sources[source].reader
@@ -71,6 +73,17 @@ class Images:
                     self.ready[source, name] = one
         self._require_few()
         return sound
+
+    def _find_together(self, wanted: Mapping[str, Iterable[str]]) -> None:
+        """Look once through places that several parts share: tar files of terabytes are read from end to end."""
+        by_place: dict[ImageFiles, list[Iterable[str]]] = {}
+        for source, names in wanted.items():
+            files = getattr(self.sources[source].reader, "files", None)
+            if isinstance(files, ImageFiles) and files.tars:
+                by_place.setdefault(files, []).append(names)
+        for files, several in by_place.items():
+            if len(several) > 1:  # what is taken out is remembered, and found again by each
+                files.find(list(dict.fromkeys(name for names in several for name in names)), self.progress)
 
     def _require_few(self) -> None:
         for missing, limit, key in (

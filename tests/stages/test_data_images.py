@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -233,6 +234,34 @@ def test_a_rehearsal_looks_at_the_images_of_its_records_alone(
     manifest = make(instruct(tmp_path, 60), at_most={"train": 5, "validation": 2, "test": 2})
     assert manifest["images"]["ready"] == {"ecginstruct": 9}
     assert manifest["dropped"]["left out by the rehearsal's limit"]["count"] == 51
+
+
+def test_parts_of_one_archive_read_it_once(
+    make: Build, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = instruct(tmp_path, 20)
+    with tarfile.open(tmp_path / "shard_0.tar.gz", "w:gz") as tar:
+        for number in range(20):
+            tar.add(tmp_path / "images" / "x" / f"{number}.png", f"{'ab'[number % 2]}/{number}.png")
+    items = json.loads((tmp_path / "rows.json").read_text())
+    for number, item in enumerate(items):
+        item["image"] = f"{'ab'[number % 2]}/{number}.png"
+    (tmp_path / "rows.json").write_text(json.dumps(items))
+    part = {"source": "ecginstruct", "path": "rows.json", "images": ["shard_0.tar.gz"]}
+    opened = []
+    really = tarfile.open
+
+    def counted(*args: Any, **options: Any) -> tarfile.TarFile:
+        opened.append(args)
+        return really(*args, **options)
+
+    monkeypatch.setattr(tarfile, "open", counted)
+    make({**mixture(a={**part, "keep": ["a"]}, b={**part, "keep": ["b"]}), "root": data["root"]})
+    assert len(opened) == 1
+    assert {(row["source"], Path(row["images"][0]).parts[-3]) for row in every(run_dir)} == {
+        ("a", "unpacked"),
+        ("b", "unpacked"),
+    }
 
 
 # -------------------------------------------------------------------------------------------------- patients
