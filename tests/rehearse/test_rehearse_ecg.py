@@ -78,7 +78,7 @@ def test_ten_patients_are_enough() -> None:
 
 def test_a_teacher_of_an_earlier_run_is_trained_in_its_place() -> None:
     stages = [stage.name for stage in make_plan(VARIANTS["of-a-run"], CPU, rehearse=True).stages]
-    assert stages == ["data", "baseline", "teacher", "train", "evaluate", "report"]
+    assert stages == ["data", "baseline", "teacher", "judge_teacher", "train", "evaluate", "report"]
 
 
 def test_invented_recordings_stand_in_only_in_a_rehearsal() -> None:
