@@ -9,8 +9,10 @@ from typing import Any
 from converters.records.record import BadRecordError, Record, checked_messages, checked_text, first_question
 from runner.spec.nearest import nearest
 
-KEYS = ("messages", "id", "group", "question", "focus", "split", "images", "asks", "labels", "reference")
+KEYS = ("messages", "id", "group", "question", "focus", "split")
 """What a line may say. Other keys are the owner's business, but a misspelt one of these is refused."""
+OF_IMAGES = ("images", "asks", "labels", "reference")
+"""What a line about images may say beside them."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,9 @@ def to_record(raw: Line) -> Record:
         BadRecordError: no JSON object, a key written twice or misspelt, or anything wrong with a value.
     """
     value = _object(raw.text)
-    for key in value.keys() - set(KEYS):
-        near = nearest(key, KEYS)
+    known = (*KEYS, *OF_IMAGES) if raw.about_images else KEYS
+    for key in value.keys() - set(known):
+        near = nearest(key, known)
         if near and near != "id" and near not in value:  # pid, qid, uid are no slips
             raise BadRecordError(f"unknown key {key!r}; nearest: {near}")
     if "messages" not in value:

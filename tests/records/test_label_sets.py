@@ -18,6 +18,7 @@ from converters.records.label_sets import (
     snomed_words,
     statements,
 )
+from eval.label_sets import label_set as judged
 
 
 @pytest.mark.parametrize(
@@ -69,3 +70,9 @@ def test_nothing_listed_is_nothing_true_in_every_set() -> None:
 def test_either_code_of_a_pair_makes_the_label_true() -> None:
     assert labels_of_snomed(["164909002"]) == labels_of_snomed(["733534002"]) == {"code15": ["LBBB"]}
     assert labels_of_snomed(["713426002"]) == {"code15": []}  # incomplete: none of the six
+
+
+@pytest.mark.parametrize("name", LABEL_SETS)
+def test_labels_are_those_that_are_judged(name: str) -> None:
+    """The judging of a set has words of its own for each label, and must know the same labels."""
+    assert set(judged(name).ids) == set(label_set(name))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,3 +70,45 @@ def test_a_bad_line_is_named(value: Any, said: str) -> None:
 
 def test_keys_of_the_owner_are_let_through_even_beside_short_names_of_ours() -> None:
     assert to_record(line({"messages": MESSAGES, "pid": 1, "qid": 2, "meta": {}}))["id"] == "a/b.jsonl:3"
+
+
+def about_images(**more: Any) -> Line:
+    return replace(line({"messages": MESSAGES, **more}), about_images=True)
+
+
+def test_a_record_about_images_says_what_evaluation_needs() -> None:
+    record = to_record(
+        about_images(images=["a.png", "b.png"], asks="report", labels={"code15": ["AF"]}, reference="R.")
+    )
+    assert record["images"] == ["a.png", "b.png"]
+    assert (record["asks"], record["labels"], record["reference"]) == ("report", {"code15": ["AF"]}, "R.")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, "images: expected a list of paths, got None"),
+        ({"images": "a.png"}, "images: expected a list of paths, got 'a.png'"),
+        ({"images": []}, "images: expected a list of paths"),
+        ({"images": ["a.png", ""]}, r"images\[1\]: the text is empty"),
+        (
+            {"images": ["a.png"], "labels": ["AF"]},
+            "labels: expected lists of names by the name of a label set",
+        ),
+        ({"images": ["a.png"], "labels": {"code15": "AF"}}, "labels: expected lists of names"),
+        ({"image": "a.png"}, "unknown key 'image'; nearest: images"),
+    ],
+)
+def test_a_slip_about_images_is_said(more: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadRecordError, match=said):
+        to_record(about_images(**more))
+
+
+def test_a_mark_in_the_text_is_refused() -> None:
+    marked = [{"role": "user", "content": "<image> Q?"}, MESSAGES[1]]
+    with pytest.raises(BadRecordError, match="a text has the mark <image>; take it out"):
+        to_record(about_images(images=["a.png"], messages=marked))
+
+
+def test_keys_of_images_are_the_owner_s_business_in_a_record_of_text() -> None:
+    assert "images" not in to_record(line({"messages": MESSAGES, "image": "a.png", "label": "yes", "images": 7}))
