@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from runner.spec.model import TINY_RANDOM
 from runner.spec.rule import Broken, Rule
 from runner.spec.rules import RULES as OF_TEXT
 from runner.spec.sources import SourceSection
-from runner.spec.vlm_sources import FromSignalsSource, ImageMixtureSource
+from runner.spec.vlm_sources import EcgInstructSource, FromSignalsSource, ImageMixtureSource
 from runner.spec.yaml_text import Path
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ IMAGE_TOKENS: Mapping[str, int] = MappingProxyType({"gemma3": 260, "mllama": 1})
 
 TEXT_TOKENS = 32
 """Tokens that the turns' marks, a short question and a short answer take at least."""
+
+NAME_OF_PART = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+"""Of a part of a mixture: it stands in paths of the spec and in the ids of records."""
 
 ON_PREPARED_ROWS = ("dataset_keep_in_memory", "pad_to_multiple_of", "pad_to_sequence_len")
 """Raw Axolotl keys that act on rows which are made into tokens before the training."""
@@ -107,6 +111,19 @@ def _sources_have_what_they_need(spec: VlmSpec) -> Broken:
             yield (*path, "fs_hz"), "a sampling rate for `format: cinc2021`, whose files say their own"
 
 
+def _parts_can_be_read(spec: VlmSpec) -> Broken:
+    data = spec.data
+    if isinstance(data, ImageMixtureSource):
+        if not any(part.use for part in data.components.values()):
+            yield ("data", "components"), f"none of {', '.join(data.components)} is used"
+        for name in data.components:
+            if NAME_OF_PART.fullmatch(name) is None:
+                yield ("data", "components", name), f"a part with the name {name!r}"
+    for path, source in _sources(spec):
+        if isinstance(source, EcgInstructSource) and source.missing == "draw" and source.ptbxl is None:
+            yield (*path, "missing"), "`missing: draw` without `ptbxl`, whose recordings would be drawn"
+
+
 def _sources(spec: VlmSpec) -> Iterator[tuple[Path, SourceSection]]:
     """Yield each source with its place: the one, or the parts of a mixture and their stand-ins."""
     data = spec.data
@@ -186,5 +203,12 @@ RULES: tuple[Rule[Any], ...] = (
         "databases, and its files say their own sampling rate.",
         "give records or folder, and take out what the format does not read",
         _sources_have_what_they_need,
+    ),
+    Rule(
+        "R099",
+        "a mixture has a part that is read, parts have names that a path can hold, and what is drawn has a recording",
+        "A sweep reaches a part by its name, as in data.components.NAME.use; a page is drawn from the signals of PTB-XL.",
+        "use one of the parts, name them by lower case letters, digits, `-` and `_`, and give the folder of `ptbxl`",
+        _parts_can_be_read,
     ),
 )
