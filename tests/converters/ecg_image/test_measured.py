@@ -123,7 +123,7 @@ def test_round_trip_of_real_recordings(real_data: Path, rate: str) -> None:
     options = Render(layout="12x1", **BARE)
     folder = real_data / "ecg_ptbxl_subset" / f"records{rate}" / "00000"
     ratios = []
-    for file in sorted(folder.glob("*.hea"))[1:6]:
+    for file in sorted(folder.glob("*.hea"))[1:4]:
         recording = read_recording(file)
         power = error = 0.0
         for number, panel in enumerate(place(options).panels):
@@ -133,7 +133,7 @@ def test_round_trip_of_real_recordings(real_data: Path, rate: str) -> None:
             power += ((truth[sample] - truth[sample].mean()) ** 2).sum()
             error += ((truth[sample] - millivolts) ** 2).sum()
         ratios.append(10 * np.log10(power / error))
-    assert len(ratios) == 5
+    assert len(ratios) == 3
     assert np.mean(ratios) >= 27
     assert min(ratios) >= 24
 
