@@ -1,6 +1,7 @@
 """Checkpoints of a run in a folder: each is there whole or not at all, and says by hash that it is.
 
-    checkpoint-<step>/state.safetensors   model, optimiser moments, method (`runner.native.states`)
+    checkpoint-<step>/state.safetensors   what training changes of the model, optimiser moments, method
+                                          (`runner.native.states`)
                       state.json          step, schedule, generators, data order, best so far, SHA-256 of the above
     best-<step>/weights.safetensors       what training changes, at the best evaluation so far
 
@@ -71,7 +72,7 @@ class Snapshots:
 
         Args:
             step: optimiser steps done.
-            model: all of its state is written.
+            model: what training changes of it is written: parameters that are trained, and all buffers.
             method: likewise.
             facts: JSON that the trainer goes on from; `best_step` in it names the best weights to keep.
 

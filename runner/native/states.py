@@ -16,9 +16,14 @@ from runner.native.method import Method
 
 
 def save_state(path: Path, model: nn.Module, method: Method, extra: Mapping[str, Any]) -> None:
-    """Write model, method and `extra` (the trainer's own counters; JSON and tensors) by a temporary name."""
+    """Write model, method and `extra` (the trainer's own counters; JSON and tensors) by a temporary name.
+
+    Frozen parameters are not written: whoever goes on has them, and the trainer's checksum says that they are the same.
+    """
     tensors: dict[str, Tensor] = {}
-    whole = {"model": dict(model.state_dict()), "method": method.state_dict(), "extra": dict(extra)}
+    frozen = _frozen(model)
+    changing = {name: value for name, value in model.state_dict().items() if name not in frozen}
+    whole = {"model": changing, "method": method.state_dict(), "extra": dict(extra)}
     skeleton = _taken_apart(whole, tensors)
     temporary = path.with_name(path.name + ".part")
     save_file(tensors, temporary, {"skeleton": json.dumps(skeleton)})
@@ -26,7 +31,7 @@ def save_state(path: Path, model: nn.Module, method: Method, extra: Mapping[str,
 
 
 def load_state(path: Path, model: nn.Module, method: Method) -> dict[str, Any]:
-    """Set model and method to what `save_state` wrote, and return its `extra`.
+    """Set model and method to what `save_state` wrote, and return its `extra`; frozen parameters stay as they are.
 
     Raises:
         NativeError: no such file, damaged, or of another model or seed.
@@ -38,13 +43,19 @@ def load_state(path: Path, model: nn.Module, method: Method) -> dict[str, Any]:
     except (SafetensorError, FileNotFoundError, KeyError, TypeError) as error:
         raise NativeError(f"{path}: no state to resume from: {error}") from None
     whole = _put_together(skeleton, tensors)
+    frozen = _frozen(model)
+    kept = {name: value for name, value in model.state_dict().items() if name in frozen}
     try:
-        model.load_state_dict(whole["model"])
+        model.load_state_dict(kept | whole["model"])
     except RuntimeError as error:
         raise NativeError(f"{path}: the state is of another model: {error}") from None
     method.load_state_dict(whole["method"])
     extra: dict[str, Any] = whole["extra"]
     return extra
+
+
+def _frozen(model: nn.Module) -> set[str]:
+    return {name for name, part in model.named_parameters() if not part.requires_grad}
 
 
 def _taken_apart(value: Any, tensors: dict[str, Tensor]) -> Any:

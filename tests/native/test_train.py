@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from training_parts import CPU, rows, same, same_state, training  # noqa: E402 - after the skip
+from training_parts import CPU, last_state, rows, same, same_state, training  # noqa: E402 - after the skip
 
 from runner.events import EventWriter  # noqa: E402
 from runner.native.errors import DivergedError, NativeError  # noqa: E402
@@ -258,6 +258,27 @@ def test_tensorboard_shows_what_the_events_say_also_after_an_interruption(tmp_pa
         wanted = [(line["step"], pytest.approx(line["loss"])) for line in told if line["event"] == event]
         assert [(one.step, one.value) for one in shown.Scalars(f"{event}/loss")] == wanted
     assert "evaluation/auc" in shown.Tags()["scalars"]
+
+
+def test_a_checkpoint_holds_what_training_changes_and_no_other_base_is_gone_on_with(tmp_path: Path) -> None:
+    """Of 0.26 million weights LoRA trains a few: the base is not written again at each checkpoint."""
+    made = training(tmp_path, "lora", steps=4)
+    run(made)
+    frozen = {name for name, part in made.model.named_parameters() if not part.requires_grad}
+    trained = {name for name, part in made.model.named_parameters() if part.requires_grad}
+    written = {name for name in last_state(tmp_path / "checkpoints") if not name.startswith("optimiser")}
+    assert frozen
+    assert not written & frozen
+    assert trained <= written
+    other = training(tmp_path, "lora", steps=4)
+    with torch.no_grad():
+        next(part for part in other.model.parameters() if not part.requires_grad).add_(1e-6)
+    again = Training(
+        **{name: getattr(other, name) for name in ("model", "method", "feed", "held", "course", "watch")},
+        **{name: getattr(other, name) for name in ("snapshots", "journal", "together")},
+    )
+    with pytest.raises(NativeError, match="the checkpoint is of another run: frozen_sha256"):
+        run(again)
 
 
 def test_a_frozen_parameter_that_changes_is_noticed(tmp_path: Path) -> None:
