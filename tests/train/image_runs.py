@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from converters.numbers import Counts
 from runner.backends import axolotl as backend
 from runner.files import write_json
@@ -86,11 +84,3 @@ def write_records(folder: Path, split: str, count: int, rng: random.Random) -> N
         ]
         lines.append(json.dumps({"id": f"{split}-{number}", "messages": messages, "images": [str(path)]}))
     (folder / "data" / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def change_config(folder: Path, **changes: Any) -> None:
-    """Change keys of the engine's config; None takes one out."""
-    file = folder / "config" / "axolotl.yaml"
-    config = yaml.safe_load(file.read_text(encoding="utf-8")) | changes
-    kept = {key: value for key, value in config.items() if value is not None}
-    file.write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")

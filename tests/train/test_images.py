@@ -159,26 +159,6 @@ def test_partial_tuning_trains_the_whole_layers_that_look_at_the_image(
 # ------------------------------------------------------------------------------------------------- faults
 
 
-def test_labels_of_the_question_fail_before_the_first_step(make_image_run: Callable[..., Run]) -> None:
-    run = make_image_run("gemma3")
-    image_runs.change_config(run.path, train_on_inputs=True)
-    assert run.train() == 1
-    assert run.proof()["reason"].startswith(
-        "train row 0: the engine makes other labels of it than the evaluation"
-    )
-    assert run.events("step") == []
-
-
-def test_the_template_of_the_tokenizer_trains_the_question_and_is_refused(
-    make_image_run: Callable[..., Run],
-) -> None:
-    """By another name the engine knows no marks of turns, and would take every token for an answer."""
-    run = make_image_run("mllama")
-    image_runs.change_config(run.path, chat_template="tokenizer_default")
-    assert run.train() == 1
-    assert "makes other labels of it than the evaluation" in run.proof()["reason"]
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
