@@ -115,9 +115,11 @@ def _covered(low: Floats, high: Floats, first: int, height: int, antialias: bool
         return Ink(row, column + first, np.ones(len(row)))
     empty = high < low
     low, high = np.where(empty, -FAR, low), np.where(empty, -FAR, high)
-    covered = np.zeros(len(row))
-    for strip in range(low.shape[1]):
-        covered += np.clip(high[column, strip] - row, 0, 1) - np.clip(low[column, strip] - row, 0, 1)
-    covered /= low.shape[1]
+    above, below = (edge.T[:, column] - row for edge in (low, high))  # shape (strip, pixel)
+    for edge in (above, below):
+        np.minimum(np.maximum(edge, 0.0, out=edge), 1.0, out=edge)
+    covered = (below - above).sum(axis=0) / low.shape[
+        1
+    ]  # over the first axis: one after another, in a fixed order
     inked = covered > 0
     return Ink(row[inked], column[inked] + first, covered[inked])
