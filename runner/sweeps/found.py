@@ -15,7 +15,7 @@ from runner.places import variables_sha256
 from runner.plan import FORMAT, Plan, complete, plan_to_json
 from runner.run_dir import RunDir
 from runner.spec.problems import CountedError, MachineError
-from runner.sweeps.arms import work_sha256
+from runner.sweeps.arms import TOLD, work_sha256
 
 RESULTS = Path("report/results.json")
 
@@ -41,10 +41,13 @@ def run_of(plan: Plan, runs: Path, environ: Mapping[str, str]) -> Found | None:
 
 def _runs_of(plan: Plan, folder: Path, environ: Mapping[str, str]) -> Iterator[Found]:
     variables = variables_sha256(plan.spec, environ)
+    asked = _told_apart(plan_to_json(plan))
     for path in folder.glob("*/plan.json"):
-        with suppress(MachineError):  # a file that cannot be read, or is no JSON: no run of ours
+        with suppress(
+            MachineError, KeyError, TypeError
+        ):  # not read, no JSON, of another release: no run of ours
             stored = read_json(path)
-            if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+            if not isinstance(stored, dict) or stored.get("format") != FORMAT or _told_apart(stored) != asked:
                 continue
             counted = _counted(plan, stored)
             if counted is None or work_sha256(counted) != work_sha256(stored):
@@ -53,6 +56,12 @@ def _runs_of(plan: Plan, folder: Path, environ: Mapping[str, str]) -> Iterator[F
             if _made_alike(run, variables):
                 done = run.read_status()["state"] == "done" and (run.path / RESULTS).exists()
                 yield Found(run, done, as_told=counted == stored)
+
+
+def _told_apart(plan: Mapping[str, Any]) -> Any:
+    """Return what tells most plans apart without making them anew: the values of their specs, and being rehearsed."""
+    spec = {key: value for key, value in plan["spec"].items() if key not in TOLD}
+    return _lists([spec, plan["rehearsal"]])
 
 
 def _counted(plan: Plan, stored: Mapping[str, Any]) -> dict[str, Any] | None:

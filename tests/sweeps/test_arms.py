@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from runner.plan import make_plan, plan_to_json
 from runner.spec.problems import SpecError
 from runner.sweep import arms, controls_of
 from runner.sweeps.arms import differing, done_once, planned_arms, sweep_sha256, work_sha256
+from runner.sweeps.found import run_of
 from runner.sweeps.listing import plan_of_sweep
 from runner.validate import load_arm, load_arms, load_spec
 from tests.support.specs import FOLDER
@@ -160,3 +162,21 @@ def test_the_plan_of_a_sweep_lists_what_differs_and_how_often_a_stage_runs(tmp_p
     assert "tiny_model 2 times for 4 arms" in text
     assert "train 4 times for 4 arms" in text
     assert found.to_json()["controls"] == {"learning_rate=0.002": "learning_rate=0.001"}
+
+
+def test_files_that_are_no_run_of_ours_are_passed_over(make_spec: Make, tmp_path: Path) -> None:
+    """Damaged, of another release, or of another plan."""
+    plan = make_plan(make_spec(), CPU)
+    other = plan_to_json(make_plan(make_spec({"train.learning_rate": 2e-3}), CPU))
+    stored = plan_to_json(plan)
+    damaged = {"a": "{", "b": "[]", "c": "{}", "d": json.dumps({"format": 1}), "e": json.dumps(other)}
+    damaged["f"] = json.dumps({**stored, "format": 99})
+    for name, text in damaged.items():
+        (tmp_path / "small" / name).mkdir(parents=True)
+        (tmp_path / "small" / name / "plan.json").write_text(text)
+    assert run_of(plan, tmp_path, {}) is None
+    (tmp_path / "small" / "g").mkdir()
+    (tmp_path / "small" / "g" / "plan.json").write_text(json.dumps(stored))
+    found = run_of(plan, tmp_path, {})
+    assert found is not None
+    assert (found.run.path.name, found.done) == ("g", False)
