@@ -55,15 +55,13 @@ class Addax(Stateful):
     def step(self, batch: Batch) -> StepStats:
         """Probe one part of the batch, differentiate the other, and update once."""
         setup, options = self.setup, self._options
-        probed = Batch(batch.signal[self._bp_batch :], batch.target[self._bp_batch :])
-        if len(probed.signal) == 0:
-            raise NativeError(
-                f"addax: a batch of {len(batch.signal)} leaves no record to probe beside bp_batch {options.bp_batch}"
-            )
+        # The last batch of an epoch may be as small as bp_batch: one record is left to probe, and a lone one does both.
+        tiny = min(self._bp_batch, len(batch.signal) - 1)
+        probed = Batch(batch.signal[tiny:], batch.target[tiny:])
         setup.update.clear()
         loss = FullBatch(setup.model, setup.objective, options.estimator, probed, setup.together)
         estimate = self._spsa.estimate(loss, self.at)
-        torch.autograd.backward(tiny_batch_loss(setup, batch.first(self._bp_batch)))
+        torch.autograd.backward(tiny_batch_loss(setup, batch.first(max(tiny, 1))))
         setup.together.average(part.grad for part in self._trained.values())
         first = [part.grad for part in self._trained.values() if part.grad is not None]
         fo_norm = float(torch.nn.utils.get_total_norm(first))

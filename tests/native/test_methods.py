@@ -161,10 +161,20 @@ def test_addax_by_hand() -> None:
         torch.testing.assert_close(part.grad, wanted, atol=1e-6, rtol=1e-5)
 
 
-def test_addax_needs_records_to_probe() -> None:
-    method = addax.method(setup(lora_model()), addax.Options(ESTIMATOR, 6, 0.5))
-    with pytest.raises(NativeError, match="a batch of 6 leaves no record to probe beside bp_batch 6"):
-        method.step(batch())
+@pytest.mark.parametrize("records", [6, 3, 1])
+def test_addax_probes_at_least_one_record_of_a_short_last_batch(records: int) -> None:
+    """With bp_batch 6 a batch of 6 or fewer backpropagates all but one, and a lone record is both."""
+    model = lora_model()
+    short = batch().first(records)
+    stats = addax.method(setup(model, STILL), addax.Options(ESTIMATOR, 6, 0.25)).step(short)
+    assert stats.loss_records == 1
+    other = lora_model()
+    alone = fusion.Options(ESTIMATOR, max(records - 1, 1), Constant(1.0), "tiny_batch", 1e-6, None)
+    fusion.method(setup(other, STILL), alone).step(short)
+    zs = [z for _, parts in Directions(trainable(model), 18, None).drawn(0) for z in parts]
+    for (name, part), z in zip(trainable(model).items(), zs, strict=True):
+        wanted = 0.25 * stats.rho * z + 0.75 * gradients(other)[name]
+        torch.testing.assert_close(part.grad, wanted, atol=1e-6, rtol=1e-5)
 
 
 def test_hybrid_differentiates_the_deep_part_alone() -> None:
