@@ -16,7 +16,7 @@ from runner.spec.model import TINY_RANDOM, AxolotlSpec
 from runner.spec.nearest import nearest
 from runner.spec.problems import Problem
 from runner.spec.sources import MedquadSource
-from runner.spec.tasks import LmEvalTask
+from runner.spec.tasks import EcgBenchTask, LmEvalTask
 from runner.spec.yaml_text import Path as SpecPath
 from runner.spec.yaml_text import dotted
 
@@ -83,11 +83,11 @@ def missing_files(loaded: Loaded, environ: Mapping[str, str], *, rehearse: bool)
     """Return a problem for each local file or folder that the spec names and that is not there.
 
     The same for every kind of spec: a key that may name a place is declared so, wherever it stands. A rehearsal
-    reads no weights, so these may be missing.
+    reads no weights and invents questions of ECGBench, so these may be missing.
     """
     problems = []
     for place in places(loaded.spec):
-        if rehearse and place.of_weights:
+        if rehearse and (place.of_weights or isinstance(_section_of(loaded.spec, place.path), EcgBenchTask)):
             continue
         if wrong := _wrong_with(place, loaded.spec, environ, rehearse=rehearse):
             mark, path = loaded.tree.mark(place.path), dotted(place.path)
