@@ -151,7 +151,7 @@ def test_an_interrupt_in_the_last_stage_of_an_arm_starts_no_other(
     """The arm itself is then done; the request to stop must not be lost with it."""
     folder = sweep.define("one", "two")
     module = sweep.modules / "report_of_sweep.py"
-    first = "import os, signal\nsignal.signal(signal.SIGTERM, lambda *_: None)\n"
+    first = "import os, signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     last = "os.kill(os.getppid(), signal.SIGINT)\n"
     module.write_text(first + module.read_text() + last)
     finished, _ = sweep.launch(folder)
