@@ -11,11 +11,12 @@ from converters.records import SOURCES
 from converters.records.record import BadRecordError, Ledger, checked_messages, normalise, order, ranked
 from runner.data_readers import OPENERS
 from runner.spec.sources import Data
+from runner.spec.vlm_sources import VlmData
 
 
 def test_every_source_of_the_spec_has_a_converter_and_a_reader() -> None:
-    union, _ = get_args(Data)
-    words = {get_args(kind.model_fields["source"].annotation)[0] for kind in get_args(union)}
+    kinds = [kind for data in (Data, VlmData) for kind in get_args(get_args(data)[0])]
+    words = {get_args(kind.model_fields["source"].annotation)[0] for kind in kinds}
     assert words == SOURCES.keys() | {"mixture"}
     assert OPENERS.keys() == SOURCES.keys()
 
