@@ -18,8 +18,8 @@ PAGE = "preview/preview.html"
 MODEL_FOLDER = "model"
 BEFORE = ("data", "tiny_model")
 """Stages that a preview needs, of those that a run has."""
-MOST_RECORDS = 200
-"""Records that a preview shows at most: each is a part of one page, with its images in it."""
+MOST_RECORDS = 50
+"""Records that a preview shows at most: one page holds them all, with about a megabyte for each image."""
 
 
 def data_alone(plan: Plan, preview: int | None) -> Plan:

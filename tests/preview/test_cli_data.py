@@ -61,7 +61,7 @@ def test_as_json_it_is_one_value(runner: Run) -> None:
     ("words", "said"),
     [
         (("ecg.yaml", "--preview", "2"), "a spec of kind ecg has signals"),
-        (("llm.yaml", "--preview", "0"), "expected 1 to 200 records, got 0"),
+        (("llm.yaml", "--preview", "0"), "expected 1 to 50 records, got 0"),
         (("llm.yaml", "--set", 'sweep={"seeds": [1, 2]}'), "is a sweep"),
     ],
 )

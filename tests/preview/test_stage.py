@@ -59,8 +59,8 @@ def image_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 @contextmanager
-def sabotaged(run: PreviewRun, **changes: Any) -> Iterator[None]:
-    """Change keys of the engine's config and of its data set; None takes a key out."""
+def sabotaged(run: PreviewRun, more: dict[str, Any] | None = None, **changes: Any) -> Iterator[None]:
+    """Change keys of the engine's config and of its data set; None takes a key out. `more` adds keys at the top."""
     before = run.config.read_text(encoding="utf-8")
     config = yaml.safe_load(before)
     for place in (config, *config["datasets"]):
@@ -69,7 +69,7 @@ def sabotaged(run: PreviewRun, **changes: Any) -> Iterator[None]:
                 place.pop(key, None)
             elif key in place:
                 place[key] = value
-    run.config.write_text(yaml.safe_dump(config), encoding="utf-8")
+    run.config.write_text(yaml.safe_dump({**config, **(more or {})}), encoding="utf-8")
     try:
         yield
     finally:
@@ -192,3 +192,25 @@ def test_an_image_that_is_no_image_stops_the_preview(image_run: PreviewRun, tmp_
         (image_run.folder / "data" / "train.jsonl").write_text(before, encoding="utf-8")
     assert code == 2
     assert "torn.png cannot be opened" in value["error"]
+
+
+def test_the_config_of_eight_gpus_is_read_on_a_cpu(image_run: PreviewRun) -> None:
+    """What holds weights on a GPU changes no row; here it would be refused."""
+    of_gpus = {
+        "bf16": True,
+        "tf32": True,
+        "adapter": "qlora",
+        "load_in_4bit": True,
+        "deepspeed": "config/deepspeed.json",
+    }
+    with sabotaged(image_run, of_gpus, adapter="qlora"):
+        code, value = image_run.preview(records=1)
+    assert (code, value["findings"]) == (0, 0)
+
+
+def test_a_model_that_is_not_at_hand_is_said_to_be_missing(image_run: PreviewRun) -> None:
+    with sabotaged(image_run, base_model="./nowhere"):
+        code, value = image_run.preview(records=1)
+    assert code == 3
+    assert "cannot be made ready for './nowhere'" in value["error"]
+    assert "--rehearse needs neither" in value["error"]
