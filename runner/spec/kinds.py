@@ -86,8 +86,9 @@ def rules_of(kind: str) -> tuple[Rule[Any], ...]:
 
 
 def every_rule() -> tuple[Rule[Any], ...]:
-    """Return the rules of all kinds, each once: some are of several kinds."""
-    return tuple({rule.code: rule for kind in _KINDS for rule in rules_of(kind)}.values())
+    """Return the rules of all kinds by their codes, each once: some are of several kinds."""
+    found = {rule.code: rule for kind in _KINDS for rule in rules_of(kind)}
+    return tuple(found[code] for code in sorted(found))
 
 
 def broken_rules(spec: Spec) -> Iterator[BrokenRule]:

@@ -124,6 +124,19 @@ def _parts_can_be_read(spec: VlmSpec) -> Broken:
             yield (*path, "missing"), "`missing: draw` without `ptbxl`, whose recordings would be drawn"
 
 
+def _tokenizer_of_the_processor(spec: VlmSpec) -> Broken:
+    if spec.model.tokenizer is not None:
+        yield ("model", "tokenizer"), f"{spec.model.tokenizer!r} beside the processor of {spec.model.base!r}"
+
+
+def _attention_takes_a_mask(spec: VlmSpec) -> Broken:
+    if spec.model.attention == "flash_attention_2":
+        yield (
+            ("model", "attention"),
+            f"flash_attention_2 with images and the architecture {spec.model.architecture!r}",
+        )
+
+
 def _sources(spec: VlmSpec) -> Iterator[tuple[Path, SourceSection]]:
     """Yield each source with its place: the one, or the parts of a mixture and their stand-ins."""
     data = spec.data
@@ -210,5 +223,21 @@ RULES: tuple[Rule[Any], ...] = (
         "A sweep reaches a part by its name, as in data.components.NAME.use; a page is drawn from the signals of PTB-XL.",
         "use one of the parts, name them by lower case letters, digits, `-` and `_`, and give the folder of `ptbxl`",
         _parts_can_be_read,
+    ),
+    Rule(
+        "R100",
+        "images need an attention that takes a mask",
+        "The tokens of a Gemma 3 image see each other in both directions, and a token of Llama 3.2 Vision sees the tiles "
+        "of its image. Both stand in masks, which flash_attention_2 does not take: it would train another model, or stop.",
+        "write model.attention: sdpa, or eager",
+        _attention_takes_a_mask,
+    ),
+    Rule(
+        "R101",
+        "the tokenizer of a model that sees is that of its processor",
+        "The processor writes image tokens by their names and counts them by their ids; another tokenizer may know "
+        "neither, or give them other ids.",
+        "take model.tokenizer out",
+        _tokenizer_of_the_processor,
     ),
 )

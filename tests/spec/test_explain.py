@@ -77,7 +77,7 @@ def test_every_piece_of_advice_is_given(word: str) -> None:
     ("word", "near"),
     [
         ("mico", "micro"),
-        ("R099", "R0"),
+        ("R049", "R0"),
         ("unknown-kye", "unknown-key"),
         ("lora_alhpa", "lora_alpha"),
         ("train.bach", "train.batch"),
