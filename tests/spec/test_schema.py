@@ -27,10 +27,10 @@ SPECS = find_specs([ROOT / "specs"])
 SCHEMA = json.loads((ROOT / "runner" / "spec" / "schema" / "llm.json").read_text(encoding="utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
 OF_KIND = {
-    "llm": VALIDATOR,
-    "ecg": Draft202012Validator(
-        json.loads((ROOT / "runner" / "spec" / "schema" / "ecg.json").read_text(encoding="utf-8"))
-    ),
+    kind: Draft202012Validator(
+        json.loads((ROOT / "runner" / "spec" / "schema" / f"{kind}.json").read_text(encoding="utf-8"))
+    )
+    for kind in KINDS
 }
 SHAPE = {"unknown-key", "missing-key", "wrong-type", "bad-value"}
 BEYOND_JSON = {
@@ -235,6 +235,7 @@ NAMES = sorted({leaf.path.rpartition(".")[2] for cls in KINDS.values() for leaf 
 BASES = {
     "llm": values_of((HERE / "base.yaml").read_text(encoding="utf-8")),
     "ecg": values_of((HERE / "base_ecg.yaml").read_text(encoding="utf-8")),
+    "vlm": values_of((HERE / "base_vlm.yaml").read_text(encoding="utf-8")),
 }
 BASE = BASES["llm"]
 SMALL = (
