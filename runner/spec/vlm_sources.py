@@ -18,6 +18,18 @@ Question = Literal[
 ]
 """What is asked about a recording."""
 
+Database = Literal[
+    "georgia",
+    "ptb-xl",
+    "ningbo",
+    "chapman_shaoxing",
+    "cpsc_2018",
+    "cpsc_2018_extra",
+    "ptb",
+    "st_petersburg_incart",
+]
+"""Databases of the CinC 2021 challenge, by their folders on PhysioNet."""
+
 BELOW_ROOT = "relative to `data.root`"
 
 # ------------------------------------------------------------------------------------------- the sources
@@ -81,7 +93,7 @@ class FromSignalsSource(ImageSource):
     folder: str | None = key(
         None, f"Folder of the set, {BELOW_ROOT}; `synthetic` has none, the others need it.", min_length=1
     )
-    databases: tuple[str, ...] = key(
+    databases: tuple[Database, ...] = key(
         (), "cinc2021: the databases, by the names of their folders; all that are there without it."
     )
     fs_hz: Literal[100, 500] = key(
@@ -120,7 +132,10 @@ class FromSignalsSource(ImageSource):
 
 
 class EcgQaSource(ImageSource):
-    """ECG-QA (Oh et al., NeurIPS 2023): questions about recordings of PTB-XL, of which pages are drawn."""
+    """ECG-QA (Oh et al., NeurIPS 2023): questions about recordings of PTB-XL, of which pages are drawn.
+
+    A recording that cannot be drawn is an unusable image, and counts against `data.limits.unusable`.
+    """
 
     source: Literal["ecg_qa"] = key(description="The word that selects this source.")
     folder: str = key(
@@ -132,9 +147,6 @@ class EcgQaSource(ImageSource):
     comparisons: Literal["leave_out", "two_images"] = key(
         "leave_out",
         "What becomes of questions about two recordings: they are left out and counted, or get two images.",
-    )
-    faults_at_most: float = key(
-        0.01, "Share of the recordings that may be unusable; left out, named and counted.", ge=0, lt=1
     )
 
     def below_root(self) -> tuple[tuple[str, str | None], ...]:

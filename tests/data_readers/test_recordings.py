@@ -5,17 +5,18 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from converters.records.ecg import cinc2021
 from converters.records.ecg.synthetic import SHARES
 from converters.records.ecg_questions import Known
 from runner.data_readers.common import Asked, Progress
 from runner.data_readers.images import ImageSetup
 from runner.data_readers.recordings import SCP_OF_INVENTED, Lost, invented, look_at, open_recordings
 from runner.spec.problems import DataError
-from runner.spec.vlm_sources import FromSignalsSource
+from runner.spec.vlm_sources import Database, FromSignalsSource
 
 
 def asked(setup: ImageSetup, **options: Any) -> Asked:
@@ -26,6 +27,10 @@ def asked(setup: ImageSetup, **options: Any) -> Asked:
 def known_of(one: Asked, quiet: Progress, *, measured: bool = False) -> list[Known]:
     found = [told for _, told in look_at(open_recordings(one), one, measured, quiet)]
     return [told for told in found if isinstance(told, Known)]
+
+
+def test_the_databases_are_those_of_the_reader() -> None:
+    assert set(get_args(Database)) == set(cinc2021.COLUMNS)
 
 
 def test_every_invented_label_has_its_statements() -> None:
