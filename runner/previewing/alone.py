@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
 from converters.axolotl import CONFIG
 from converters.templates import end_of_turn
 from runner.backends import backend
 from runner.plan import Plan, spec_from_json
 from runner.previewing.choose import TRAIN
+from runner.spec.model import AxolotlSpec
 from runner.spec.problems import UsageError
 from runner.stage import Stage
 
@@ -47,9 +49,8 @@ def _preview(plan: Plan, records: int, earlier: tuple[Stage, ...]) -> Stage:
         )
     if not 1 <= records <= MOST_RECORDS:
         raise UsageError(f"--preview: expected 1 to {MOST_RECORDS} records, got {records}")
-    actual = backend(spec.BACKEND).rehearsed(spec) if plan.rehearsal else spec
-    if actual.kind == "ecg":  # which a rehearsal does not change
-        raise ValueError(f"a rehearsal of {spec.name} is of another kind")
+    # A rehearsal is of the same kind.
+    actual = cast(AxolotlSpec, backend(spec.BACKEND).rehearsed(spec)) if plan.rehearsal else spec
     tiny = any(stage.name == "tiny_model" for stage in earlier)
     return Stage(
         STAGE,
@@ -66,6 +67,7 @@ def _preview(plan: Plan, records: int, earlier: tuple[Stage, ...]) -> Stage:
             "context": actual.model.context,
             "end_tokens": list(end_of_turn(spec)),
             "rehearsal": plan.rehearsal,
+            "small": tiny,
         },
         environment={
             **earlier[0].environment,

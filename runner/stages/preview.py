@@ -1,7 +1,8 @@
 """The stage that shows records as the engine will see them: `preview/preview.json`, a page, and pictures.
 
 Settings: `records`, how many; `config`, the engine's; `name`, `kind`, `architecture`, `template`, `context` of
-the spec; `end_tokens`, which close an answer beside the tokenizer's end token; `rehearsal`. Ends with 1 where a
+the spec; `end_tokens`, which close an answer beside the tokenizer's end token; `rehearsal`; `small`, whether the model
+is one of a few layers, whose encoder is too small to show anything. Ends with 1 where a
 record teaches nothing or teaches its prompt. Needs the tokenizer and the processor of the model, not its weights.
 """
 
@@ -220,10 +221,10 @@ def _images(
     architecture, by = settings["architecture"], loaded.processor.image_processor
     patch = _patch_px(loaded, architecture)
     views = [("as the encoder sees it", "", sight.sights(architecture, row.inputs, sizes, by))]
-    if settings["rehearsal"]:
+    if settings["small"]:
         views = [
             ("as the full-size encoder sees it", "", sight.full_size_sights(architecture, files, by)),
-            ("as the small encoder of this rehearsal sees it", "-small", views[0][2]),
+            ("as the small encoder of this run sees it", "-small", views[0][2]),
         ]
     found = []
     for place, (file, size) in enumerate(zip(files, sizes, strict=True)):
