@@ -21,6 +21,8 @@ ABLATIONS: Mapping[str, str] = MappingProxyType(
     {"blank": "a blank image", "shuffled": "the image of another record"}
 )
 """Word in the spec -> what stands in the image's place."""
+OF_FORM = "parse_rate"
+"""What such a metric counts is whether an answer can be read, which needs no image."""
 Verdict = Literal[
     "uses the image",
     "does not use the image",
@@ -71,7 +73,7 @@ def image_reliance(
         without = [*others, *held] if held else list(others)
         found = of.judged(task, without)
         changes = of.differences(task, without, [*_of_split(task, lines), *held])
-        headline = [name for name in found["headline"] if name in changes]
+        headline = [name for name in found["headline"] if name in changes and not name.endswith(OF_FORM)]
         image[word] = {
             "what": ABLATIONS[word],
             "metrics": found["metrics"],
@@ -102,14 +104,14 @@ def verdict(name: str, change: Mapping[str, float | None], *, narrow: str | None
     'does not use the image'
     """
     low, high, better = change["low"], change["high"], metric_name(name).better
+    if narrow:
+        return "too few groups for a verdict"
     if change["value"] == 0 and low is None:
-        return "does not use the image"
+        return "does not use the image"  # no record is judged otherwise
     if low is None or high is None or better is None:
         return "not known"
     if low <= 0 <= high:
         return "does not use the image"
-    if narrow:
-        return "too few groups for a verdict"
     return "uses the image" if (low > 0) == (better == "higher") else "is better without the image"
 
 
@@ -127,5 +129,5 @@ def _moved(change: Mapping[str, float | None]) -> str:
     value, low, high = change["value"], change["low"], change["high"]
     if value is None:
         return "has no value"
-    ends = "no interval" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
-    return f"{value:+.3f} ({ends})"
+    ends = "no interval" if low is None or high is None else f"{low:+.3g} to {high:+.3g}"
+    return f"{value:+.3g} ({ends})"

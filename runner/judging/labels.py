@@ -17,7 +17,7 @@ Record = Mapping[str, Any]
 YES, NO = "yes", "no"
 
 
-def with_labels(records: Sequence[Record], task: Mapping[str, Any]) -> list[Record]:
+def with_labels(records: list[dict[str, Any]], task: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the records whose labels of the set are known and that ask what is to be judged, the first `most`.
 
     Raises:
@@ -47,12 +47,12 @@ def names_of(run: Judging, of: LabelSet, records: Sequence[Record]) -> dict[str,
     return label_tokens(run, records, {label.id: [label.name] for label in of.labels})
 
 
-def judged_once(records: Sequence[Record], task: Mapping[str, Any]) -> list[Record]:
+def judged_once(records: Sequence[dict[str, Any]], task: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the records that are judged: the first of each image where no record's own question is asked."""
     own = task["prompt"] is None and ("generation" in task["scoring"] or task["ask"] == "record")
     if own or not records or "images" not in records[0]:
         return list(records)
-    firsts: dict[tuple[str, ...], Record] = {}
+    firsts: dict[tuple[str, ...], dict[str, Any]] = {}
     for record in records:
         firsts.setdefault(tuple(record["images"]), record)
     return list(firsts.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from eval.label_sets import label_set, label_set_sha256
@@ -44,10 +45,10 @@ def predict(run: Judging, task: Mapping[str, Any], place: Lines) -> None:
             lacking; a name is not the same tokens after every prompt.
         StageError: the model has too few positions, or predicts what is no number.
     """
-    judged = with_labels(run.records(task["split"]), task)
+    choose = partial(with_labels, task=task)
+    judged = run.records(task["split"], choose=choose)
     chosen = "likelihood" in task["scoring"] and task["thresholds"] == "validation"
-    validation = run.validation() if chosen else []
-    held = with_labels(validation, task) if validation else []
+    held = run.validation(choose=choose) if chosen else []
     check_attributes(task["subgroups"], judged)
     for split, records in ((task["split"], judged), ("validation", held)):
         missing = [record for record in records if record["id"] not in place]

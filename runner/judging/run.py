@@ -19,6 +19,7 @@ from runner.judging.vision import BLANK, NOTHING, Seen, Sight, check_processor
 from runner.spec.problems import DataError, StageError
 from runner.tokens import Row, load_tokenizer, read_records, rows_of, template_of
 
+Choice = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 Ablation = Literal["blank", "shuffled"]
 
 WHOLE = sys.maxsize
@@ -146,8 +147,16 @@ class Judging:
                 return records
         raise DataError("data/ holds no record")
 
-    def records(self, split: str, most: int | None = None, asks: Sequence[str] = ()) -> list[dict[str, Any]]:
+    def records(
+        self,
+        split: str,
+        most: int | None = None,
+        asks: Sequence[str] = (),
+        choose: Choice | None = None,
+    ) -> list[dict[str, Any]]:
         """Return the records of a split, the first `most` of them; with `asks` of those that ask this.
+
+        `choose` picks among these, before images are exchanged: the same records whatever they are shown with.
 
         Raises:
             DataError: the split is empty, or no record asks this; says what they ask.
@@ -164,14 +173,14 @@ class Judging:
             raise DataError(
                 f"{path} holds no record: there is nothing to judge\n  give data.split.{split} a size"
             )
-        return self.shown(records)
+        return self.shown(choose(records) if choose else records)
 
-    def validation(self, most: int | None = None) -> list[dict[str, Any]]:
+    def validation(self, most: int | None = None, choose: Choice | None = None) -> list[dict[str, Any]]:
         """Return the validation records, from which a temperature or thresholds are chosen; none for other images.
 
         What is chosen on the real images holds for the others too: the question is what this model does without them.
         """
-        return [] if self._ablation else self.records("validation", most)
+        return [] if self._ablation else self.records("validation", most, choose=choose)
 
     def shown(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the records with the images that they are judged with.

@@ -27,14 +27,13 @@ def draw(path: Path, number: int) -> None:
 
 
 def record(folder: Path, number: int) -> dict[str, Any]:
-    """A question about a picture, its labels and its report; two records a patient."""
-    labels = [
-        name for place, name in enumerate(SUPERCLASSES) if (number >> (place % 3)) & 1 and place % 5 != 4
-    ]
-    path = folder / "images" / f"{number}.png"
+    """A question about a picture, its labels and its report; two records a patient, about the same picture."""
+    shown = number // 2
+    labels = [name for place, name in enumerate(SUPERCLASSES[:4]) if (shown >> (place % 3)) & 1]
+    path = folder / "images" / f"{shown}.png"
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
-        draw(path, number)
+        draw(path, shown)
     report = number % 2 == 0
     return {
         "id": f"r{number}",

@@ -107,7 +107,7 @@ def test_invented_items_are_about_the_images_of_the_run(
     )
     result = judge(task.model_dump(mode="json"), **seeing)
     assert result["n_records"] == 4
-    assert result["image"]["shuffled"]["verdicts"].keys() == {"accuracy", "parse_rate", "pulse_accuracy"}
+    assert result["image"]["shuffled"]["verdicts"].keys() == {"accuracy", "pulse_accuracy"}
     lines = [
         json.loads(line) for line in Path(result["predictions"]).read_text(encoding="utf-8").splitlines()
     ]

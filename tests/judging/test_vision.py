@@ -223,6 +223,28 @@ def test_labels_are_judged_by_likelihood_and_writing(judge: Callable[..., dict[s
     assert len(blank) == result["n_records"]
 
 
+def test_each_image_is_judged_once_where_the_task_asks(judge: Callable[..., dict[str, Any]]) -> None:
+    """Twelve records about six images, the same six records whatever image they are shown with."""
+    task = MultilabelTask(
+        task="multilabel",
+        label_set="superclasses",
+        prompt="Which of these: {labels}?",
+        max_new_tokens=3,
+        ablate=("shuffled",),
+    )
+    (result,) = judge(task)["results"]
+    (lines, others) = (
+        [json.loads(line) for line in Path(place).read_text(encoding="utf-8").splitlines()]
+        for place in (result["predictions"], result["ablated"]["shuffled"])
+    )
+    assert (
+        [line["id"] for line in lines]
+        == [line["id"] for line in others]
+        == [f"r{n}" for n in range(0, 12, 2)]
+    )
+    assert all("normal ECG, myocardial infarction" in line["prompt"] for line in lines)
+
+
 def test_perplexity_and_findings_work_with_images(judge: Callable[..., dict[str, Any]]) -> None:
     found = judge(PerplexityTask(task="perplexity", batch=5, ablate=("blank",)))
     assert found["images"]["sha256"]
