@@ -21,6 +21,7 @@ from copy import deepcopy
 from typing import Any
 
 from converters.architectures import ARCHITECTURES
+from converters.axolotl_keys import BY_RULE, EXPLICIT, FIELDS, NOT_OURS
 from converters.modules import (
     as_axolotl_reads,
     fully_trained,
@@ -33,6 +34,24 @@ from converters.numbers import Numbers
 from converters.templates import end_of_turn, template_keys
 from runner.spec.model import TINY_RANDOM, AxolotlSpec, LoraCommon, Partial
 
+__all__ = [
+    "BY_RULE",
+    "CONFIG",
+    "DEEPSPEED",
+    "EXPLICIT",
+    "FIELDS",
+    "IMAGE_ROWS",
+    "NOT_OURS",
+    "PLUGIN",
+    "PLUGIN_KEY",
+    "TINY_MODEL",
+    "TRAIN_DATA",
+    "VALIDATION_DATA",
+    "dump",
+    "to_axolotl",
+    "value_at",
+]
+
 CONFIG = "config/axolotl.yaml"
 DEEPSPEED = "config/deepspeed.json"
 TRAIN_DATA = "data/train.jsonl"
@@ -42,174 +61,6 @@ IMAGE_ROWS = {TRAIN_DATA: "train/rows/train.jsonl", VALIDATION_DATA: "train/rows
 TINY_MODEL = "model"
 PLUGIN = "runner.axolotl_plugin.RunnerPlugin"
 PLUGIN_KEY = "runner"
-
-FIELDS: tuple[tuple[str, str], ...] = (
-    ("model.revision", "revision_of_model"),
-    ("model.tokenizer", "tokenizer_config"),
-    ("model.context", "sequence_len"),
-    ("model.attention", "attn_implementation"),
-    ("model.adapter", "lora_model_dir"),
-    ("model.trust_remote_code", "trust_remote_code"),
-    ("method.rank", "lora_r"),
-    ("method.alpha", "lora_alpha"),
-    ("method.dropout", "lora_dropout"),
-    ("method.rank_stabilised", "peft_use_rslora"),
-    ("train.learning_rate", "learning_rate"),
-    ("train.optimizer", "optimizer"),
-    ("train.weight_decay", "weight_decay"),
-    ("train.max_grad_norm", "max_grad_norm"),
-    ("train.log_every", "logging_steps"),
-    ("train.keep_checkpoints", "save_total_limit"),
-    ("train.early_stopping.patience", "early_stopping_patience"),
-    ("train.seed", "seed"),
-    ("train.loader.workers", "dataloader_num_workers"),
-    ("train.loader.prefetch", "dataloader_prefetch_factor"),
-    ("train.loader.pin_memory", "dataloader_pin_memory"),
-    ("tracking.tensorboard", "use_tensorboard"),
-    ("tracking.mlflow.uri", "mlflow_tracking_uri"),
-    ("tracking.mlflow.experiment", "mlflow_experiment_name"),
-    ("tracking.wandb.project", "wandb_project"),
-    ("tracking.wandb.entity", "wandb_entity"),
-    ("tracking.wandb.mode", "wandb_mode"),
-)
-"""Spec path -> Axolotl key, one to one. A path that the spec lacks or leaves None is not written."""
-
-BY_RULE: dict[str, tuple[str, ...]] = {
-    "kind": (
-        "processor_type",
-        "skip_prepare_dataset",
-        "remove_unused_columns",
-        "excess_length_strategy",
-        "ddp_find_unused_parameters",
-    ),
-    "model.base": ("base_model",),
-    "model.architecture": ("lora_target_modules", "unfrozen_parameters", "lora_fan_in_fan_out", "eot_tokens"),
-    "data.template": ("chat_template", "chat_template_jinja", "eot_tokens", "datasets", "test_datasets"),
-    "data.split.validation": ("test_datasets", "eval_strategy", "eval_steps"),
-    "method.name": ("adapter", "load_in_4bit", "load_in_8bit", "peft_use_dora", "unfrozen_parameters"),
-    "method.include": ("lora_target_modules", "unfrozen_parameters"),
-    "method.exclude": ("lora_target_modules",),
-    "method.modules": ("lora_target_modules",),
-    "method.train_fully": ("lora_modules_to_save", "peft_ensure_weight_tying"),
-    "method.parameters": ("unfrozen_parameters",),
-    "train.epochs": ("num_epochs", "max_steps"),
-    "train.steps": ("max_steps", "num_epochs"),
-    "train.schedule": ("lr_scheduler",),
-    "train.warmup_steps": ("warmup_steps",),
-    "train.warmup_ratio": ("warmup_steps",),
-    "train.beta1": ("adam_beta1",),
-    "train.beta2": ("adam_beta2",),
-    "train.epsilon": ("adam_epsilon",),
-    "train.batch.micro": ("micro_batch_size", "eval_batch_size"),
-    "train.batch.effective": ("gradient_accumulation_steps",),
-    "train.precision": ("bf16", "fp16", "tf32"),
-    "train.gradient_checkpointing": ("gradient_checkpointing", "gradient_checkpointing_kwargs"),
-    "train.evaluate_every.steps": ("eval_steps", "eval_strategy"),
-    "train.evaluate_every.epochs": ("eval_steps", "eval_strategy"),
-    "train.save_every.steps": ("save_steps", "save_strategy"),
-    "train.save_every.epochs": ("save_steps", "save_strategy"),
-    "train.keep_best": ("load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
-    "compute.nodes": ("gradient_accumulation_steps",),
-    "compute.gpus": ("gradient_accumulation_steps",),
-    "compute.strategy": ("deepspeed", "ddp", "ddp_find_unused_parameters"),
-    "axolotl": (),
-}
-"""Spec path -> the Axolotl keys that a function below makes of it."""
-
-_DATA_STAGE = "read by the data stage, which writes data/*.jsonl"
-
-NOT_OURS: dict[str, str] = {
-    "spec": "the version of the format",
-    "name": "names the runs folder",
-    "summary": "printed in the report",
-    "data.source": _DATA_STAGE,
-    "data.root": _DATA_STAGE,
-    "data.collections": _DATA_STAGE,
-    "data.damaged_files": _DATA_STAGE,
-    "data.path": _DATA_STAGE,
-    "data.id": _DATA_STAGE,
-    "data.revision": _DATA_STAGE,
-    "data.subset": _DATA_STAGE,
-    "data.part": _DATA_STAGE,
-    "data.messages_column": _DATA_STAGE,
-    "data.question_column": _DATA_STAGE,
-    "data.answer_column": _DATA_STAGE,
-    "data.group_column": _DATA_STAGE,
-    "data.records": _DATA_STAGE,
-    "data.seed": _DATA_STAGE,
-    "data.prompt": _DATA_STAGE,
-    "data.answers": _DATA_STAGE,
-    "data.missing": _DATA_STAGE,
-    "data.file": _DATA_STAGE,
-    "data.plausible": _DATA_STAGE,
-    "data.sites": _DATA_STAGE,
-    "data.components": _DATA_STAGE,
-    "data.images": _DATA_STAGE,
-    "data.limits": _DATA_STAGE,
-    "data.render": _DATA_STAGE,
-    "data.looks": _DATA_STAGE,
-    "data.keep": _DATA_STAGE,
-    "data.ptbxl": _DATA_STAGE,
-    "data.format": _DATA_STAGE,
-    "data.folder": _DATA_STAGE,
-    "data.databases": _DATA_STAGE,
-    "data.fs_hz": _DATA_STAGE,
-    "data.questions": _DATA_STAGE,
-    "data.faults_at_most": _DATA_STAGE,
-    "data.wording": _DATA_STAGE,
-    "data.comparisons": _DATA_STAGE,
-    "data.patients": _DATA_STAGE,
-    "data.workers": _DATA_STAGE,
-    "data.system_prompt": "written into each record by the data stage",
-    "data.split.train": "the data stage counts; the steps follow from the count",
-    "data.split.test": "judged after training",
-    "data.split.by": _DATA_STAGE,
-    "data.split.seed": _DATA_STAGE,
-    "data.filter": _DATA_STAGE,
-    "compute.device": "set in the environment of the training stage",
-    "compute.gpu": "compared with the machine before anything starts",
-    "compute.target": "where the stages run",
-    "evaluate": "read by eval/",
-    "reference": "read by the report",
-    "sweep": "each arm is a spec of its own",
-    "report": "read by the report",
-    "deepspeed": "laid over the strategy's file by converters/deepspeed.py",
-}
-"""Spec path (or a section, for everything in it) -> why Axolotl does not get it."""
-
-EXPLICIT: dict[str, Any] = {
-    "val_set_size": 0,  # the split is ours; Axolotl would take the last rows, whatever group they are of
-    "train_on_inputs": False,
-    "excess_length_strategy": "truncate",  # its default drops long records
-    "sample_packing": False,
-    "eval_sample_packing": False,
-    "pad_to_sequence_len": False,
-    "group_by_length": False,
-    "shuffle_merged_datasets": False,  # the trainer shuffles in every epoch; rows keep their place in the file
-    "dataset_exact_deduplication": False,  # the data stage has done it, and counted
-    "skip_prepare_dataset": False,
-    "streaming": False,
-    "dataset_prepared_path": "train/prepared",
-    "output_dir": "train/checkpoints",
-    "load_in_8bit": False,
-    "load_in_4bit": False,
-    "tf32": False,
-    "save_only_model": False,  # a checkpoint without the optimiser's state cannot be resumed
-    "auto_find_batch_size": False,
-    "lora_mlp_kernel": False,  # the four kernels switch themselves on with a LoRA adapter
-    "lora_qkv_kernel": False,
-    "lora_o_kernel": False,
-    "lora_embedding_kernel": False,
-    "include_tkps": False,
-    "include_tokens_per_second": False,
-    "use_wandb": False,
-    "use_mlflow": False,
-    "use_comet": False,
-    "use_trackio": False,
-    "use_otel_metrics": False,
-    "strict": True,  # a command line option may not create a key
-}
-"""Keys that are always written with these values, unless a rule writes another."""
 
 _BY_NAME: dict[str, dict[str, Any]] = {
     "full": {},
