@@ -280,15 +280,20 @@ def _length_warnings(counts: Mapping[str, Any], settings: Mapping[str, Any]) -> 
 
 
 def _sight_warnings(images: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a warning for each image of which too little detail reaches the encoder (in a rehearsal the full-size one)."""
+    """Return a warning for each image of which too little detail reaches the encoder, or the full-size one of its kind."""
     found = []
     for image in images:
-        view = image["views"][0]
-        if view["px_per_mm"] is not None and min(view["px_per_mm"]) < sight.LEAST_PX_PER_MM:
-            across, down = view["px_per_mm"]
+        reaching, drawn = image["views"][0]["px_per_mm"], image["sheet_px_per_mm"]
+        if reaching is None:
+            continue
+        least = f"under {sight.LEAST_PX_PER_MM:g} the squares of 1 mm run into each other"
+        if min(reaching) < sight.LEAST_PX_PER_MM:
+            across, down = reaching
+            found.append(f"{across:.2f} pixels per mm across and {down:.2f} down reach the encoder; {least}")
+        elif min(drawn) < sight.LEAST_PX_PER_MM:
             found.append(
-                f"{across:.2f} pixels per mm across and {down:.2f} down reach the encoder; under "
-                f"{sight.LEAST_PX_PER_MM:g} the squares of 1 mm run into each other"
+                f"the image has {drawn[0]:.2f} pixels per mm across and {drawn[1]:.2f} down, and is enlarged, which "
+                f"brings no detail back; {least}"
             )
     return found
 
