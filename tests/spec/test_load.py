@@ -135,13 +135,15 @@ def test_free_text_keeps_its_placeholder_so_that_nothing_private_is_stored(
 
 def test_the_texts_that_take_a_placeholder_are_those_that_only_a_stage_reads() -> None:
     """Anything else is read by a rule, a plan or the engine's own checks before a value is put in."""
-    assert {leaf.path for leaf in leaves(LlmSpec) if leaf.placeholder} == {
-        "model.base", "model.tokenizer", "model.adapter",
-        "data.root", "data.path", "data.id",
-        "data.components.root", "data.components.path", "data.components.id",
-        "evaluate.data", "evaluate.include",
+    common = {
+        "model.base", "model.tokenizer", "model.adapter", "data.root",
+        "evaluate.data", "evaluate.include", "evaluate.file", "evaluate.images",
         "tracking.mlflow.uri", "tracking.mlflow.experiment", "tracking.wandb.project", "tracking.wandb.entity",
     }  # fmt: skip
+    components = {"data.components.root", "data.components.path", "data.components.id"}
+    of_text = {leaf.path for leaf in leaves(LlmSpec) if leaf.placeholder}
+    assert of_text == common | components | {"data.path", "data.id"}
+    assert {leaf.path for leaf in leaves(VlmSpec) if leaf.placeholder} == common
 
 
 def test_a_placeholder_in_a_sweep_is_judged_where_it_is_laid_over_the_spec(
