@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,9 @@ from runner.spec.sources import MedquadData, MessagesComponent, MessagesData, Mi
 from runner.spec.vlm import VlmSpec
 from runner.spec.yaml_text import MAX_BYTES
 from runner.validate import load_spec
+
+HANGS_S = 120
+"""A loop in a loop takes longer than this on any machine; no measure of speed."""
 
 Load = Callable[..., Loaded]
 Check = Callable[..., tuple[Problem, ...]]
@@ -138,8 +140,7 @@ def test_the_texts_that_take_a_placeholder_are_those_that_only_a_stage_reads() -
     """Anything else is read by a rule, a plan or the engine's own checks before a value is put in."""
     common = {
         "model.base", "model.tokenizer", "model.adapter", "data.root",
-        "evaluate.data", "evaluate.include", "evaluate.file", "evaluate.images",
-        "tracking.mlflow.uri", "tracking.mlflow.experiment", "tracking.wandb.project", "tracking.wandb.entity",
+        "evaluate.data", "evaluate.include", "evaluate.file", "evaluate.images", "tracking.mlflow.uri", "tracking.mlflow.experiment", "tracking.wandb.project", "tracking.wandb.entity",
     }  # fmt: skip
     components = {"data.components.root", "data.components.path", "data.components.id"}
     of_text = {leaf.path for leaf in leaves(LlmSpec) if leaf.placeholder}
@@ -254,20 +255,18 @@ def test_odd_names_are_refused(name: str, base_text: str, problems_of_text: Chec
     assert [(p.code, p.line) for p in problems] == [("extends", 1)]
 
 
+@pytest.mark.timeout(HANGS_S)
 def test_many_values_are_merged_in_time(base_text: str, problems_of_text: Check) -> None:
     """20,000 values over 20,000 others: the places are merged in one pass."""
     big = "sweep:\n  arms:\n" + "".join(f"    arm{n}: {{train.seed: {n}}}\n" for n in range(10_000))
-    before = time.perf_counter()
     problems = problems_of_text("extends: base.yaml\n" + big, files={"base.yaml": base_text + big})
     assert [p.code for p in problems] == ["sweep"]
-    assert time.perf_counter() - before < 20
 
 
+@pytest.mark.timeout(HANGS_S)
 def test_many_wrong_keys_are_named_in_time(base_text: str, problems_of_text: Check) -> None:
-    before = time.perf_counter()
     problems = problems_of_text(base_text + "".join(f"kye{n}: {n}\n" for n in range(3_000)))
     assert len(problems) == 3_000
-    assert time.perf_counter() - before < 20
 
 
 # ----------------------------------------------------------------------------------------- --set

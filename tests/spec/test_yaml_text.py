@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Any
 
 import pytest
@@ -167,43 +166,45 @@ def test_no_yaml_is_too_strange(text: str) -> None:
 # ---------------------------------------------------------------------------------- hostile files
 
 
-def quickly(text: str, seconds: float = 5.0) -> tuple[str, int]:
-    before = time.perf_counter()
-    result = code_and_line(text)
-    assert time.perf_counter() - before < seconds
-    return result
+hangs = pytest.mark.timeout(120)  # what grows without bound takes longer on any machine; no measure of speed
 
 
+@hangs
 def test_a_billion_laughs() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
-    assert quickly("\n".join(lines)) == ("alias", 5)  # 11 + 111 + 1,111 + 11,111 values stand in four lines
+    assert code_and_line("\n".join(lines)) == (
+        "alias",
+        5,
+    )  # 11 + 111 + 1,111 + 11,111 values stand in four lines
 
 
+@hangs
 def test_many_anchors() -> None:
     lines = [f"a{n}: &a{n} 1" for n in range(MAX_ANCHORS + 1)]
-    assert quickly("\n".join(lines)) == ("alias", MAX_ANCHORS + 1)
+    assert code_and_line("\n".join(lines)) == ("alias", MAX_ANCHORS + 1)
 
 
+@hangs
 def test_many_values() -> None:
-    assert quickly("a: [" + "1," * 60_000 + "]") == ("alias", 1)
+    assert code_and_line("a: [" + "1," * 60_000 + "]") == ("alias", 1)
 
 
+@hangs
 def test_many_anchors_over_many_values() -> None:
     """The places below an anchor are copied once for each: this must not grow without bound."""
     text = "".join(f"k{n}: &a{n}\n  - 1\n" for n in range(MAX_ANCHORS)) + "z: [" + "1," * 40_000 + "]"
-    before = time.perf_counter()
     read_right(text)
-    assert time.perf_counter() - before < 5
 
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "a:\n"])
+@hangs
 def test_deep_nesting(opening: str) -> None:
     if opening == "a:\n":
         text = "".join(" " * n + "a:\n" for n in range(2_000))
-        assert quickly(text) == ("yaml", MAX_DEPTH + 2)
+        assert code_and_line(text) == ("yaml", MAX_DEPTH + 2)
     else:
-        assert quickly("a:\n " + opening * 100_000)[0] == "yaml"
+        assert code_and_line("a:\n " + opening * 100_000)[0] == "yaml"
 
 
 def test_a_depth_that_is_allowed() -> None:
