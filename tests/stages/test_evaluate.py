@@ -286,7 +286,7 @@ def test_weights_of_the_base_are_not_taken_for_trained_ones(
 # --------------------------------------------------------------------------------------------- lock
 
 COMMON = {
-    "task", "records", "validation_records", "template", "tokenizer", "context", "precision", "attention",
+    "task", "records", "validation_records", "template", "tokenizer", "context", "images", "precision", "attention",
     "device", "versions", "model", "adapter",
 }  # fmt: skip
 
