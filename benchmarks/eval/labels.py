@@ -77,13 +77,14 @@ def likelihoods(labels: int = 24, records: int = 2) -> None:
     start = (2, 7998, *[7999] * 256, 7997)
     prompts = [(*start, *range(100 + n, 112 + n), 5) for n in range(labels)]
     asked = [Continuation(prompt, (9,)) for prompt in prompts]
-    times = {}
-    for name, work in {
+    times: dict[str, float] = {}
+    ways: dict[str, Callable[[], object]] = {
         "one reading of the image": lambda: score_continuations(model, [asked] * records, 16, look(0)),
         "a row for each label": lambda: [
             score_continuations(model, [[one] for one in asked], 16, look(1)) for _ in range(records)
         ],
-    }.items():
+    }
+    for name, work in ways.items():
         work()
         began = time.perf_counter()
         work()

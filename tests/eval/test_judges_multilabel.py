@@ -159,8 +159,8 @@ def test_differences_are_of_the_same_records() -> None:
     one, two = (JUDGE.judged(LIKELY, lines)["metrics"] for lines in (before, after))
     for name, change in found.items():
         assert change["value"] == pytest.approx(two[name]["value"] - one[name]["value"]), name
-    assert found["macro_auc"]["low"] > 0
-    assert found["hamming_loss"]["high"] < 0
+    assert (found["macro_auc"]["low"] or 0) > 0
+    assert (found["hamming_loss"]["high"] or 0) < 0
     with pytest.raises(ValueError, match="labels of the same records differ"):
         JUDGE.differences(LIKELY, before, [{**line, "labels": []} for line in after])
 

@@ -9,7 +9,7 @@ import pytest
 
 from converters.records import label_sets as of_records
 from eval.label_sets import LABEL_SETS, label_set, label_set_sha256
-from eval.labels import reader, truth_of
+from eval.labels import Reading, reader, truth_of
 from eval.phrases import words_of
 
 REPORTS = Path(__file__).parents[3] / "shared/data/ecgbench_report_sample/ptb_report_generation_test.json"
@@ -58,17 +58,17 @@ def test_only_what_is_meant_is_found(name: str, text: str, affirmed: set[str]) -
 @pytest.mark.parametrize("text", ["", "I cannot interpret images.", "Mission STEP normality"])
 def test_what_says_nothing_of_the_set_is_not_parsed(text: str) -> None:
     found = reader("superclasses").read(text)
-    assert (found.affirmed, found.denied, found.parsed) == (set(), set(), False)
+    assert found == Reading(frozenset(), frozenset(), parsed=False)
 
 
 def test_a_denial_is_an_answer() -> None:
     found = reader("code15").read("no atrial fibrillation")
-    assert (found.affirmed, found.denied, found.parsed) == (set(), {"AF"}, True)
+    assert found == Reading(frozenset(), frozenset({"AF"}), parsed=True)
 
 
 def test_a_label_affirmed_and_denied_is_there() -> None:
     found = reader("code15").read("AF before, no AF today")
-    assert (found.affirmed, found.denied) == ({"AF"}, set())
+    assert found == Reading(frozenset({"AF"}), frozenset(), parsed=True)
 
 
 def test_decisions_have_the_order_of_the_set() -> None:
