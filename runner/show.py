@@ -204,12 +204,14 @@ def learned_from(events: Sequence[Mapping[str, Any]]) -> str:
     if data is None:  # no text that a loss could be shown in: a signal
         return "\n".join([share + (f", such as {names}." if names else "."), *matched])
     first = "\n".join(f"    {line}" for line in data["first"].splitlines())
+    part = data.get("inspected", data["rows"])
+    looked_at = f" in the {part} rows that were looked at" if part < data["rows"] else ""
     return "\n".join(
         [
             share + (f", such as {names}." if names else "."),
             *matched,
             "",
-            f"{data['label_tokens']:,} of {data['tokens']:,} tokens ({data['label_share']:.1%}) carry loss. "
+            f"{data['label_tokens']:,} of {data['tokens']:,} tokens ({data['label_share']:.1%}) carry loss{looked_at}. "
             "The first record, with what carries loss between \u27e6 and \u27e7:",
             "",
             first,

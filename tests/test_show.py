@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runner.results import results_of
-from runner.show import results_text
+from runner.show import learned_from, results_text
 
 LOSS: dict[str, Any] = {
     "metric": "loss",
@@ -100,3 +100,16 @@ def test_floors_and_paired_intervals_are_shown_and_tasks_of_one_metric_are_told_
         "anatomy: acc (test)", "-", "0.375 (majority)", "0.25", "0.5 (0.25 to 0.75)", "+0.25 (-0.125 to +0.5)",
     ]  # fmt: skip
     assert virology[0] == "virology: acc (test)"
+
+
+def test_rows_with_images_are_said_to_be_a_part() -> None:
+    """Of 100 rows with images 8 were made into tokens before the training; of text all are."""
+    modules = {"event": "modules", "trainable": 1, "total": 2, "share": 0.5, "matched": {}, "names": []}
+    dataset = {
+        "event": "dataset", "split": "train", "rows": 100, "inspected": 8, "tokens": 50, "label_tokens": 10,
+        "label_share": 0.2, "first": "Q ⟦A⟧",
+    }  # fmt: skip
+    assert "10 of 50 tokens (20.0%) carry loss in the 8 rows that were looked at." in learned_from(
+        [modules, dataset]
+    )
+    assert "10 of 50 tokens (20.0%) carry loss. " in learned_from([modules, {**dataset, "inspected": 100}])

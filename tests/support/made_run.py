@@ -132,7 +132,7 @@ def _told() -> list[dict[str, Any]]:
     return [
         {"event": "modules", "trainable": 1000, "total": 4000, "share": 0.25, "matched": {"language.mlp": 6},
          "names": ["base_model.model.model.language_model.layers.0.block_sparse.experts.0.mlp.gate_proj"]},
-        {"event": "dataset", "split": "train", "tokens": 100, "label_tokens": 40, "label_share": 0.4,
+        {"event": "dataset", "split": "train", "rows": 8, "inspected": 8, "tokens": 100, "label_tokens": 40, "label_share": 0.4,
          "first": f"{BITING} \u27e6answer\u27e7"},
     ]  # fmt: skip
 
