@@ -127,7 +127,10 @@ AXOLOTL_REASONS: tuple[tuple[str, str], ...] = (
     ("resize_token_embeddings_to_32x", _TOKENS),
     ("shrink_embeddings", _TOKENS),
     ("tokenizer_*", _TOKENS),
-    ("image_*", "an image goes to the model's own processor as it is; by this the engine would pad it to a square"),
+    (
+        "image_*",
+        "an image goes to the model's own processor as it is; by this the engine would pad it to a square",
+    ),
     ("processor_*", "the processor is the one that comes with `model.base`"),
     ("fix_untrained_tokens", _TRAINED),
     ("reinit_weights", _TRAINED),

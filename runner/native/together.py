@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 import torch
@@ -92,6 +92,12 @@ class Together:
             means = torch.split(flat, [part.numel() for part in bucket])
             for part, mean in zip(bucket, means, strict=True):
                 part.copy_(mean.view_as(part))
+
+    @overload
+    def part(self, records: int) -> int: ...
+
+    @overload
+    def part(self, records: int | None) -> int | None: ...
 
     def part(self, records: int | None) -> int | None:
         """Return how many of the first `records` records of a batch are this process's, as `Feed` deals them.
