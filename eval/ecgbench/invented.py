@@ -27,7 +27,9 @@ def question_and_answer(of: BenchSet, number: int) -> tuple[str, str]:
     """
     if of.kind == "labels":
         named = ", ".join(of.pulse_labels)
-        return f"Which of these labels does this ECG have: {named}?", of.pulse_labels[number % len(of.pulse_labels)]
+        return f"Which of these labels does this ECG have: {named}?", of.pulse_labels[
+            number % len(of.pulse_labels)
+        ]
     if of.kind == "all_of":
         rule = "Only answer based on the given Options without any explanation."
         return f"Is there noise? Options: {', '.join(_LISTED)}. {rule}", _LISTED[number % len(_LISTED)]

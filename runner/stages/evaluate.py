@@ -60,7 +60,9 @@ def evaluate(settings: Mapping[str, Any], events: EventWriter) -> None:
         places.append(place)
         ablated: dict[str, str] = {}
         for word in task.get("ablate", ()):
-            with Lines(path.with_suffix(f".{word}.jsonl"), canonical_sha256({"lock": lock, "images": word})) as other:
+            with Lines(
+                path.with_suffix(f".{word}.jsonl"), canonical_sha256({"lock": lock, "images": word})
+            ) as other:
                 predictor.predict(run.ablated(word), task, other)
             places.append(other)
             ablated[word] = str(other.path)
