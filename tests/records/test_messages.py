@@ -111,4 +111,6 @@ def test_a_mark_in_the_text_is_refused() -> None:
 
 
 def test_keys_of_images_are_the_owner_s_business_in_a_record_of_text() -> None:
-    assert "images" not in to_record(line({"messages": MESSAGES, "image": "a.png", "label": "yes", "images": 7}))
+    assert "images" not in to_record(
+        line({"messages": MESSAGES, "image": "a.png", "label": "yes", "images": 7})
+    )
