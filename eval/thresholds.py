@@ -124,6 +124,14 @@ def f_beta_curve(truth: BoolArray, score: FloatArray, beta: float) -> tuple[Floa
     return values, curve
 
 
+def chosen_by(beta: float) -> str:
+    """Say which threshold `fit_thresholds` takes; with few validation records midway is hundredths of a macro F-beta."""
+    return (
+        "the one with the highest F-beta on the validation records, midway to the next lower score, "
+        f"beta = {beta:g}"
+    )
+
+
 def decided(y_score: FloatArray, thresholds: Sequence[Threshold]) -> BoolArray:
     """Return decisions, shape (record, class): at or above the threshold."""
     decisions: BoolArray = y_score >= np.array([one.value for one in thresholds])

@@ -13,7 +13,7 @@ from eval.bootstrap import BoolArray
 from eval.judges.label_lines import PRESENT, Judged
 from eval.multilabel import MultiLabel
 from eval.numbers import finite, interval_json
-from eval.thresholds import BetaScores, Threshold
+from eval.thresholds import BetaScores, Threshold, chosen_by
 
 PER_CLASS = ("auc", "average_precision", "f1", "sensitivity", "specificity")
 HALF = 0.5
@@ -59,7 +59,7 @@ def method(task: Mapping[str, Any]) -> str:
     """Say how decisions were made of scores."""
     where = "0.5 for every class"
     if task["thresholds"] == "validation":
-        where = f"for each class the one with the highest F-beta on the validation records, beta = {task['beta']:g}"
+        where = f"for each class {chosen_by(task['beta'])}"
     return f"decided at or above a threshold: {where}"
 
 

@@ -43,7 +43,7 @@ from eval.label_sets import label_set
 from eval.likelihood import BinaryScores, binary_differences, score_binary
 from eval.multilabel import MultiLabel, checked_bound, score_labels
 from eval.numbers import finite, interval_json
-from eval.thresholds import Threshold
+from eval.thresholds import Threshold, chosen_by
 
 CALIBRATION = ("brier", "calibration_error")
 FLOOR = "commonest_labels"
@@ -195,7 +195,7 @@ def _method(task: Mapping[str, Any], found: MultiLabel) -> str:
         told.append(f"likelihood: {ASKED[task['ask']]}, the output layer in float32")
         where = "0.5 for every label"
         if task["thresholds"] == "validation":
-            where = f"of each label the one with the highest F-beta on the validation records, beta = {task['beta']:g}"
+            where = f"of each label {chosen_by(task['beta'])}"
         told.append(f"decided at or above a threshold: {where}")
     if "generation" in task["scoring"]:
         told.append(

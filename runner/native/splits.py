@@ -25,6 +25,7 @@ IntArray: TypeAlias = NDArray[np.integer[Any]]
 BoolArray: TypeAlias = NDArray[np.bool_]
 SIDES = ("train", "validation", "test")
 MAX_NAMED = 10
+MAKES_BETTER = "can stand in training and in the test, which makes results look better than they are"
 LABELLED_TO_TRAIN = 0.8
 """Of the labelled part, what is trained on; the rest chooses the epoch and the thresholds (FUSION 1.2)."""
 
@@ -112,10 +113,7 @@ def record_wise(
     shares = _upstream_shares(label_ratio)
     placed = iterative(labels, range(len(labels)), shares, np.random.default_rng(seed))
     split = _split(placed, f"by recording, as upstream, {_percent(shares)}", seed)
-    warning = (
-        "split by recording, as upstream: a patient's recordings can stand in training and in the test, which "
-        "makes results look better than they are"
-    )
+    warning = f"split by recording, as upstream: a patient's recordings {MAKES_BETTER}"
     if groups is not None:
         crossed = crossing(split, groups)
         warning += f"; {len(crossed)} of {len(set(groups))} patients do here"
@@ -175,6 +173,22 @@ def thinned(
         rule=f"{split.rule}; {label_ratio:g} of the training patients",
         seed=seed,
     )
+
+
+def known_patients(split: Split, patients: Sequence[str | None]) -> Split:
+    """Return `split` with a warning where recordings on its sides name no patient: of these nothing is proven.
+
+    A split by recording has its warning already.
+    """
+    used = np.concatenate(list(split.sides.values()))
+    unknown = sum(patients[row] is None for row in used)
+    if not unknown or split.warnings:
+        return split
+    warning = (
+        f"{unknown} of {len(used)} recordings name no patient and are split each by itself: recordings of one "
+        f"patient {MAKES_BETTER}"
+    )
+    return replace(split, warnings=(warning,))
 
 
 def _upstream_shares(label_ratio: float) -> tuple[float, float, float]:

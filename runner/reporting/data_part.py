@@ -88,20 +88,29 @@ def split_checks(manifest: Json) -> tuple[Check, ...]:
     """Return what the data stage proved of the split, in words."""
     split = manifest["split"]
     shared = sum(split["shared_questions"].values())
-    by = f"split by {split['by']}, seed {split['seed']}"
     checks = [
-        _crossing(split["crossing"], "group stands", "groups stand", f"on two sides; {by}."),
+        _groups(manifest),
         _crossing(shared, "question stands", "questions stand", "on two sides."),
         _crossing(split["crossing_duplicates"], "record has", "records have", "a duplicate on another side."),
     ]
-    if split["without_key"]:
-        checks.append(
-            Check(
-                None,
-                f"{split['without_key']:,} records have no {split['by']} and were kept apart, each alone.",
-            )
-        )
+    if split["without_key"] and split["crossing"]:
+        checks.append(Check(None, f"{_without_key(manifest)}."))
     return tuple(checks)
+
+
+def _groups(manifest: Json) -> Check:
+    """Return that no group crosses the sides; of records whose group nobody knows that is no proof."""
+    split = manifest["split"]
+    by = f"split by {split['by']}, seed {split['seed']}"
+    if split["without_key"] and not split["crossing"]:
+        return Check(None, f"{_without_key(manifest)}: that none stands on two sides is not proven; {by}.")
+    return _crossing(split["crossing"], "group stands", "groups stand", f"on two sides; {by}.")
+
+
+def _without_key(manifest: Json) -> str:
+    split, kept = manifest["split"], manifest["records"]["kept"]
+    key = "patient" if split["by"] in ("fold", "record") else split["by"]
+    return f"{split['without_key']:,} of {kept:,} records have no {key} and were divided without it"
 
 
 def _crossing(count: int, one: str, several: str, where: str) -> Check:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.report.format import duration, number
@@ -134,10 +135,7 @@ def plan_against_actual(record: RunRecord) -> Table:
         _compared("Validation records", planned["validation_records"], splits.get("validation", {}).get("records")),
         _compared("Test records", planned["test_records"], splits.get("test", {}).get("records")),
         _compared("Processes", planned["world_size"], proof.get("processes")),
-        _compared(
-            "Effective batch", planned["effective"], _effective(proof),
-            f"micro x accumulation x processes = {accumulated}",
-        ),
+        _effective_batch(record, steps, f"micro x accumulation x processes = {accumulated}"),
         _compared("Optimiser steps", planned["steps"], proof.get("steps"), _why_shorter(proof)),
         _compared("Rows seen", planned["rows"], proof.get("rows_seen"), _why_shorter(proof)),
         _compared("Evaluations", planned["evaluations"], len(evaluations) if steps else None),
@@ -164,10 +162,48 @@ def plan_against_actual(record: RunRecord) -> Table:
     return Table("What the plan said, and what the engine is proven to have done.", columns, tuple(rows))
 
 
-def _effective(proof: Json) -> int | None:
-    """Return the rows of a step on average, where they divide."""
-    steps, rows = proof.get("steps"), proof.get("rows_seen")
-    return rows // steps if steps and rows and rows % steps == 0 else None
+def _effective_batch(record: RunRecord, logged: Sequence[Json], note: str) -> tuple[Cell, ...]:
+    """Return the planned batch beside what the rows of the steps say it was.
+
+    An epoch's last batch takes what is left, so rows over steps is no batch. The planned one is believed where it
+    explains the rows of every logged step and of them all; otherwise the mean stands there.
+    """
+    planned, proof = record.plan["numbers"], record.proof
+    batch, steps, rows = planned["effective"], proof.get("steps"), proof.get("rows_seen")
+    records = record.manifest.get("splits", {}).get("train", {}).get("records", planned["train_records"])
+    if not steps or not rows:
+        return _compared("Effective batch", batch, None, note)
+    seen = [(event["step"], event["rows_seen"]) for event in logged if "rows_seen" in event]
+    world = proof.get("processes") or 1
+    share = world if record.plan["kind"] == "ecg" else planned["micro"] * world
+    epoch = None if records is None else _filled(records, share if world > 1 else 1)
+    if all(_taken(batch, step, epoch) == count for step, count in (*seen, (steps, rows))):
+        last = 0 if epoch is None or steps < math.ceil(epoch / batch) else epoch % batch
+        shorter = f"the last batch of an epoch is shorter: {last}" if last else ""
+        actual, same = count_cell(batch, shorter), True
+    else:
+        mean = rows / steps
+        actual, same = (
+            Cell(f"{mean:,.0f}" if mean.is_integer() else f"{mean:,.2f} on average", sort=mean),
+            False,
+        )
+    return text_cell("Effective batch"), count_cell(batch, note), actual, _verdict(same)
+
+
+def _taken(batch: int, steps: int, epoch: int | None) -> int:
+    """Return the rows that steps of `batch` take; `epoch` has so many, None where nobody counted them.
+
+    >>> _taken(32, 12, 360), _taken(32, 14, 360), _taken(32, 14, None)
+    (360, 424, 448)
+    """
+    if epoch is None:
+        return steps * batch
+    epochs, rest = divmod(steps, math.ceil(epoch / batch))
+    return epochs * epoch + rest * batch
+
+
+def _filled(records: int, multiple: int) -> int:
+    return records + -records % multiple
 
 
 def _why_shorter(proof: Json) -> str:
@@ -181,7 +217,10 @@ def _compared(name: str, planned: int | None, actual: int | None, note: str = ""
 def _agrees(planned: int | None, actual: int | None) -> Cell:
     if planned is None or actual is None:
         return Cell("not known", sort="not known", tone="muted", badge=True)
-    same = planned == actual
+    return _verdict(planned == actual)
+
+
+def _verdict(same: bool) -> Cell:
     return Cell(
         "yes" if same else "no", sort="yes" if same else "no", tone="good" if same else "bad", badge=True
     )

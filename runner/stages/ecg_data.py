@@ -31,6 +31,7 @@ from runner.native.splits import (
     by_fold,
     crossing,
     few_labels,
+    known_patients,
     record_wise,
     require_apart,
     require_positives,
@@ -70,7 +71,7 @@ def build(
     asked = Asked(source, _rate(settings, data, steps, invented), steps, data["faults_at_most"])
     processes = data["workers"] or cores()
     store = _stored(asked, settings, run_dir, folder / RECORDS, processes, _throttled(events))
-    split = divided(store, data["split"], invented=invented)
+    split = known_patients(divided(store, data["split"], invented=invented), store.patients)
     missing = require_positives(split, store.labels, store.class_names, data["classes_without_positives"])
     written = split.as_json(store.ids)
     write_json(folder / SPLIT, written)

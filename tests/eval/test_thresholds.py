@@ -13,6 +13,7 @@ from eval.thresholds import (
     Threshold,
     beta_differences,
     beta_scores,
+    chosen_by,
     decided,
     f_beta_curve,
     fit_thresholds,
@@ -29,6 +30,21 @@ def test_by_hand() -> None:
         truth[:, None], score[:, None], ["AF"], split="validation"
     )  # midway of .1 and .4
     assert found == Threshold("AF", pytest.approx(0.25), pytest.approx(10 / 11), 2, False)
+
+
+def test_a_method_says_where_a_threshold_lies() -> None:
+    """Midway moves a headline F2 by hundredths on few validation records: it must be told beside the number."""
+    from eval.judges import label_words
+
+    task = {"thresholds": "validation", "beta": 2.0}
+    assert label_words.method(task) == (
+        "decided at or above a threshold: for each class the one with the highest F-beta on the validation records, "
+        "midway to the next lower score, beta = 2"
+    )
+    assert "midway" not in label_words.method({**task, "thresholds": "half"})
+    assert chosen_by(1.0) == (
+        "the one with the highest F-beta on the validation records, midway to the next lower score, beta = 1"
+    )
 
 
 def test_one_positive_at_the_very_threshold_is_found() -> None:

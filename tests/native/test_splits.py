@@ -15,6 +15,7 @@ from runner.native.splits import (
     crossing,
     few_labels,
     iterative,
+    known_patients,
     record_wise,
     require_apart,
     require_positives,
@@ -114,6 +115,26 @@ def test_record_wise_warns_and_says_how_many_cross() -> None:
     assert len(crossed) > 50
     with pytest.raises(DataError, match="patients stand on several sides"):
         require_apart(split, groups)
+
+
+def test_a_split_by_patient_warns_where_no_patient_is_known() -> None:
+    """Two of six recordings name no patient, one of them on no side: it can leak nothing."""
+    split = by_fold(
+        [1, 2, 9, 10, 1, None], list("abcdaf"), {"train": [1, 2], "validation": [9], "test": [10]}
+    )
+    assert known_patients(split, list("abcdaf")).warnings == ()
+    assert known_patients(split, ["a", "b", "c", "d", "a", None]).warnings == ()
+    (warning,) = known_patients(split, ["a", None, "c", "d", "a", None]).warnings
+    assert warning == (
+        "1 of 5 recordings name no patient and are split each by itself: recordings of one patient can stand in "
+        "training and in the test, which makes results look better than they are"
+    )
+
+
+def test_a_split_by_recording_says_it_once() -> None:
+    labels, groups = cohort(200, 100)
+    split = record_wise(labels, 0.1, 18, groups)
+    assert known_patients(split, [None] * 200).warnings == split.warnings
 
 
 def test_published_folds() -> None:

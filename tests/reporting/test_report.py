@@ -112,6 +112,28 @@ def test_a_split_that_leaks_is_said_in_words(run: Path) -> None:
     assert "**FAILED**: 2 records have a duplicate" in render_card(card_of(read_run(run)))
 
 
+def test_a_split_by_patient_is_not_proven_where_no_patient_is_known(run: Path) -> None:
+    split = {**read_run(run).manifest["split"], "without_key": 25}
+    record = changed(run, "data/manifest.json", {"split": split})
+    first = split_checks(record.manifest)[0]
+    assert first.passed is None
+    assert first.text == (
+        "25 of 390 records have no patient and were divided without it: that none stands on two sides is not proven; "
+        "split by patient, seed 42."
+    )
+    assert "proven: No group" not in render_card(card_of(record))
+    split["crossing"] = 1
+    checks = split_checks(changed(run, "data/manifest.json", {"split": split}).manifest)
+    assert (checks[0].passed, checks[0].text) == (
+        False,
+        "1 group stands on two sides; split by patient, seed 42.",
+    )
+    assert (checks[-1].passed, checks[-1].text) == (
+        None,
+        "25 of 390 records have no patient and were divided without it.",
+    )
+
+
 def test_what_was_planned_and_did_not_happen_is_seen(run: Path) -> None:
     rows = cells(plan_against_actual(read_run(run)))
     assert rows["Optimiser steps"] == {
@@ -124,6 +146,34 @@ def test_what_was_planned_and_did_not_happen_is_seen(run: Path) -> None:
     rows = cells(plan_against_actual(changed(run, "train/proof.json", {"steps": 59, "rows_seen": 472})))
     assert (rows["Optimiser steps"]["Actual"], rows["Optimiser steps"]["Agrees"]) == ("59", "no")
     assert (rows["Rows seen"]["Actual"], rows["Rows seen"]["Agrees"]) == ("472", "no")
+
+
+@pytest.mark.parametrize(
+    ("steps", "rows", "processes", "first", "actual", "agrees"),
+    [
+        (24, 720, 1, 32, "32", "yes"),  # 2 epochs of 11 x 32 + 8
+        (14, 424, 1, 32, "32", "yes"),  # stopped in the second epoch: 360 + 2 x 32
+        (12, 360, 1, 30, "30", "no"),  # as many rows in as many steps, but no step of 32
+        (24, 384, 1, 16, "16", "no"),
+        (24, 719, 1, 32, "29.96 on average", "no"),
+        (12, 360, 4, 32, "32", "yes"),  # 8 are left for the last step, two a process
+        (12, 363, 7, 32, "30.25 on average", "no"),  # seven processes fill 360 up to 364
+    ],
+)
+def test_a_shorter_last_batch_of_an_epoch_is_no_other_batch(
+    run: Path, steps: int, rows: int, processes: int, first: int, actual: str, agrees: str
+) -> None:
+    """360 records at batch 32 are 12 steps, the last of 8: 30 rows a step on average, and yet batches of 32."""
+    counts = {name: {**part, "records": 360} for name, part in read_run(run).manifest["splits"].items()}
+    changed(run, "data/manifest.json", {"splits": counts})
+    proof = {"steps": steps, "rows_seen": rows, "processes": processes}
+    record = changed(run, "train/proof.json", proof)
+    plan = {**record.plan, "kind": "ecg", "numbers": {**record.plan["numbers"], "effective": 32}}
+    metrics = [{"event": "step", "step": 1, "rows_seen": first, "epoch": 0.1}]
+    row = cells(plan_against_actual(dataclasses.replace(record, plan=plan, metrics=metrics)))[
+        "Effective batch"
+    ]
+    assert (row["Actual"], row["Agrees"]) == (actual, agrees)
 
 
 @pytest.mark.parametrize("name", ["data", "train", "eval", "events.jsonl", "environment.json", "resolved.yaml", "status.json"])  # fmt: skip

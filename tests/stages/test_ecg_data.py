@@ -198,4 +198,9 @@ def test_a_challenge_set_with_its_quirks(real_data: Path, tmp_path: Path) -> Non
     left_out = sum(item["count"] for item in manifest["dropped"].values())
     assert manifest["records"]["read"] == manifest["records"]["kept"] + left_out
     assert len(open_records(tmp_path / "data").store.class_names) == 18
+    used = sum(part["records"] for part in manifest["splits"].values())
+    (warning,) = manifest["split"]["warnings"]
+    assert warning.startswith(f"{used} of {used} recordings name no patient and are split each by itself")
+    notes = [json.loads(line).get("text") for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert warning in notes
     assert json.dumps(manifest, allow_nan=False)

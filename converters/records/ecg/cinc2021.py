@@ -2,6 +2,9 @@
 
 Labels are the scored codes of which a database publishes more than a number of recordings, in the order of
 the challenge's table; both tables are shipped beside this module (`cinc2021.md` says from where).
+
+The challenge's headers name no patient, though PTB-XL alone has 21,837 recordings of 18,885: a split by patient is one by
+recording here, and the data stage and the report say so.
 """
 
 from __future__ import annotations
@@ -254,7 +257,7 @@ def to_record(recording: Recording, database: str, source: Cinc2021) -> EcgRecor
         leads=source.leads,
         labels=labels,
         codes=codes,
-        patient=None,
+        patient=None,  # the headers have age and sex, and nothing that says whose two recordings are
         attributes={
             "age": age_of(header.comments.get("age", "")),
             "sex": sex_of(header.comments.get("sex", "")),
