@@ -229,8 +229,8 @@ def test_a_value_is_what_the_trainer_holds(trainer_of: Callable[[EcgSpec], Any],
 def test_a_word_chooses_its_method(trainer_of: Callable[[EcgSpec], Any], name: str) -> None:
     section, kind, coefficient = METHODS[name]
     trainer = trainer_of(spec_with(name))
-    assert type(trainer.method) is kind
     assert coefficient is None or type(trainer.method._options.coefficient) is coefficient
+    assert type(trainer.method) is kind
     trained = {part for part, value in trainer.model.named_parameters() if value.requires_grad}
     assert all(part.startswith("classifier.") for part in trained) is (section["name"] == "linear_probe")
     everything = {part for part, _ in trainer.model.named_parameters()}
