@@ -240,6 +240,14 @@ def test_what_a_machine_lacks_is_said() -> None:
     [
         ({"data.split": {"by": "record", "finetune_label_ratio": 0.1}}, "better than they are"),
         ({"method": {"name": "linear_probe"}, "model.checkpoint": None}, "random start"),
+        (
+            {"method": {"name": "linear_probe"}, "model.checkpoint": "${env:WEIGHTS:-}"},
+            "if WEIGHTS is not set, linear_probe leaves most weights at their random start",
+        ),
+        (
+            {"model.checkpoint": "${env:A:-}${env:B:-}"},
+            "if A and B are not set, training starts from random weights",
+        ),
         ({"method": {"name": "fusion", "bp_batch": 2, "coef": {"kind": "two_phase"}}}, "its control is"),
         (
             {
@@ -258,6 +266,24 @@ def test_what_a_machine_lacks_is_said() -> None:
 )
 def test_what_a_person_should_know_is_said(changes: dict[str, Any], said: str) -> None:
     assert any(said in note for note in plan_of(changes).notes), plan_of(changes).notes
+
+
+@pytest.mark.parametrize("given", ["/w", "${env:WEIGHTS}", "${env:WEIGHTS:-/w}", "${env:FOLDER:-}/w"])
+def test_weights_that_cannot_be_left_out_need_no_word(given: str) -> None:
+    found = plan_of({"method": {"name": "linear_probe"}, "model.checkpoint": given}).notes
+    assert not any("random" in note for note in found)
+
+
+@pytest.mark.parametrize("name", ["ecg_fusion_ptbxl", "ecg_student_georgia"])
+def test_a_spec_that_may_start_at_random_says_so_when_planned(name: str) -> None:
+    """A student's teacher has a checkpoint of its own."""
+    loaded = load_spec(FOLDER / f"{name}.yaml", (), {})
+    assert isinstance(loaded.spec, EcgSpec)
+    whose = "" if loaded.spec.distill is None else "the teacher's "
+    said = (
+        f"{whose}model.checkpoint is ${{env:ECG_CHECKPOINT:-}}: if ECG_CHECKPOINT is not set, fusion leaves"
+    )
+    assert any(note.startswith(said) for note in make_plan(loaded.spec, CPU).notes)
 
 
 def test_the_control_itself_needs_no_control() -> None:

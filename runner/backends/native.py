@@ -14,6 +14,7 @@ from runner.spec.ecg import Distill, EcgModel, EcgSpec, EcgTrain, SignalMultilab
 from runner.spec.ecg_facts import LEADS, devices, shape_after, trainings
 from runner.spec.ecg_methods import EcgMethod
 from runner.spec.ecg_rules import needs_cuda
+from runner.spec.environment import empty_unless_set
 from runner.stage import PlannedFile, Stage
 
 __all__ = [
@@ -88,14 +89,24 @@ def notes(spec: EcgSpec, numbers: Numbers) -> tuple[str, ...]:
         )
     for path, model, method, _ in trainings(spec):
         where = "the teacher's " if path else ""
-        frozen = method.name in ("linear_probe", "lora") or getattr(method, "lora", None) is not None
-        if frozen and not model.checkpoint:
-            found.append(
-                f"{where}model.checkpoint is not given: {method.name} leaves most weights at their random start"
-            )
+        found.extend(f"{where}{text}" for text in _of_weights(model, method))
         if method.name == "fusion":
             found.extend(f"{where}{text}" for text in _of_fusion(method))
     return tuple(found)
+
+
+def _of_weights(model: EcgModel, method: EcgMethod) -> list[str]:
+    """Return what is to be said of weights that may be random; a plan does not know what variables are set to."""
+    frozen = method.name in ("linear_probe", "lora") or getattr(method, "lora", None) is not None
+    random = f"{method.name} leaves most weights at their random start"
+    if not model.checkpoint:
+        return [f"model.checkpoint is not given: {random}"] if frozen else []
+    names = empty_unless_set(model.checkpoint)
+    if not names:
+        return []
+    unset = f"if {' and '.join(names)} {'is' if len(names) == 1 else 'are'} not set"
+    then = random if frozen else "training starts from random weights"
+    return [f"model.checkpoint is {model.checkpoint}: {unset}, {then}"]
 
 
 def _of_fusion(method: Any) -> list[str]:

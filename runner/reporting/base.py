@@ -5,17 +5,49 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from runner.spec.environment import empty_unless_set
 
-def base_of(plan: Mapping[str, Any]) -> str:
-    """Return the model that a stored plan names.
+RANDOM = "random weights"
 
-    >>> base_of({"kind": "ecg", "spec": {"model": {"backbone": "medium", "checkpoint": None}}})
-    'medium, random weights'
+
+def base_of(plan: Mapping[str, Any], proof: Mapping[str, Any]) -> str:
+    """Return the model that a run started from; of a rehearsal the one that it stands in for.
+
+    Args:
+        plan: as stored.
+        proof: of the training; empty where it did not begin.
+
+    >>> spec = {"model": {"backbone": "medium", "checkpoint": "${env:WEIGHTS:-}"}}
+    >>> base_of({"kind": "ecg", "rehearsal": False, "spec": spec}, {"started_from": None})
+    'medium, random weights (${env:WEIGHTS:-} was empty)'
     """
     model = plan["spec"]["model"]
-    if plan["kind"] == "ecg":
-        return f"{model['backbone']}, {model['checkpoint'] or 'random weights'}"
-    return str(model["base"])
+    if plan["kind"] != "ecg":
+        return str(model["base"])
+    checkpoint = model["checkpoint"]
+    if not checkpoint:
+        return f"{model['backbone']}, {RANDOM}"
+    if not plan["rehearsal"] and has_loaded(proof) is False:
+        return f"{model['backbone']}, {RANDOM} ({checkpoint} was empty)"
+    return f"{model['backbone']}, {checkpoint}"
+
+
+def weights_at_start(plan: Mapping[str, Any], proof: Mapping[str, Any]) -> str:
+    """Return which weights an ECG run started from: as proven, and where nothing is proven yet, as planned."""
+    checkpoint, loaded = plan["spec"]["model"]["checkpoint"], has_loaded(proof)
+    if not checkpoint or plan["rehearsal"] or loaded is False:
+        return RANDOM
+    return f"as given, or {RANDOM}" if loaded is None and empty_unless_set(checkpoint) else "as given"
+
+
+def has_loaded(proof: Mapping[str, Any]) -> bool | None:
+    """Return whether an ECG training proved that it loaded a checkpoint; None where it did not come that far.
+
+    Earlier releases wrote `started_from` only where one was loaded, and `trainable` right after it.
+    """
+    if "started_from" in proof:
+        return proof["started_from"] is not None
+    return False if "trainable" in proof else None
 
 
 def rank_of(method: Mapping[str, Any]) -> int | None:

@@ -60,7 +60,7 @@ def card_of(record: RunRecord) -> Card:
 def _warnings(record: RunRecord) -> tuple[str, ...]:
     if not record.settings["rehearsal"]:
         return ()
-    base = markdown(base_of(record.plan))
+    base = markdown(base_of(record.plan, record.proof))
     return (f"**A rehearsal, with random weights.** {NO_BASE.format(base=base)} {REHEARSAL}",)
 
 
@@ -70,7 +70,7 @@ def front_matter(record: RunRecord, results: Json) -> dict[str, Any]:
     A rehearsal has no base model: nothing of the one that the spec names was trained.
     """
     spec = record.spec
-    base, of_ecg = base_of(record.plan), record.plan["kind"] == "ecg"
+    base, of_ecg = base_of(record.plan, record.proof), record.plan["kind"] == "ecg"
     method = spec["method"]["name"]
     adapter = method in ADAPTERS and not of_ecg  # those of an ECG model are merged
     local = of_ecg or base == TINY_RANDOM or base.startswith(("/", "./", "../", "~")) or "${" in base

@@ -104,7 +104,7 @@ def facts_of(record: RunRecord) -> tuple[tuple[str, str], ...]:
     rank = f", rank {found}" if (found := rank_of(method)) else ""
     trained = f", {record.proof['trainable']:,} parameters" if "trainable" in record.proof else ""
     revision = spec["model"].get("revision")
-    base = base_of(record.plan) + (f" @ {revision[:12]}" if revision else "")
+    base = base_of(record.plan, record.proof) + (f" @ {revision[:12]}" if revision else "")
     if record.settings["rehearsal"]:
         base = f"none: random weights in the place of {base}"
     facts = [

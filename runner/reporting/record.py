@@ -14,7 +14,7 @@ from runner.events import read_events
 from runner.files import read_json
 from runner.judging.lines import read_lines
 from runner.methods import Cost, MethodRow, cost_of, method_row
-from runner.reporting.base import method_in_words, rank_of
+from runner.reporting.base import RANDOM, has_loaded, method_in_words, rank_of, weights_at_start
 from runner.results import results_of
 from runner.spec.problems import RunnerError
 
@@ -75,13 +75,12 @@ class RunRecord:
         if self.plan["kind"] != "ecg":
             return ()
         spec = self.spec
-        started = spec["model"]["checkpoint"] and not self.settings["rehearsal"]
-        rows = [
-            method_row("before training", "as given" if started else "random weights", self.baseline, Cost())
-        ]
+        rows = [method_row("before training", weights_at_start(self.plan, self.proof), self.baseline, Cost())]
         if self.teacher or self.teacher_proof:
             taught = self._method_of("teacher")
             said = method_in_words(taught) if taught else "as given"
+            if taught and not self.plan["rehearsal"] and has_loaded(self.teacher_proof) is False:
+                said += f", from {RANDOM}"
             cost = cost_of(self.teacher_metrics, self.teacher_proof)
             rows.append(method_row("teacher", said, self.teacher, cost))
         method = self._method_of("train") or spec["method"]

@@ -54,6 +54,17 @@ def substitute(text: str, environ: Mapping[str, str]) -> tuple[str, tuple[Missin
     return PLACEHOLDER.sub(value, text), tuple(missing)
 
 
+def empty_unless_set(text: str) -> tuple[str, ...]:
+    """Return the variables of which one must be set for `text` to be more than nothing; none where it always is.
+
+    >>> empty_unless_set("${env:WEIGHTS:-}"), empty_unless_set("${env:WEIGHTS:-}/x"), empty_unless_set("${env:WEIGHTS}")
+    (('WEIGHTS',), (), ())
+    """
+    if substitute(text, {}) != ("", ()):
+        return ()
+    return tuple(match["name"] for match in PLACEHOLDER.finditer(text))
+
+
 def expand(value: Any, environ: Mapping[str, str]) -> Any:
     """Return `value` with the placeholders of every text in it replaced.
 

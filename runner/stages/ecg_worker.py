@@ -195,8 +195,13 @@ def repeatable(device: torch.device) -> None:
 
 
 def _start(model: Settings, built: EcgModel, environ: Mapping[str, str], journal: Journal) -> None:
-    place = expand_path(model["checkpoint"], environ, hub=False) if model["checkpoint"] else ""
+    """Give the network the weights that training starts from, and prove which: null where all are random."""
+    given = model["checkpoint"]
+    place = expand_path(given, environ, hub=False) if given else ""
     if not place:
+        why = f"{given} is empty" if given else "model.checkpoint is not given"
+        journal.event("note", text=f"training starts from random weights: {why}")
+        journal.prove(started_from=None)
         return
     loaded = start_from(built, Path(place))
     for name, reason in loaded.left_out.items():

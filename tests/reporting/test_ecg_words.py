@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runner.reporting.base import base_of, rank_of
+from runner.reporting.base import base_of, rank_of, weights_at_start
 from runner.results import results_of, seconds_of_steps
 from runner.show import learned_from
 from runner.spec.shared import Published
@@ -62,9 +62,45 @@ def test_no_text_is_shown_where_there_is_none() -> None:
     )
 
 
+LOADED = {"started_from": {"tensors": 40, "new": []}}
+PLACEHOLDER = "${env:WEIGHTS:-}"
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "rehearsal", "proof", "base", "weights"),
+    [
+        (None, False, {}, "medium, random weights", "random weights"),
+        ("/w", False, LOADED, "medium, /w", "as given"),
+        ("/w", False, {}, "medium, /w", "as given"),
+        (PLACEHOLDER, False, LOADED, f"medium, {PLACEHOLDER}", "as given"),
+        (
+            PLACEHOLDER, False, {"started_from": None},
+            f"medium, random weights ({PLACEHOLDER} was empty)", "random weights",
+        ),
+        # proven of the training, but by a release that wrote `started_from` only where something was loaded
+        (
+            PLACEHOLDER, False, {"trainable": 7},
+            f"medium, random weights ({PLACEHOLDER} was empty)", "random weights",
+        ),
+        (PLACEHOLDER, False, {"alive": True}, f"medium, {PLACEHOLDER}", "as given, or random weights"),
+        (PLACEHOLDER, True, {"started_from": None}, f"medium, {PLACEHOLDER}", "random weights"),
+        ("/w", True, {"started_from": None}, "medium, /w", "random weights"),
+    ],
+)  # fmt: skip
+def test_the_weights_that_a_run_started_from_are_those_that_were_loaded(
+    checkpoint: str | None, rehearsal: bool, proof: dict[str, Any], base: str, weights: str
+) -> None:
+    """The page names what a rehearsal stands in for; the table of methods says what was judged."""
+    plan = {
+        "kind": "ecg",
+        "rehearsal": rehearsal,
+        "spec": {"model": {"backbone": "medium", "checkpoint": checkpoint}},
+    }
+    assert base_of(plan, proof) == base
+    assert weights_at_start(plan, proof) == weights
+
+
 def test_the_base_and_the_rank_in_words() -> None:
-    model = {"backbone": "medium", "checkpoint": "/w.safetensors"}
-    assert base_of({"kind": "ecg", "spec": {"model": model}}) == "medium, /w.safetensors"
-    assert base_of({"kind": "llm", "spec": {"model": {"base": "gpt2"}}}) == "gpt2"
+    assert base_of({"kind": "llm", "spec": {"model": {"base": "gpt2"}}}, {}) == "gpt2"
     assert rank_of({"lora": {"rank": 4}}) == rank_of({"rank": 4}) == 4
     assert rank_of({"lora": None}) is None

@@ -62,6 +62,7 @@ def record(title: str = "one", **more: Any) -> RunRecord:
     }  # fmt: skip
     plan = {
         "kind": "ecg",
+        "rehearsal": False,
         "spec": spec,
         "stages": [{"name": "train", "settings": {"method": METHOD}}],
         "device": "cpu",
@@ -156,12 +157,18 @@ def test_a_teacher_stands_beside_its_student() -> None:
     plan = {**record().plan, "spec": taught, "stages": told}
     change = {"macro_auc": {"value": 0.05, "low": 0.02, "high": 0.08}}
     found = record(
-        plan=plan, teacher=[result(0.85, student_minus=change)], teacher_proof={**PROOF, "trainable": 7}
+        plan=plan,
+        teacher=[result(0.85, student_minus=change)],
+        teacher_proof={**PROOF, "trainable": 7, "started_from": {"tensors": 40, "new": []}},
     )
     assert [(row.who, row.method) for row in found.methods()] == [
         ("before training", "random weights"), ("teacher", "lora, rank 16"), ("tuned", "lora, rank 4, distilled"),
     ]  # fmt: skip
     assert found.methods()[1].cost.trainable == 7
+    at_random = replace(found, teacher_proof={**PROOF, "started_from": None})
+    assert at_random.methods()[1].method == "lora, rank 16, from random weights"
+    rehearsed = replace(at_random, plan={**plan, "rehearsal": True})
+    assert rehearsed.methods()[1].method == "lora, rank 16", "every model of a rehearsal is random"
     table = teacher_table(found)
     assert table is not None
     assert cells(table) == [["AUC, macro", "0.850", "0.500", "0.900", "+0.050"]]

@@ -20,11 +20,15 @@ from ecg_run import Run, spec_of  # noqa: E402 - after the skip
 from safetensors.torch import load_file  # noqa: E402
 from training_parts import last_state, same_state  # noqa: E402
 
+from runner.events import read_events  # noqa: E402
 from runner.files import sha256_of, write_json  # noqa: E402
+from runner.machine import Machine  # noqa: E402
 from runner.native.assembly import network  # noqa: E402
 from runner.native.checkpoints import facts_of, save  # noqa: E402
 from runner.native.dataset import open_records  # noqa: E402
-from runner.reporting.record import beside_student  # noqa: E402
+from runner.plan import make_plan, plan_to_json  # noqa: E402
+from runner.reporting.page import facts_of as page_facts  # noqa: E402
+from runner.reporting.record import beside_student, read_run  # noqa: E402
 from runner.spec.problems import StageError  # noqa: E402
 
 WEIGHTS = "train/final/model.safetensors"
@@ -45,6 +49,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "hybrid": {"name": "hybrid", "lora": LORA, "deep_blocks": 1},
 }
 LIMIT_S = 120
+MACHINE = Machine("Linux", 1, 8.0, 0, None, None, False, False)
 
 
 @pytest.fixture(scope="module")
@@ -340,6 +345,24 @@ def test_a_checkpoint_of_other_classes_gives_all_but_the_head(run_of: Any, tmp_p
     assert run.call("train") == 0
     assert run.read("train/proof.json")["started_from"]["new"] == ["classifier.1.weight", "classifier.1.bias"]
     assert "6 classes there, 7 here: a new head" in (run.path / "events.jsonl").read_text(encoding="utf-8")
+
+
+def test_a_run_from_random_weights_says_so_everywhere(run_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spec names a variable with an empty default, and the variable is not set."""
+    monkeypatch.delenv("ECG_CHECKPOINT", raising=False)
+    run = run_of(model__checkpoint="${env:ECG_CHECKPOINT:-}", method={"name": "linear_probe"})
+    assert run.call("train") == 0
+    assert run.read("train/proof.json")["started_from"] is None
+    notes = [event["text"] for event in read_events(run.path / "events.jsonl") if event["event"] == "note"]
+    assert notes == ["training starts from random weights: ${env:ECG_CHECKPOINT:-} is empty"]
+    run.call("baseline")
+    plan = plan_to_json(make_plan(run.spec, MACHINE))
+    write_json(run.path / "plan.json", plan)
+    record = read_run(run.path)
+    assert record.methods()[0].method == "random weights"
+    assert dict(page_facts(record))["Base model"] == (
+        "tinylight, random weights (${env:ECG_CHECKPOINT:-} was empty)"
+    )
 
 
 def test_an_earlier_run_is_a_checkpoint(run_of: Any) -> None:
