@@ -18,6 +18,8 @@ from runner.spec.problems import MachineError, UsageError
 
 LOCK_ATTEMPTS = 5
 LOCK_PAUSE_S = 0.05
+HOLDER = "process {} on {}\n"
+"""What the lock file says: process and machine."""
 
 State = Literal["pending", "running", "done", "failed", "interrupted"]
 
@@ -76,16 +78,32 @@ class RunDir:
             raise MachineError(f"cannot write {path}: {error.strerror}") from error
         try:
             if not _locked(descriptor):
-                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
                 raise MachineError(
-                    f"{self.path} is being run by {holder}; nothing was started\n"
-                    "  wait for it, or stop it with Ctrl-C there"
+                    self._held_by(os.pread(descriptor, 200, 0).decode(errors="replace").strip())
                 )
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            os.pwrite(descriptor, HOLDER.format(os.getpid(), socket.gethostname()).encode(), 0)
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _held_by(self, launcher: str) -> str:
+        """Return what to do about a lock that is held; `launcher`: what the lock says of who took it.
+
+        A launcher that was killed is told from one that lives, on its own machine; its stage goes on, and holds.
+        """
+        status = self.read_status()
+        pid, stage = status.get("pid"), status.get("stage_pid")
+        here = launcher == HOLDER.format(pid, socket.gethostname()).strip()
+        if stage is None or not here or _is_alive(pid):
+            return (
+                f"{self.path} is being run by {launcher or 'another process'}; nothing was started\n"
+                "  wait for it, or stop it with Ctrl-C there"
+            )
+        return (
+            f"{self.path} is being run by process {stage}, its stage {status['stage']}; its launcher, process {pid}, "
+            f"is gone; nothing was started\n  wait for it, or end it: kill {stage}; then --resume goes on"
+        )
 
     def is_held(self) -> bool:
         """Return whether a living process runs this directory. Writes nothing."""
@@ -102,6 +120,16 @@ class RunDir:
         finally:
             os.close(descriptor)
         return False
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # of another user
+    return True
 
 
 def _locked(descriptor: int) -> bool:

@@ -260,8 +260,11 @@ def test_a_live_run_is_refused_and_a_dead_one_is_not(
         launch(other, run)
     launched.kill()
     launched.wait()
-    with pytest.raises(MachineError, match="is being run"):
-        launch(other, run)  # the orphaned stage is still alive, and holds the lock
+    orphan = stage_pid(run)  # still alive, and holds the lock
+    with pytest.raises(MachineError, match=rf"kill {orphan}\b") as refused:
+        launch(other, run)
+    assert f"its launcher, process {launched.pid}, is gone" in str(refused.value)
+    assert "Ctrl-C" not in str(refused.value)
     os.kill(stage_pid(run), signal.SIGKILL)
     wait_until(lambda: is_free(run))
     assert launch(other, run).state == "done"

@@ -213,8 +213,8 @@ def _other_head(
     theirs, ours = stored[weight].shape[0], own[weight].shape[0]
     if policy == "refuse":
         raise NativeError(
-            f"{where}: the checkpoint has {theirs} classes, this model {ours}; use the classes that it was trained "
-            "for, or ask for a new head (model.head: new)"
+            f"{where}: the checkpoint has {theirs} classes, this model {ours}; use records with the classes that it "
+            "was trained for, or train from it: as model.checkpoint it gives all but the head"
         )
     return {name: f"{theirs} classes there, {ours} here: a new head" for name in head if name in stored}
 

@@ -419,7 +419,10 @@ def _with(inside: Any, path: SpecPath, depth: int, value: Any) -> Any:
             raise _CannotSetError(f"{here} has {len(inside)} entries, counted from 0")
         return tuple(_with(v, path, depth + 1, value) if n == part else v for n, v in enumerate(inside))
     if isinstance(inside, tuple):
-        raise _CannotSetError(f"{here} is a list; name an entry, for example {here}[0].{part}")
+        is_position = re.fullmatch("[0-9]{1,6}", part) is not None
+        wanted = (int(part),) if is_position else (0, part)
+        example = dotted((*path[:depth], *wanted, *path[depth + 1 :]))
+        raise _CannotSetError(f"{here} is a list; name an entry, for example {example}")
     if inside is not None and not isinstance(inside, dict):
         raise _CannotSetError(f"{here} is {kind_of(inside)}, which has no keys")
     section = inside or {}

@@ -125,8 +125,9 @@ def test_a_training_that_did_not_finish_is_not_judged(copy: Run) -> None:
 def test_weights_of_other_classes_are_refused(copy: Run) -> None:
     other = network({"backbone": "tinylight", "leads": ["I"] * 12}, 4, aux=False, seed=1)
     save(other, copy.path / "train/final/model.safetensors", {})
-    with pytest.raises(StageError, match="4 classes, this model 7"):
+    with pytest.raises(StageError, match="4 classes, this model 7") as refused:
         copy.call("evaluate")
+    assert "model.checkpoint" in str(refused.value)
 
 
 def test_an_attribute_that_no_record_has_is_an_error(copy: Run) -> None:
