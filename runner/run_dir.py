@@ -95,7 +95,7 @@ class RunDir:
         status = self.read_status()
         pid, stage = status.get("pid"), status.get("stage_pid")
         here = launcher == HOLDER.format(pid, socket.gethostname()).strip()
-        if stage is None or not here or _is_alive(pid):
+        if pid is None or stage is None or not here or _is_alive(pid):
             return (
                 f"{self.path} is being run by {launcher or 'another process'}; nothing was started\n"
                 "  wait for it, or stop it with Ctrl-C there"
