@@ -11,6 +11,7 @@ from runner.rehearse_ecg import BATCH, RECORDS, STEPS, rehearsed
 from runner.spec.ecg import EcgSpec
 from runner.spec.ecg_facts import trainings
 from runner.spec.kinds import broken_rules
+from runner.sweep import arms, controls_of
 from runner.validate import load_arm, load_spec
 from tests.support.ecg_specs import every_variant, make_ecg
 from tests.support.specs import FOLDER, specs_of_kind
@@ -99,15 +100,22 @@ def test_the_tiny_batch_of_addax_leaves_records_to_probe() -> None:
 
 @pytest.mark.parametrize("name", ["eps", "bp_batch", "rank", "coef"])
 def test_every_ablation_has_its_control(name: str) -> None:
-    """Each arm but a control has a control that differs in the coefficient alone."""
+    """Each arm but a control has a control that differs in the coefficient alone, and both come with three seeds."""
     file = FOLDER / "ablations" / f"fusion_{name}.yaml"
     loaded = load_spec(file, (), {}).spec
     assert loaded.sweep is not None
+    planned = arms(loaded)
+    paired = controls_of(loaded.sweep, planned)
+    assert {arm.base for arm in planned} == paired.keys() | set(loaded.sweep.arms)
+    assert set(paired.values()) == set(loaded.sweep.arms)
+    for base in {arm.base for arm in planned}:
+        assert [arm.seed for arm in planned if arm.base == base] == [18, 19, 20]
     controls = []
-    for arm in loaded.sweep.arms:
-        spec = load_arm(file, arm, (), {}).spec
+    for arm in (arm for arm in planned if arm.base in loaded.sweep.arms):
+        spec = load_arm(file, arm.name, (), {}).spec
         assert spec.kind == "ecg"
         assert spec.method.name == "fusion"
+        assert (spec.train.seed, spec.data.split.seed) == (arm.seed, 18), "the same records on each side"
         assert spec.method.coef.model_dump() == {"kind": "constant", "value": 1.0}
         controls.append(spec.method.model_dump(exclude={"coef", "zo"}))
     (axis,) = loaded.sweep.axes
