@@ -211,7 +211,7 @@ def _by_counts(clusters: Mapping[str, list[str]], split: Split) -> dict[str, lis
     asked = f"data.split wants {' + '.join(str(counts[side]) for side in SIDES)} = {wanted} records (train, validation, test)"
     if total < wanted:
         raise SplitError(
-            f"{asked}; there are {total} in {len(clusters)} groups by {split.by}\n"
+            f"{asked}; there are {total} in {_groups(clusters, split)}\n"
             "  lower the counts, or write ratios (0.8, 0.1, 0.1)"
         )
     for attempt in range(ATTEMPTS):
@@ -220,10 +220,16 @@ def _by_counts(clusters: Mapping[str, list[str]], split: Split) -> dict[str, lis
             return sides
     largest = max(map(len, clusters.values()))
     raise SplitError(
-        f"{asked}; there are {total} in {len(clusters)} groups by {split.by}, the largest of {largest}, "
+        f"{asked}; there are {total} in {_groups(clusters, split)}, the largest of {largest}, "
         "which no order tried divides without breaking a group over two sides\n"
         "  lower the counts, or write ratios (0.8, 0.1, 0.1)"
     )
+
+
+def _groups(clusters: Mapping[str, list[str]], split: Split) -> str:
+    """Return how many groups there are, and by what they were made where that is not their own word."""
+    count = f"{len(clusters)} group{'' if len(clusters) == 1 else 's'}"
+    return count if split.by == "group" else f"{count} by {split.by}"
 
 
 def _filled(
@@ -283,13 +289,13 @@ def _by_ratios(clusters: Mapping[str, list[str]], split: Split) -> dict[str, lis
             sides[side] = list(clusters[smallest])
         if not sides[side]:
             raise SplitError(
-                f"data.split.{side} is {ratio} of {total} records, but no group by {split.by} is left for it "
-                f"({len(clusters)} in all)\n  set it to 0, or split by something finer"
+                f"data.split.{side} is {ratio} of {total} records, but of {_groups(clusters, split)} none is left "
+                "for it\n  set it to 0, or split by something finer"
             )
     sides["train"] = [name for cluster in waiting for name in clusters[cluster]]
     if not sides["train"]:
         raise SplitError(
-            f"data.split leaves no training records: {total} records in {len(clusters)} groups by {split.by}\n"
+            f"data.split leaves no training records: {total} records in {_groups(clusters, split)}\n"
             "  give more records, or split by something finer"
         )
     return sides

@@ -136,23 +136,27 @@ def test_too_few_records_give_the_numbers() -> None:
     with pytest.raises(SplitError) as error:
         divide(grouped([5, 5]), by("group", 8, 2, 1))
     assert str(error.value) == (
-        "data.split wants 8 + 2 + 1 = 11 records (train, validation, test); there are 10 in 2 groups by group\n"
+        "data.split wants 8 + 2 + 1 = 11 records (train, validation, test); there are 10 in 2 groups\n"
         "  lower the counts, or write ratios (0.8, 0.1, 0.1)"
     )
 
 
 def test_groups_that_cannot_be_divided_give_the_largest() -> None:
-    with pytest.raises(
-        SplitError, match="there are 10 in 1 groups by group, the largest of 10, which no order"
-    ):
+    with pytest.raises(SplitError, match="there are 10 in 1 group, the largest of 10, which no order"):
         divide(grouped([10]), by("group", 5, 5, 0))
 
 
 def test_ratios_of_one_group_leave_nothing_for_the_others() -> None:
     with pytest.raises(
-        SplitError, match=r"data.split.validation is 0.1 of 10 records, but no group by group is left"
+        SplitError, match=r"data.split.validation is 0.1 of 10 records, but of 1 group none is left for it"
     ):
         divide(grouped([10]), by("group", 0.8, 0.1, 0.1))
+
+
+def test_groups_by_another_word_say_by_which() -> None:
+    rows = [record(str(number), question="one" if number else "two") for number in range(4)]
+    with pytest.raises(SplitError, match="but of 2 groups by question none is left for it"):
+        divide(rows, by("question", 0.5, 0.25, 0.25))
 
 
 def test_no_records_leave_nothing_to_train_on() -> None:
