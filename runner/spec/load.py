@@ -131,7 +131,7 @@ def examine(
     A rule or a check whose values are sound is heard, whatever else is wrong. Arguments as of `load`.
     """
     problems: list[Problem] = []
-    tree = _read_file(file, problems, ())
+    tree = _read_file(file, problems, (), _class_named(_kind_below(file, MAX_EXTENDS)))
     if tree is None:
         return Examined(tuple(problems), None, None)
     return _examined(tree, problems, sets, environ, vocabulary, checks)
@@ -202,8 +202,16 @@ def _placed(tree: Tree, fault: Fault) -> Problem:
 # ------------------------------------------------------------------------------- files and `extends`
 
 
-def _read_file(file: Path, problems: list[Problem], above: tuple[Path, ...]) -> Tree | None:
-    """Return the tree of `file` laid over those that it extends; `above` are the files that led here."""
+def _read_file(file: Path, problems: list[Problem], above: tuple[Path, ...], cls: Any) -> Tree | None:
+    """Return the tree of `file` laid over those that it extends.
+
+    Args:
+        file: the YAML file.
+        problems: takes what is wrong.
+        above: the files that led here.
+        cls: the class of the spec that all of them make, which knows the local paths; a file may leave its
+            kind to those that it extends, or to those that extend it.
+    """
     text = _text_of(file, problems)
     if text is None:
         return None
@@ -212,7 +220,7 @@ def _read_file(file: Path, problems: list[Problem], above: tuple[Path, ...]) -> 
     if parsed is None:
         return None
     tree = Tree(_copied(parsed.value), dict(parsed.values), dict(parsed.keys))
-    _make_paths_absolute(tree, file.parent)
+    _make_paths_absolute(tree, file.parent, cls)
     bases = tree.value.pop("extends", ())
     names = (bases,) if isinstance(bases, str) else bases
     if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
@@ -224,7 +232,7 @@ def _read_file(file: Path, problems: list[Problem], above: tuple[Path, ...]) -> 
     merged: Tree | None = None
     for number, name in enumerate(names):
         mark = tree.mark(("extends",) if isinstance(bases, str) else ("extends", number))
-        base = _base_of(file, name, mark, problems, above)
+        base = _base_of(file, name, mark, problems, above, cls)
         if base is not None:
             merged = base if merged is None else _merge(merged, base)
     return tree if merged is None else _merge(merged, tree)
@@ -237,6 +245,18 @@ def _parsed(text: str, name: str) -> tuple[Tree | None, tuple[Problem, ...]]:
     return tree, tuple(found)
 
 
+def _kind_below(file: Path, depth: int) -> Any:
+    """Return what stands under `kind` in `file`, or in the last of the files that it extends which has one."""
+    text = _text_of(file, [])
+    tree = None if text is None else _parsed(text, _shown(file))[0]
+    if tree is None or "kind" in tree.value or depth == 0:
+        return None if tree is None else tree.value.get("kind")
+    bases = tree.value.get("extends", ())
+    names = (bases,) if isinstance(bases, str) else bases if isinstance(bases, tuple) else ()
+    found = (_kind_below(file.parent / name, depth - 1) for name in reversed(names) if isinstance(name, str))
+    return next((kind for kind in found if kind is not None), None)
+
+
 def _copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
@@ -244,7 +264,7 @@ def _copied(value: Any) -> Any:
 
 
 def _base_of(
-    file: Path, name: str, mark: Mark, problems: list[Problem], above: tuple[Path, ...]
+    file: Path, name: str, mark: Mark, problems: list[Problem], above: tuple[Path, ...], cls: Any
 ) -> Tree | None:
     base = file.parent / name
     chain = (*above, file.resolve())
@@ -260,7 +280,7 @@ def _base_of(
     elif len(chain) > MAX_EXTENDS:
         message, hint = f"more than {MAX_EXTENDS} files extend one another", "put some of them together"
     else:
-        return _read_file(base, problems, chain)
+        return _read_file(base, problems, chain, cls)
     problems.append(Problem(mark.file, mark.line, mark.column, "extends", "extends", message, hint))
     return None
 
@@ -388,7 +408,7 @@ def _lay_over(tree: Tree, change: str, problems: list[Problem]) -> None:
             del table[gone]
         table[path] = Mark(name)
     for place in _paths_below(value, path):
-        _absolute_at(tree, place, Path.cwd())
+        _absolute_at(tree, place, Path.cwd(), _class_of(tree))
 
 
 def _set_path(text: str) -> SpecPath | None:
@@ -432,26 +452,25 @@ def _with(inside: Any, path: SpecPath, depth: int, value: Any) -> Any:
 # ------------------------------------------------------------------------- paths and the environment
 
 
-def _make_paths_absolute(tree: Tree, folder: Path) -> None:
+def _make_paths_absolute(tree: Tree, folder: Path, cls: Any) -> None:
     """Turn every local path of a file into an absolute one: in a file it is relative to that file."""
     for path in list(tree.values):
-        _absolute_at(tree, path, folder)
+        _absolute_at(tree, path, folder, cls)
     sweep = tree.value.get("sweep")
     if isinstance(sweep, dict):
         axes, arms = sweep.get("axes"), sweep.get("arms")
         if isinstance(axes, dict):
             for name, values in axes.items():
                 if isinstance(values, tuple):
-                    axes[name] = tuple(_absolute_in_sweep(tree, name, value, folder) for value in values)
+                    axes[name] = tuple(_absolute_in_sweep(cls, name, value, folder) for value in values)
         for changes in arms.values() if isinstance(arms, dict) else ():
             if isinstance(changes, dict):
                 for name, value in changes.items():
-                    changes[name] = _absolute_in_sweep(tree, name, value, folder)
+                    changes[name] = _absolute_in_sweep(cls, name, value, folder)
 
 
-def _absolute_in_sweep(tree: Tree, name: str, value: Any, folder: Path) -> Any:
+def _absolute_in_sweep(cls: Any, name: str, value: Any, folder: Path) -> Any:
     """Return a value that a sweep gives to the spec path `name` with its local paths absolute, at any depth."""
-    cls = _class_of(tree)
 
     def made(value: Any, path: SpecPath) -> Any:
         if isinstance(value, dict):
@@ -471,14 +490,14 @@ def _paths_below(value: Any, path: SpecPath) -> Iterable[SpecPath]:
         yield from _paths_below(item, (*path, part))
 
 
-def _absolute_at(tree: Tree, path: SpecPath, folder: Path) -> None:
+def _absolute_at(tree: Tree, path: SpecPath, folder: Path, cls: Any) -> None:
     parent: Any = tree.value
     for part in path[:-1]:
         parent = parent[part]
     text = parent[path[-1]] if path and isinstance(parent, dict) else None
     if not isinstance(text, str):
         return
-    leaf = field_at(_class_of(tree), path)
+    leaf = field_at(cls, path)
     if leaf is not None and leaf.form is not None:
         parent[path[-1]] = absolute(text, folder, leaf)
 
@@ -566,8 +585,11 @@ def _taking_placeholders(cls: Any) -> Iterable[str]:
 
 
 def _class_of(tree: Tree) -> Any:
-    """Return the class of the tree's kind; for a file that leaves its kind to another, any kind's."""
-    kind = tree.value.get("kind")
+    return _class_named(tree.value.get("kind"))
+
+
+def _class_named(kind: Any) -> Any:
+    """Return the class of a kind; any kind's where nobody says which, or says one that there is not."""
     known = KINDS.get(kind) if isinstance(kind, str) else None
     return known or Union[tuple(KINDS.values())]  # noqa: UP007 - made at run time
 

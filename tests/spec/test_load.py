@@ -19,6 +19,7 @@ from runner.spec.vlm import VlmSpec
 from runner.spec.yaml_text import MAX_BYTES
 from runner.validate import load_spec
 
+ROOT = Path(__file__).parent.parent.parent
 HANGS_S = 120
 """A loop in a loop takes longer than this on any machine; no measure of speed."""
 
@@ -393,3 +394,19 @@ def test_every_problem_of_a_file_at_once(base_text: str, problems_of_text: Check
         ("duplicate-key", 36),
         ("env", 46),
     }
+
+
+def test_paths_are_those_of_the_kind_that_another_file_says(
+    load_text: Load, tmp_path: Path, base_text: str
+) -> None:
+    """In a vlm spec `data.path` is below `data.root`; in an llm spec it is beside the file that names it."""
+    vlm = (ROOT / "specs/quickstart/vlm.yaml").read_text(encoding="utf-8")
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs/vlm.yaml").write_text(vlm, encoding="utf-8")
+    changes = "data: {source: ecginstruct, root: ./ecg, path: x.json, images: [pages], template: gemma3, split: {train: 0.8, validation: 0.1, test: 0.1, by: group}}\n"
+    loaded = load_text("extends: specs/vlm.yaml\nevaluate: []\n" + changes)
+    assert (loaded.spec.data.root, loaded.spec.data.path) == (str(tmp_path / "ecg"), "x.json")  # type: ignore[union-attr]
+    part = "data: {path: ./a.jsonl}\n"  # says neither kind nor source: those of the file above hold
+    (tmp_path / "specs/part.yaml").write_text(part, encoding="utf-8")
+    text = "extends: specs/part.yaml\n" + base_text.replace("  path: ./train.jsonl\n", "")
+    assert load_text(text).spec.data.path == str(tmp_path / "specs/a.jsonl")  # type: ignore[union-attr]
