@@ -99,6 +99,12 @@ def seed(trainer: Any) -> Any:
     return agreed(started, trainer.feed.order.seed, trainer.method.setup.seed, first)
 
 
+def aux_weight(trainer: Any) -> Any:
+    """Return the weight of the auxiliary loss, which needs a head to be of."""
+    weight = trainer.method.setup.objective.aux_weight
+    return weight if trainer.model.aux_classifier is not None else f"{weight}, and no auxiliary head"
+
+
 def normal(trainer: Any) -> tuple[str, ...]:
     """Return the names of the classes that the auxiliary target counts as normal."""
     names = trainer.feed.rows.store.class_names
@@ -177,7 +183,7 @@ PLACES: Mapping[str, tuple[Any, Found]] = {
         "fp32",
         lambda trainer: agreed(trainer.course.precision, trainer.method.setup.precision),
     ),
-    "train.aux.weight": (0.4, lambda trainer: trainer.method.setup.objective.aux_weight),
+    "train.aux.weight": (0.4, aux_weight),
     "train.aux.target": ("any_label", lambda trainer: trainer.method.setup.objective.aux_target.kind),
     "train.aux.normal": (("AF",), normal),
     "train.cutmix": (0.5, lambda trainer: trainer.feed.cutmix),
