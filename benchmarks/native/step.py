@@ -1,8 +1,8 @@
 """How long a training step takes: fusion against LoRA and full in the same run, and what was tried to shorten it.
 
 The arms take turns; medians over `--repeats`. Below them stand variants of fusion (records in one zeroth-order forward,
-adapters as dense products, compiled features, two forwards that record a graph) and the first block's convolution in
-both memory layouts. What does not run on this machine is listed with its reason.
+adapters as dense products, compiled features, channels last, a forward that records a graph), the two sides of a probe
+one after the other and at once, and the first block's convolution in both memory layouts. What does not run on this machine is listed with its reason.
 
     python -m benchmarks.native.step [--size base] [--batch 16] [--samples 2048] [--repeats 5] [--json]
 
@@ -28,13 +28,19 @@ from torch.nn import functional
 
 from benchmarks.native.arms import MICRO_BATCH, RANK, batch_of, estimator, started
 from benchmarks.native.memory import machine
+from benchmarks.native.two_sides import in_channels_last, losses_at_once, rules_for_all
 from runner.native import adapters
 from runner.native.backbone import SIZES
+from runner.native.directions import Directions
 from runner.native.method import Batch
+from runner.native.model import backbone_part
 from runner.native.objective import Objective
-from runner.native.zeroth_order import FullBatch
+from runner.native.zeroth_order import FullBatch, Spsa, ZerothOrder
 
 Work = Callable[[], object]
+TABLES = (
+    "methods", "variants of fusion", "a zeroth-order forward", "both sides of a probe", "convolution of block 1",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -49,16 +55,21 @@ def main() -> None:
     parser.add_argument(
         "--skip-compile", action="store_true", help="compiling takes minutes on a slow machine"
     )
+    parser.add_argument("--part", action="append", choices=TABLES, help="one table alone; may come again")
     parser.add_argument("--json", action="store_true", help="print JSON only")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     records = batch_of(arguments.batch, arguments.samples, device)
-    parts = [
-        ("methods", in_turns(methods(arguments, records, device), arguments.repeats, device)),
-        ("variants of fusion", in_turns(variants(arguments, records, device), arguments.repeats, device)),
-        ("a zeroth-order forward", in_turns(forwards(arguments, records, device), arguments.repeats, device)),
-        ("convolution of block 1", in_turns(layouts(arguments, device), arguments.repeats, device)),
-    ]
+    made: tuple[Callable[[], dict[str, Work | str]], ...] = (
+        lambda: methods(arguments, records, device),
+        lambda: variants(arguments, records, device),
+        lambda: forwards(arguments, records, device),
+        lambda: sides(arguments, records, device),
+        lambda: layouts(arguments, device),
+    )
+    tables = dict(zip(TABLES, made, strict=True))
+    wanted = arguments.part or TABLES
+    parts = [(title, in_turns(tables[title](), arguments.repeats, device)) for title in wanted]
     if not arguments.json:
         print(f"{arguments.size}, batch {arguments.batch} x {arguments.samples}, fp32, on {machine(device)}")
         for title, rows in parts:
@@ -128,12 +139,14 @@ def methods(arguments: argparse.Namespace, records: Batch, device: torch.device)
 
 
 def variants(arguments: argparse.Namespace, records: Batch, device: torch.device) -> dict[str, Work | str]:
-    """Return fusion as it is, with dense adapters, and with compiled features."""
+    """Return fusion as it is, with dense adapters, with convolutions in the other layout, and with compiled features."""
     cases: dict[str, Work | str] = {}
-    for label in ("as it is", "dense adapters", "compiled features"):
+    for label in ("as it is", "dense adapters", "channels last", "compiled features"):
         method, model = started("fusion", arguments.size, arguments.rank, device, None)
         if label == "dense adapters":
             adapters.set_path(model, "dense")
+        if label == "channels last":
+            in_channels_last(model)
         if label == "compiled features":
             if arguments.skip_compile:
                 cases[label] = "not tried (--skip-compile)"
@@ -153,6 +166,31 @@ def forwards(arguments: argparse.Namespace, records: Batch, device: torch.device
             label = f"no graph, {micro or arguments.batch} records"
             cases[label] = FullBatch(model, Objective(), estimator(micro), records)
     cases["with a graph, all records"] = lambda: Objective()(model(records.signal), records.target)
+    return cases
+
+
+def sides(arguments: argparse.Namespace, records: Batch, device: torch.device) -> dict[str, Work | str]:
+    """Return the probe of a step: its two forwards one after the other, and both in one by `vmap`."""
+    _, model = started("fusion", arguments.size, arguments.rank, device)
+    cases: dict[str, Work | str] = {}
+    for micro in (None, MICRO_BATCH):
+        probe, parameters = estimator(micro), backbone_part(model)
+        spsa, loss = Spsa(parameters, probe, 0), FullBatch(model, Objective(), probe, records)
+        directions = Directions(parameters, 0, None)
+
+        def at_once(probe: ZerothOrder = probe, directions: Directions = directions) -> object:
+            return losses_at_once(model, Objective(), probe, records, directions, 0)
+
+        def with_rules(work: Work = at_once) -> object:
+            with rules_for_all(model):
+                return work()
+
+        size = f"{micro or arguments.batch} records"
+        cases[f"one after the other, {size}"] = lambda spsa=spsa, loss=loss: spsa.estimate(loss, 0)  # type: ignore[misc]
+        cases[f"at once, {size} a side"] = at_once
+        cases[f"at once, rules for all, {size} a side"] = with_rules
+        if arguments.batch <= MICRO_BATCH:
+            break
     return cases
 
 
