@@ -16,7 +16,10 @@ from eval.judges import Line, ecgbench_choices, ecgbench_labels, entities, paire
 from eval.numbers import interval_json
 
 EXAMPLES = 8
-NO_GRADE = "the published score of this set is a judge's grade of the text: the task `judge` gives one, under another name"
+NO_GRADE = (
+    "the published score of this set is a judge's grade of the text, which this is not: the task `judge` grades "
+    "answers to the run's own records, not to a file's items"
+)
 
 Numbers = dict[str, dict[str, float | None]]
 
@@ -41,7 +44,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         "n_records": len(lines),
         "n_groups": len({line["group"] for line in lines}),
         **made,
-        "notes": [*_size(of, lines), *made["notes"]],
+        "notes": [*_size(of, lines), *_in_training(lines), *made["notes"]],
         "examples": _examples(lines),
     }
 
@@ -74,6 +77,22 @@ def _size(of: BenchSet, lines: Sequence[Line]) -> list[str]:
         return []
     return [
         f"{len(lines)} items; the published set has {of.published}, so its numbers are not of the same items"
+    ]
+
+
+def _in_training(lines: Sequence[Line]) -> list[str]:
+    """Return how many of a file's items training showed; nothing where the items are the run's own records."""
+    told = [line["in_training"] for line in lines if "in_training" in line]
+    if not told:
+        return []
+    how = "compared by recording, and by patient where the name of an image says whose it is"
+    if not any(told):
+        return [
+            f"no item shows what training records show; {how}: another recording of a patient may be there"
+        ]
+    return [
+        f"{sum(told)} of {len(told)} items show what training records show ({how}): "
+        "the numbers are not of unseen recordings"
     ]
 
 

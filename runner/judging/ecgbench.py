@@ -5,22 +5,35 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converters.records.ecginstruct import Row, id_of, to_record
+from converters.records.ecginstruct import Row, id_of, recording_of, to_record
 from converters.records.record import BadRecordError
 from eval.ecgbench import SETS, BenchSet
 from eval.ecgbench.invented import question_and_answer
 from eval.label_sets import label_set_sha256
+from runner.data_readers.common import Progress
+from runner.data_readers.image_checks import all_ready
+from runner.data_readers.image_files import ImageFiles, is_below, open_places
+from runner.data_readers.images import ImageFault, ImageSetup, ReadyImage
 from runner.files import sha256_of
 from runner.judging.generation import Options, answers, reference_of
 from runner.judging.lines import Lines
 from runner.judging.run import Judging
+from runner.spec.ecg_image import Render
 from runner.spec.problems import DataError
+from runner.spec.vlm_sources import ImageLimits
 from runner.stages.common import expand_path
+from runner.stages.data_images import LISTED
+from runner.tokens import read_records
 
+CACHE = Path("eval/images")
+"""In the run: what was taken out of tar files or converted."""
+TRAINED_ON = "in_training"
+"""Key of a line: whether training records show the same recording, or are of the same group."""
 SHOWN = 5
 """Names in a message, at most."""
 MOST_BYTES = 256 * 1024**2
@@ -58,6 +71,7 @@ def predict(run: Judging, task: Mapping[str, Any], place: Lines) -> None:
                 "labels": labels.get(wanted) if wanted else None,
                 **answer,
                 "reference": reference_of(record),
+                **{key: record[key] for key in (TRAINED_ON,) if key in record},
             }
         )
         run.progress(len(place), len(records), "answers")
@@ -70,7 +84,10 @@ def _records(run: Judging, task: Mapping[str, Any]) -> Sequence[Record]:
     if task["items"] == "invented":
         return invented(run.records(task["split"], task["records"]), SETS[task["set"]])
     images = None if task["images"] is None else _place(task["images"])
-    return run.shown(items_of(_place(task["file"]), images)[: task["records"]])
+    bench = Bench(_place(task["file"]), images, task["records"])
+    if bench not in run.kept:  # the images are looked at once, not again for each ablation
+        run.kept[bench] = items_of(bench, CACHE.resolve(), run.progress)
+    return run.shown(_beside_training(run.kept[bench], Path("data")))
 
 
 def invented(records: Sequence[Record], of: BenchSet) -> list[dict[str, Any]]:
@@ -89,39 +106,103 @@ def _place(written: str) -> Path:
     return Path(expand_path(written, os.environ, hub=False))
 
 
-def items_of(file: Path, images: Path | None) -> list[dict[str, Any]]:
-    """Return the items of a set's file as records, their images as absolute paths.
+# ---------------------------------------------------------------------------------------------- the file
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A set's own file: JSON, a list of items in any of the published forms."""
+
+    file: Path
+    images: Path | None
+    """What image names are relative to: a folder, which may hold tar files, or a tar; the file's folder without it."""
+    most: int | None
+    """Only the first so many items."""
+
+
+def items_of(bench: Bench, cache: Path, progress: Progress) -> list[dict[str, Any]]:
+    """Return the items as records, their images as absolute paths of files that training could have used.
+
+    Images pass the checks of the data stage, at its default limit of pixels: what is transparent lies on white, and
+    what it refuses is refused here. All are looked at before the first answer.
 
     Args:
-        file: JSON, a list of items in any of the published forms.
-        images: folder that image names are relative to; the file's own without it.
+        bench: the file and its images.
+        cache: folder, absolute, of what is taken out of tar files or converted.
+        progress: is told of tar files and images.
 
     Raises:
-        DataError: no such file, no list of items, an item of no known form, or an image that is not there; counts
-            and names them.
+        DataError: no such file, no list of items, an item of no known form, or an image of no use; counts and
+            names them.
     """
-    records, wrong, seen = [], [], Counter[str]()
-    root = (images or file.parent).resolve()
-    for number, value in enumerate(_listed(file), start=1):
+    records, wrong = _converted(bench)
+    seen = _looked_at(bench, records, cache, progress)
+    faults = [
+        f"{record['id']}: the image {name!r}: {one.reason}"
+        for record in records
+        for name in record["images"]
+        if isinstance(one := seen[name], ImageFault)
+    ]
+    if wrong or faults:
+        absent = any(isinstance(one, ImageFault) and one.missing for one in seen.values())
+        raise DataError(_refusal(bench, [*wrong, *faults], absent))
+    if not records:
+        raise DataError(f"{bench.file} holds no item: there is nothing to judge")
+    return [
+        {**record, "shows": record["images"], "images": [_path(seen[name]) for name in record["images"]]}
+        for record in records
+    ]
+
+
+def _converted(bench: Bench) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the records that items become, and what is wrong with the others."""
+    records: list[dict[str, Any]] = []
+    wrong, seen = [], Counter[str]()
+    for number, value in enumerate(_listed(bench.file)[: bench.most], start=1):
         try:
             name = id_of(value) if isinstance(value, Mapping) else None
-            record = to_record(Row(file.name, number, value, repeat=seen[name] if name else 0))
+            record = to_record(Row(bench.file.name, number, value, repeat=seen[name] if name else 0))
         except BadRecordError as error:
-            wrong.append(f"{file.name}, item {number}: {error}")
+            wrong.append(f"{bench.file.name}, item {number}: {error}")
             continue
         seen[name or ""] += 1
-        paths = [root / path for path in record["images"]]
-        wrong += [f"{record['id']}: the image {path} is not there" for path in paths if not path.is_file()]
-        records.append({**record, "images": [str(path) for path in paths]})
-    if wrong:
-        more = f"\n  and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        shown = "\n  ".join(wrong[:SHOWN])
-        raise DataError(
-            f"{file}: {len(wrong)} items cannot be judged\n  {shown}{more}\n  give `images`, their folder"
-        )
-    if not records:
-        raise DataError(f"{file} holds no item: there is nothing to judge")
-    return records
+        records.append(dict(record))
+    return records, wrong
+
+
+def _looked_at(
+    bench: Bench, records: Sequence[Record], cache: Path, progress: Progress
+) -> Mapping[str, ReadyImage | ImageFault]:
+    """Return every image that the records name, or why it is of no use."""
+    names = list(dict.fromkeys(name for record in records for name in record["images"]))
+    inside = [name for name in names if is_below(name)]
+    root = (bench.images or bench.file.parent).resolve()
+    # The folder of the file itself may hold tar files that have nothing to do with it.
+    files = open_places([root], cache) if bench.images else ImageFiles((root,), (), cache)
+    # One process: the model may be loaded already, and a process with a GPU does not fork well.
+    setup = ImageSetup(None, cache, ImageLimits(), Render(), (), workers=1)
+    found = files.find(inside, progress)
+    return {
+        **{
+            name: ImageFault(False, "leads out of its folder; it must be relative, without ..")
+            for name in names
+        },
+        **{name: ImageFault(True, f"no such file below {root}") for name in inside},
+        **all_ready(found, setup, progress),
+    }
+
+
+def _path(one: ReadyImage | ImageFault) -> str:
+    assert isinstance(one, ReadyImage)  # faults were refused
+    return one.path
+
+
+def _refusal(bench: Bench, wrong: Sequence[str], absent: bool) -> str:
+    count = f"{len(wrong)} item{'' if len(wrong) == 1 else 's'} cannot be judged"
+    more = f"\n  and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+    shown = "\n  ".join(wrong[:SHOWN])
+    advice = "\n  give `images`, what the names are relative to" if absent else ""
+    return f"{bench.file}: {count}\n  {shown}{more}{advice}"
 
 
 def _listed(file: Path) -> list[Any]:
@@ -136,3 +217,48 @@ def _listed(file: Path) -> list[Any]:
     if not isinstance(found, list):
         raise DataError(f"{file}: expected a list of items, got {type(found).__name__}")
     return found
+
+
+# -------------------------------------------------------------------------------------------- training
+
+
+def known_of_training(folder: Path) -> frozenset[str]:
+    """Return what the training records show: their groups, and the recordings that their images' names tell.
+
+    Args:
+        folder: of the run's data, with `train.jsonl` and, where records have images, the list of these.
+
+    Raises:
+        DataError: one of the two is missing or no JSON lines.
+    """
+    known, paths = set[str](), set[str]()
+    for record in read_records(folder / "train.jsonl"):
+        known.add(record["group"])
+        paths |= set(record.get("images", ()))
+    if paths:
+        known |= {recording_of(name).key for name, path in _images_of(folder / LISTED) if path in paths}
+    return frozenset(known)
+
+
+def _images_of(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield what its source calls each image of the data, and its path."""
+    try:
+        with file.open(encoding="utf-8") as lines:
+            for image in map(json.loads, lines):
+                yield image["name"], image["path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file}, the list that the data stage writes, cannot be read: {error}") from error
+
+
+def _beside_training(items: Sequence[Record], folder: Path) -> list[dict[str, Any]]:
+    """Return the items, each with whether training records show its recording, or are of its group."""
+    known = known_of_training(folder)
+    return [
+        {
+            **item,
+            TRAINED_ON: not known.isdisjoint(
+                {item["group"], *(recording_of(one).key for one in item["shows"])}
+            ),
+        }
+        for item in items
+    ]

@@ -270,7 +270,7 @@ class Judging:
                 f"the weights in {self.settings['model']!r} are those of the base model: nothing was trained"
             )
 
-    def progress(self, done: int, total: int, unit: str) -> None:
+    def progress(self, done: int, total: int | None, unit: str) -> None:
         """Tell how far a task is, at most once a second and at its end."""
         now = time.monotonic()
         if done == total or now - self._told >= PROGRESS_EVERY_S:

@@ -266,8 +266,8 @@ class EcgBenchTask(Section):
     set: Literal["ptbxl_super", "ptbxl_report", "code15", "ecg_qa", "cpsc", "csn", "g12", "mmmu", "arena"] = (
         key(
             description="Which set. Labels: ptbxl_super, code15, cpsc. Options: ecg_qa (all that apply), csn and g12 (one "
-            "of eight), mmmu (one of four). Reports: ptbxl_report and arena, by the findings shared with the reference; a "
-            "judge grades them under the task `judge`."
+            "of eight), mmmu (one of four). Reports: ptbxl_report and arena, by the findings shared with the reference; the "
+            "published grades of a judge are not had from these files, for `judge` grades the run's own records."
         )
     )
     split: Literal["validation", "test"] = key(
@@ -280,7 +280,11 @@ class EcgBenchTask(Section):
         placeholder=True,
     )
     images: str | None = key(
-        None, "Folder that the file's image names are relative to.", form="path", placeholder=True
+        None,
+        "What the file's image names are relative to: a folder, which may hold tar files, or a tar file. Without it the "
+        "folder of the file.",
+        form="path",
+        placeholder=True,
     )
     records: int | None = key(None, "Only the first so many records.", unit="records", gt=0)
     batch: int = key(8, "Answers written at a time.", unit="records", ge=1)

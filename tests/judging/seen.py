@@ -61,8 +61,12 @@ def record(folder: Path, number: int) -> dict[str, Any]:
 
 
 def write_seen(folder: Path, splits: Mapping[str, Sequence[int]]) -> None:
-    """Write records with images as the data stage does."""
+    """Write records with images, and the list of these, as the data stage does."""
     (folder / "data").mkdir(exist_ok=True)
+    numbered = {number // 2: record(folder, number) for numbers in splits.values() for number in numbers}
+    listed = ({"name": f"ptbxl/{shown}", "path": one["images"][0]} for shown, one in numbered.items())
+    text = "".join(json.dumps(image) + "\n" for image in listed)
+    (folder / "data" / "images.jsonl").write_text(text, encoding="utf-8")
     for split, numbers in splits.items():
         text = "".join(json.dumps(record(folder, number)) + "\n" for number in numbers)
         (folder / "data" / f"{split}.jsonl").write_text(text, encoding="utf-8")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from runner.judging.ecgbench import items_of
+from runner.judging.ecgbench import Bench, items_of, known_of_training
+from runner.judging.vision import load_image
 from runner.spec.problems import DataError
 from runner.spec.tasks import EcgBenchTask
 from tests.judging.seen import END_TOKENS, TEMPLATES, draw, make_seeing_model, write_seen
@@ -37,16 +40,24 @@ def write_items(folder: Path, items: list[Any]) -> Path:
     return file
 
 
+def quiet(done: int, total: int, unit: str) -> None:
+    """Tell nobody."""
+
+
+def read(folder: Path, items: Any, most: int | None = None) -> list[dict[str, Any]]:
+    return items_of(Bench(write_items(folder, items), None, most), folder / "cache", quiet)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_published_form_is_read(tmp_path: Path, form: str) -> None:
-    (item,) = items_of(write_items(tmp_path, [{"id": "a", "image": "0.png", **FORMS[form]}]), None)
+    (item,) = read(tmp_path, [{"id": "a", "image": "0.png", **FORMS[form]}])
     assert [message["content"] for message in item["messages"]] == ["Which?", "MI"]
     assert item["images"] == [str((tmp_path / "bench" / "0.png").resolve())]
 
 
 def test_an_id_that_stands_twice_is_two_items(tmp_path: Path) -> None:
     item = {"id": "a", "image": "0.png", **FORMS["arena"]}
-    assert [one["id"] for one in items_of(write_items(tmp_path, [item, item]), None)] == ["a", "a#2"]
+    assert [one["id"] for one in read(tmp_path, [item, item])] == ["a", "a#2"]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +65,7 @@ def test_an_id_that_stands_twice_is_two_items(tmp_path: Path) -> None:
     [
         (
             [{"id": "a", "image": "no.png", **FORMS["arena"]}],
-            r"1 items cannot be judged\n  a: the image .*no\.png is not there",
+            r"1 item cannot be judged\n  a: the image 'no.png': no such file below .*bench\n  give `images`",
         ),
         ([{"id": "a", "image": "0.png"}], "it has no 'conversations'"),
         ([], "holds no item"),
@@ -63,12 +74,57 @@ def test_an_id_that_stands_twice_is_two_items(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_judged_is_counted_and_named(tmp_path: Path, items: Any, says: str) -> None:
     with pytest.raises(DataError, match=says):
-        items_of(write_items(tmp_path, items), None)
+        read(tmp_path, items)
+
+
+def test_a_transparent_image_is_seen_on_white_as_in_training(tmp_path: Path) -> None:
+    """A black trace on a transparent page: without paper it would be black on black."""
+    page = Image.new("RGBA", (20, 10), (0, 0, 0, 0))
+    page.paste((0, 0, 0, 255), (0, 5, 20, 6))
+    (tmp_path / "bench").mkdir()
+    page.save(tmp_path / "bench" / "clear.png")
+    (item,) = read(tmp_path, [{"id": "a", "image": "clear.png", **FORMS["arena"]}])
+    seen = load_image(item["images"][0])
+    assert (seen.mode, seen.getpixel((3, 0)), seen.getpixel((3, 5))) == ("RGB", (255,) * 3, (0,) * 3)
+
+
+def test_all_images_of_no_use_are_named_at_once(tmp_path: Path) -> None:
+    """Another colour space, cut off, a way out of the folder, not there; the sound one is not among them."""
+    (tmp_path / "bench").mkdir()
+    Image.new("CMYK", (8, 8)).save(tmp_path / "bench" / "ink.jpg")
+    draw(tmp_path / "bench" / "whole.png", 1)
+    content = (tmp_path / "bench" / "whole.png").read_bytes()
+    (tmp_path / "bench" / "cut.png").write_bytes(content[: len(content) // 2])
+    (tmp_path / "beside.png").write_bytes(content)
+    names = ["0.png", "ink.jpg", "cut.png", "../beside.png", str(tmp_path / "beside.png"), "gone.png"]
+    with pytest.raises(DataError) as error:
+        read(tmp_path, [{"id": name, "image": name, **FORMS["arena"]} for name in names])
+    text = str(error.value)
+    assert "5 items cannot be judged" in text
+    assert "the image 'ink.jpg': colour mode CMYK" in text
+    assert "the image 'cut.png': truncated" in text
+    assert text.count("leads out of its folder") == 2
+    assert "the image 'gone.png': no such file" in text
+    assert "'0.png'" not in text
+
+
+def test_only_the_images_that_are_judged_are_looked_at(tmp_path: Path) -> None:
+    items = [{"id": name, "image": f"{name}.png", **FORMS["arena"]} for name in ("0", "gone")]
+    assert [item["id"] for item in read(tmp_path, items, most=1)] == ["0"]
+
+
+def test_an_image_in_a_tar_is_found(tmp_path: Path) -> None:
+    file = write_items(tmp_path, [{"id": "a", "image": "in/0.png", **FORMS["arena"]}])
+    (tmp_path / "images").mkdir()
+    with tarfile.open(tmp_path / "images" / "all.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "bench" / "0.png", "in/0.png")
+    (item,) = items_of(Bench(file, tmp_path / "images", None), tmp_path / "cache", quiet)
+    assert Path(item["images"][0]).read_bytes() == (tmp_path / "bench" / "0.png").read_bytes()
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot read .*x\.json"):
-        items_of(tmp_path / "x.json", None)
+        items_of(Bench(tmp_path / "x.json", None, None), tmp_path / "cache", quiet)
 
 
 @pytest.fixture
@@ -84,6 +140,8 @@ def test_a_file_is_answered_beside_the_published_reading(
     items = [
         {"id": f"i{number}", "image": f"{number % 3}.png", **FORMS["human and gpt"]} for number in range(4)
     ]
+    draw(write_items(run_dir, []).parent / "00010_hr-0.png", 3)
+    items[1]["image"] = "00010_hr-0.png"  # record 10 of PTB-XL, of which training saw a page
     items[3]["conversations"][1]["value"] = "NORM"
     file = write_items(run_dir, items)
     task = EcgBenchTask(task="ecgbench", set="ptbxl_super", file=str(file), max_new_tokens=3)
@@ -92,6 +150,15 @@ def test_a_file_is_answered_beside_the_published_reading(
     assert {"parse_rate", "hamming_loss", "pulse_hamming_loss"} <= result["metrics"].keys()
     assert result["lock"]["records"] != result["lock"]["task"]["file"]
     assert any("the published set has 2082" in note for note in result["notes"])
+    assert any(note.startswith("1 of 4 items show what training records show") for note in result["notes"])
+
+
+def test_what_training_shows_is_known_by_group_and_recording(run_dir: Path, seeing: dict[str, Any]) -> None:
+    """Training has the records 20 to 23, two a page and a patient; 30 to 33 are validation's, 0 to 3 the test's."""
+    assert known_of_training(Path("data")) == {"p10", "p11", "ptbxl/10", "ptbxl/11"}
+    Path("data/images.jsonl").unlink()
+    with pytest.raises(DataError, match=r"images\.jsonl"):
+        known_of_training(Path("data"))
 
 
 def test_invented_items_are_about_the_images_of_the_run(
