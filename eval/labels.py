@@ -5,7 +5,8 @@ place and denied in another is there. What only looks like a label ("incomplete 
 segment) is declared by the set and found first, since the longest words win. A doubt ("possible", "cannot be
 excluded") affirms.
 
-A text is parsed where it says something that the set knows: a label, affirmed or denied, or that there is none.
+A text is parsed where it says something of the set: a label, affirmed or denied, or that there is none of them. What
+is declared to be none of the labels ("sinus rhythm" among the superclasses) says nothing of the set.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ from eval.phrases import Phrases, words_of
 KEPT = 1 << 16
 """Texts whose reading is kept: the same short answers come again and again."""
 _CUES = frozenset(CUES) - {"ends", "no_cues"}
-_OTHER = ""
+_NONE = " none"
+"""Stands for words of an answer that none of the labels is there; no id of a label begins with a space."""
+_OTHER = " other"
 """Stands for words that are none of the labels."""
+_NO_LABELS = frozenset({_NONE, _OTHER})
 
 
 class Reading(NamedTuple):
@@ -54,7 +58,8 @@ class LabelReader:
     def __init__(self, labels: LabelSet) -> None:
         self.ids = labels.ids
         forms = [(FINDING, label.id, form) for label in labels.labels for form in label.forms]
-        forms += [(FINDING, _OTHER, form) for form in (*labels.empty, *labels.others)]
+        forms += [(FINDING, _NONE, form) for form in labels.empty]
+        forms += [(FINDING, _OTHER, form) for form in labels.others if form not in labels.empty]
         cues = [(kind, kind, form) for kind in CUES for form in rules()[kind]]
         self._phrases = Phrases([*forms, *cues])
         self.read = lru_cache(KEPT)(self._read)
@@ -65,13 +70,14 @@ class LabelReader:
         spans = self._phrases.spans(words)
         kinds = {span.kind for span in spans}
         if not kinds & _CUES:  # nothing can be denied, as in most answers
-            names = {span.name for span in spans if span.kind == FINDING}
-            return Reading(frozenset(names - {_OTHER}), frozenset(), bool(names))
+            names = frozenset(span.name for span in spans if span.kind == FINDING)
+            return _reading(names, frozenset())
         off = denied(words, spans)
         found = [(span.name, place in off) for place, span in enumerate(spans) if span.kind == FINDING]
-        affirmed = frozenset(name for name, negated in found if name != _OTHER and not negated)
-        negated = frozenset(name for name, negated in found if name != _OTHER and negated)
-        return Reading(affirmed, negated - affirmed, bool(found))
+        return _reading(
+            frozenset(name for name, negated in found if not negated),
+            frozenset(name for name, negated in found if negated),
+        )
 
     def decisions(self, texts: Iterable[str]) -> tuple[BoolArray, BoolArray]:
         """Return which labels are affirmed, shape (record, class), and which texts are parsed, shape (record,)."""
@@ -80,6 +86,13 @@ class LabelReader:
         return np.array(affirmed, np.bool_).reshape(len(readings), len(self.ids)), np.array(
             [reading.parsed for reading in readings], np.bool_
         )
+
+
+def _reading(affirmed: frozenset[str], negated: frozenset[str]) -> Reading:
+    """Return what is said of labels by names that also stand for none of them."""
+    labels = affirmed - _NO_LABELS
+    parsed = bool((affirmed | negated) - {_OTHER})
+    return Reading(labels, negated - _NO_LABELS - labels, parsed)
 
 
 @cache

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-_TOKEN = re.compile(r"\d+(?:[.,]\d+)+|[^\W_]+|[.,;:!?()\n]")
+_TOKEN = re.compile(r"\d+(?:[.,]\d+)+|[^\W_]+|[.,;:=!?()\n]")
 _APOSTROPHES = str.maketrans("", "", "'\u2019")
-MARKS = frozenset(".,;:!?()\n")
+MARKS = frozenset(".,;:=!?()\n")
 
 
 @dataclass(frozen=True)

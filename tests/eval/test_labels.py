@@ -50,15 +50,73 @@ def test_every_name_is_read_as_its_own_label_and_no_other(name: str) -> None:
     ],
 )
 def test_only_what_is_meant_is_found(name: str, text: str, affirmed: set[str]) -> None:
+    assert reader(name).read(text).affirmed == affirmed
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "affirmed", "denied"),
+    [
+        ("superclasses", "- NORM: No\n- MI: Yes\n- STTC: No\n- CD: No\n- HYP: No", {"MI"}, {"NORM", "STTC", "CD", "HYP"}),
+        ("superclasses", "NORM: No, MI: Yes, STTC: No, CD: No, HYP: No", {"MI"}, {"NORM", "STTC", "CD", "HYP"}),
+        ("superclasses", "**NORM**: No **MI**: Yes **CD**: No", {"MI"}, {"NORM", "CD"}),
+        ("superclasses", "MI=no HYP=yes CD=no", {"HYP"}, {"MI", "CD"}),
+        ("superclasses", "MI: no, HYP: yes", {"HYP"}, {"MI"}),
+        ("superclasses", "MI (no), HYP (yes)", {"HYP"}, {"MI"}),
+        ("superclasses", "MI (no) HYP (yes)", {"HYP"}, {"MI"}),
+        ("superclasses", "MI (absent), HYP (present)", {"HYP"}, {"MI"}),
+        ("superclasses", "MI: absent, HYP: present", {"HYP"}, {"MI"}),
+        ("superclasses", "MI: not present; HYP: present", {"HYP"}, {"MI"}),
+        ("superclasses", "MI - no; HYP - yes", {"HYP"}, {"MI"}),
+        ("superclasses", "| MI | no |\n| HYP | yes |", {"HYP"}, {"MI"}),
+        ("superclasses", '{"MI": false, "HYP": true}', {"HYP"}, {"MI"}),
+        ("superclasses", "MI: No evidence. HYP: yes", {"HYP"}, {"MI"}),
+        ("superclasses", "MI: No evidence of infarction, HYP: yes", {"HYP"}, {"MI"}),
+        ("superclasses", "HYP: no LVH", set(), {"HYP"}),
+        ("superclasses", "Is there an infarct? No, but there is LVH.", {"HYP"}, {"MI"}),
+        ("superclasses", "No, it shows hypertrophy.", {"HYP"}, set()),
+        ("superclasses", "No, it shows LVH or LBBB.", {"HYP", "CD"}, set()),
+        ("superclasses", "No infarct, LVH or LBBB.", set(), {"HYP", "CD", "MI"}),
+        ("superclasses", "Infarct and LVH: no", set(), {"HYP", "MI"}),
+        ("code15", "AF: no\nRBBB: yes", {"RBBB"}, {"AF"}),
+        ("code15", "AF: no LBBB", {"AF"}, {"LBBB"}),
+        ("code15", "AF: absent P waves", {"AF"}, set()),
+        ("code15", "AF (absent P waves)", {"AF"}, set()),
+        ("code15", "AF, no RBBB, no LBBB", {"AF"}, {"RBBB", "LBBB"}),
+    ],
+)  # fmt: skip
+def test_an_answer_behind_a_label_is_of_that_label(
+    name: str, text: str, affirmed: set[str], denied: set[str]
+) -> None:
     found = reader(name).read(text)
-    assert found.affirmed == affirmed
+    assert (found.affirmed, found.denied) == (affirmed, denied)
     assert found.parsed
 
 
-@pytest.mark.parametrize("text", ["", "I cannot interpret images.", "Mission STEP normality"])
+@pytest.mark.parametrize(
+    ("mark", "end"), [(": ", ", "), (" (", "), "), (" - ", "; "), ("=", "\n"), ("? ", ". ")]
+)
+@pytest.mark.parametrize("no", ["no", "No", "absent", "not present", "none", "negative"])
+@pytest.mark.parametrize("name", LABEL_SETS)
+def test_every_label_can_be_answered_by_itself(name: str, no: str, mark: str, end: str) -> None:
+    """A list that affirms every third label and denies the others is read so, whatever parts its pairs."""
+    ids = label_set(name).ids
+    text = "".join(f"{label}{mark}{no if place % 3 else 'yes'}{end}" for place, label in enumerate(ids))
+    found = reader(name).read(text)
+    assert found.affirmed == set(ids[::3])
+    assert found.denied == set(ids) - set(ids[::3])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "I cannot interpret images.", "Mission STEP normality", "Sinus rhythm.", "No sinus rhythm"]
+)
 def test_what_says_nothing_of_the_set_is_not_parsed(text: str) -> None:
     found = reader("superclasses").read(text)
     assert found == Reading(frozenset(), frozenset(), parsed=False)
+
+
+@pytest.mark.parametrize("text", ["None of these.", "ABNORMAL", "no abnormality; sinus rhythm"])
+def test_that_there_is_none_is_an_answer(text: str) -> None:
+    assert reader("code15").read(text) == Reading(frozenset(), frozenset(), parsed=True)
 
 
 def test_a_denial_is_an_answer() -> None:
@@ -101,10 +159,10 @@ def test_a_plural_of_a_hiss_loses_two_letters() -> None:
 
 
 def test_published_reports_are_read_and_refusals_are_not() -> None:
-    """Of 349 reference reports of ECGBench those without a finding are no reports at all."""
+    """Of 349 reference reports of ECGBench 5 are refusals; the other silent ones tell rhythm, axis or voltage alone."""
     if not REPORTS.is_file():
         pytest.skip("the sample of ECGBench's reports is not here")
     texts = [item["conversation"][1]["value"] for item in json.loads(REPORTS.read_text(encoding="utf-8"))]
     silent = [text for text in texts if not reader("superclasses").read(text).parsed]
-    assert len(silent) == 7
+    assert len(silent) == 26
     assert sum(text.startswith("Sure, please provide the ECG report") for text in silent) == 5
