@@ -99,7 +99,7 @@ def _results(compared: ArmComparison) -> Section:
         f"Tuned models on held-out records, with the {LEVEL} of each run.",
         (Column("Arm"), *columns),
         tuple(
-            (text_cell(member.name), *(_value(compared.rows[member.name].get(key)) for key in keys))
+            (text_cell(member.name), *(_value(compared, member.name, key) for key in keys))
             for member in compared.members
         ),
     )
@@ -122,12 +122,11 @@ def _results(compared: ArmComparison) -> Section:
     return Section("results", "Results", tuple(blocks))
 
 
-def _value(row: Mapping[str, Any] | None) -> Cell:
-    return (
-        Cell(MISSING, note="not measured", tone="muted")
-        if row is None
-        else value_cell(row["tuned"], row["interval"])
-    )
+def _value(compared: ArmComparison, arm: str, key: Key) -> Cell:
+    row = compared.rows[arm].get(key)
+    if row is None:
+        return Cell(MISSING, note=compared.why_missing(arm, key), tone="muted")
+    return value_cell(row["tuned"], row["interval"])
 
 
 def _seeds(compared: ArmComparison) -> list[Section]:

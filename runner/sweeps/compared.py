@@ -10,9 +10,10 @@ from typing import Any
 
 from eval.report.cells import words
 from eval.report.metrics import name_among, verdict
+from runner.methods import PRESENT
 from runner.reporting.compare import Key
 from runner.reporting.record import RunRecord, read_run
-from runner.sweeps.pairing import Side, pair
+from runner.sweeps.pairing import TOKENIZER, Note, Side, notes_in_words, pair
 
 LEVEL = 0.95
 SEEDS = (
@@ -20,6 +21,15 @@ SEEDS = (
     "same test records. An interval of one run says how far it moves with the choice of test records. Neither holds "
     "the other, and a few seeds give a rough spread."
 )
+OWN_TOKENIZERS = (
+    "In a rehearsal each arm trains a tokenizer on its own records, unless its spec names a local one, so that arms "
+    "with other training records cannot be paired; real arms take the tokenizer of their model"
+)
+NOT_MEASURED = "not measured"
+NOT_JUDGED = "not judged"
+"""Of a task that found no records to judge; the notes say why."""
+LABEL_LACKING = "not all labels occur in its records"
+NO_LABEL_LACKING = "all labels occur in its records"
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,21 @@ class ArmComparison:
         """Whether random models were judged."""
         return any(record.settings["rehearsal"] for record in self.records)
 
+    def why_missing(self, arm: str, key: Key) -> str:
+        """Return why an arm has no value of a metric that another arm has.
+
+        A mean over labels exists where each label has a positive and a negative among the judged records; elsewhere
+        the arm has the mean over the others, under the same name with `_present`.
+        """
+        (metric, *of), own = key, self.rows[arm]
+        if (f"{metric}{PRESENT}", *of) in own:
+            return LABEL_LACKING
+        if metric.endswith(PRESENT) and (metric.removesuffix(PRESENT), *of) in own:
+            return NO_LABEL_LACKING
+        record = next(r for m, r in zip(self.members, self.records, strict=True) if m.name == arm)
+        silent = {(r["split"], r.get("name")) for r in record.tuned if "not_judged" in r}
+        return NOT_JUDGED if tuple(of) in silent else NOT_MEASURED
+
     def change(self, arm: str, key: Key) -> Change | None:
         """Return an arm's difference from its control, where it could be paired."""
         found = (item for item in self.changes if item.arm == arm and item.key == key)
@@ -171,14 +196,18 @@ def compare_arms(
     records = tuple(read_run(member.path) for member in members)
     rows = {member.name: _judged(record) for member, record in zip(members, records, strict=True)}
     sides = [Side(member.name, member.path, record) for member, record in zip(members, records, strict=True)]
-    notes: dict[str, None] = {}
+    paired: list[Note] = []
     changes: list[Change] = []
     for one, other in _pairs(members, controls, all_pairs=all_pairs):
-        changes += _changes(sides[one], sides[other], rows, notes)
+        changes += _changes(sides[one], sides[other], rows, paired)
+    notes = [*notes_in_words(paired), *_of_other_labels(rows)]
+    rehearsal = any(record.settings["rehearsal"] for record in records)
+    if rehearsal and any(TOKENIZER in note.obstacles for note in paired):
+        notes.append(OWN_TOKENIZERS)
     done = {member.base for member in members}
     for control in dict.fromkeys(controls.values()):
         if control not in done:
-            notes[f"the control {control} is not done: there is nothing to compare its arms with"] = None
+            notes.append(f"the control {control} is not done: there is nothing to compare its arms with")
     return ArmComparison(
         tuple(members),
         records,
@@ -197,6 +226,31 @@ def _judged(record: RunRecord) -> dict[Key, Mapping[str, Any]]:
         for row in record.results()["table"]
         if row["headline"] and row["task"] is not None and row["tuned"] is not None
     }
+
+
+def _of_other_labels(rows: Mapping[str, Mapping[Key, Mapping[str, Any]]]) -> Iterator[str]:
+    """Yield a line for each task whose means are over all labels in some arms, and over fewer in others."""
+    pairs = {
+        (metric.removesuffix(PRESENT), *of)
+        for own in rows.values()
+        for metric, *of in own
+        if metric.endswith(PRESENT)
+    }
+    for split, task in dict.fromkeys((split, task) for _, split, task in sorted(pairs)):
+        means = [metric for metric, *of in pairs if of == [split, task]]
+        whole = [arm for arm, own in rows.items() if any((metric, split, task) in own for metric in means)]
+        lacking = [
+            arm
+            for arm, own in rows.items()
+            if any((f"{metric}{PRESENT}", split, task) in own for metric in means)
+        ]
+        if whole and lacking:
+            yield (
+                f"{task} ({split}): a label is in none of the judged records of {', '.join(lacking)}, or in all of "
+                "them: its means over labels are over the others, and stand in columns of their own. Values of "
+                f"{', '.join(whole)} and of {', '.join(lacking)} are means over different labels; only paired "
+                "differences are over the same ones"
+            )
 
 
 def _pairs(
@@ -219,17 +273,18 @@ def _changes(
     first: Side,
     other: Side,
     rows: Mapping[str, Mapping[Key, Mapping[str, Any]]],
-    notes: dict[str, None],
+    notes: list[Note],
 ) -> Iterator[Change]:
-    """Yield the differences of the headline metrics of the other arm, noting what stands in the way."""
+    """Yield the differences of the headline metrics of either arm, noting what stands in the way."""
     found = pair(first, other)
-    notes.update(dict.fromkeys(found.notes))
-    for key, row in rows[other.name].items():
+    notes += found.notes
+    before, after = rows[first.name], rows[other.name]
+    for key in dict.fromkeys((*after, *before)):
         change = found.changes.get(key, {})
         value = change.get("value")
         if value is not None:
             few = (key[2], key[1]) in found.narrow
-            narrow = few or bool(row.get("narrow") or rows[first.name].get(key, {}).get("narrow"))
+            narrow = few or any(row.get(key, {}).get("narrow") for row in (before, after))
             yield Change(other.name, first.name, key, value, change.get("low"), change.get("high"), narrow)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from eval.report.format import UNBROKEN, number, span
 from runner.reporting.method_part import method_text, tuned_rows
 from runner.show import table
-from runner.sweeps.compared import SEEDS, ArmComparison, Change, metric_title
+from runner.sweeps.compared import NOT_MEASURED, SEEDS, ArmComparison, Change, metric_title
 
 
 def compared_arms_text(compared: ArmComparison) -> str:
@@ -23,7 +23,9 @@ def compared_arms_text(compared: ArmComparison) -> str:
                 [
                     metric_title(key, keys) if member is compared.members[0] else "",
                     member.name,
-                    "-" if row is None else _with_ends(row["tuned"], row["interval"]),
+                    _missing(compared.why_missing(member.name, key))
+                    if row is None
+                    else _with_ends(row["tuned"], row["interval"]),
                     _change(change, member.base not in compared.controls),
                     "" if change is None else _verdict(change, named=several),
                 ]
@@ -80,6 +82,10 @@ def _seeds(compared: ArmComparison) -> str:
     ]
     header = ["over seeds", "metric", "seeds", "mean", "SD", "lowest to highest", "mean minus control"]
     return _plain(table(rows, header))
+
+
+def _missing(why: str) -> str:
+    return "-" if why == NOT_MEASURED else f"- ({why})"
 
 
 def _with_ends(value: float, interval: Sequence[float] | None) -> str:

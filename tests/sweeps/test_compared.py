@@ -109,21 +109,65 @@ def test_what_an_arm_changes_about_the_judging_is_said_and_paired_all_the_same(a
 def test_arms_with_other_test_records_are_paired_over_those_that_both_have(
     arms: Arms, tmp_path: Path
 ) -> None:
-    """One arm leaves a source out, and with it the last 15 of 40 test records."""
+    """One arm leaves a source out, 15 of 40 test records from the midst of them, and has the rest in another order."""
     arms({"all": 0.0, "fewer": 0.5}, {})
     path = tmp_path / "fewer" / "eval" / "tuned" / "1_perplexity.jsonl"
-    path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines()[:25]))
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{line}\n" for line in reversed(lines[:10] + lines[25:])))
     for name in ("all", "fewer"):
-        file = tmp_path / name / "eval" / "tuned.json"
-        results = json.loads(file.read_text())
-        results["results"][0]["lock"]["records"] = name
-        file.write_text(json.dumps(results))
+        _relock(tmp_path / name, records=name)
     found = arms({"all": 0.0, "fewer": 0.5}, {"fewer": "all"})
     change = found.change("fewer", LOSS)
     assert change is not None
     assert change.value == pytest.approx(0.5, abs=0.02)
     assert change.word == "worse"
-    assert any("have other test records; paired over the 25 that both have" in note for note in found.notes)
+    assert any("have other test records: paired over the 25 that both have" in note for note in found.notes)
+
+
+def _relock(run: Path, **parts: Any) -> None:
+    """Change parts of the locks of a run's tuned results."""
+    file = run / "eval" / "tuned.json"
+    stored = json.loads(file.read_text())
+    for result in stored["results"]:
+        result["lock"] |= parts
+    file.write_text(json.dumps(stored))
+
+
+def _judge_by(run: Path, tasks: int) -> None:
+    """Store a run's tuned result as that of so many tasks."""
+    file = run / "eval" / "tuned.json"
+    stored = json.loads(file.read_text())
+    stored["results"] = [{**stored["results"][0], "name": f"task{number}"} for number in range(tasks)]
+    file.write_text(json.dumps(stored))
+
+
+def _rehearse(run: Path) -> None:
+    plan = json.loads((run / "plan.json").read_text())
+    next(stage for stage in plan["stages"] if stage["name"] == "report")["settings"]["rehearsal"] = True
+    (run / "plan.json").write_text(json.dumps(plan))
+
+
+@pytest.mark.parametrize("rehearsed", [True, False])
+def test_what_stands_in_the_way_of_many_tasks_is_one_line_an_arm(
+    arms: Arms, tmp_path: Path, rehearsed: bool
+) -> None:
+    """Three arms of seven tasks, each with a tokenizer of its own: 14 obstacles, two lines."""
+    shifts, controls = {"all": 0.0, "few": 0.5, "fewer": 0.5}, {"few": "all", "fewer": "all"}
+    arms(shifts, {})
+    for number, name in enumerate(shifts):
+        _judge_by(tmp_path / name, 7)
+        _relock(tmp_path / name, tokenizer=f"{number}" * 64)
+        if rehearsed:
+            _rehearse(tmp_path / name)
+    found = arms(shifts, controls)
+    tasks = "task0, task1, task2, task3, task4, task5, task6"
+    assert found.notes[:2] == (
+        f"few and all cannot be paired in 7 tasks: tokenizer: '00000000' and '11111111' (test: {tasks})",
+        f"fewer and all cannot be paired in 7 tasks: tokenizer: '00000000' and '22222222' (test: {tasks})",
+    )
+    assert found.changes == ()
+    said = "In a rehearsal each arm trains a tokenizer on its own records"
+    assert [note.startswith(said) for note in found.notes[2:]] == ([True] if rehearsed else [])
 
 
 def test_a_control_that_is_not_done_is_named(arms: Arms) -> None:
