@@ -47,7 +47,7 @@ def judged_with_images(
     """
     of = judge(task["task"])
     result = of.judged(task, lines)
-    if not ablated:
+    if not ablated or "not_judged" in result:
         return result
     found = image_reliance(of, task, lines, ablated)
     return {**result, "image": found["image"], "notes": [*found["image_notes"], *result.get("notes", ())]}

@@ -61,10 +61,14 @@ ASKED = {
 def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     """Return the result of one model; lines of another split than the task's only set the thresholds.
 
+    Without any line no record has labels of the set: the result has no metric, and says why in `not_judged`.
+
     Raises:
-        ValueError: no lines of the split, an id twice, labels or likelihoods that are not the set's, no validation
+        ValueError: lines, but none of the split, an id twice, labels or likelihoods that are not the set's, no validation
             lines to choose thresholds on.
     """
+    if not lines:
+        return _not_judged(task)
     of = of_split(task, lines, task["split"])
     sides = sides_of(task, of, lines)
     found = [labelled(of, side) for side in sides]
@@ -88,7 +92,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     floor = _floor(of)
     return {
         "task": task["task"],
-        "name": f"{task['task']}_{task['label_set']}",
+        "name": _name(task),
         "split": task["split"],
         "label_set": label_set(task["label_set"]).title,
         "n_records": len(of.lines),
@@ -122,12 +126,15 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
 def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence[Line]) -> Numbers:
     """Return each metric's difference, after minus before, with its interval over the same drawn groups.
 
-    Each side decides at thresholds of its own, chosen on its own validation lines.
+    Each side decides at thresholds of its own, chosen on its own validation lines. Where neither was judged there is
+    no difference.
 
     Raises:
         ValueError: the two are not of the same records, or a record's labels differ.
     """
     paired(before, after)
+    if not before:
+        return {}
     of = of_split(task, before, task["split"])
     other = of_split(task, after, task["split"])
     if (of.truth != other.truth).any():
@@ -142,6 +149,34 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
             changed = binary_differences(of.truth.ravel(), first, second, _pair_groups(of), bins=bins)
             found |= {name: changed[name] for name in CALIBRATION}
     return {name: interval_json(value) for name, value in found.items()}
+
+
+def _not_judged(task: Mapping[str, Any]) -> dict[str, Any]:
+    why = f"no record of the split {task['split']} has labels of the set {task['label_set']}"
+    return {
+        "task": task["task"],
+        "name": _name(task),
+        "split": task["split"],
+        "label_set": label_set(task["label_set"]).title,
+        "not_judged": why,
+        "n_records": 0,
+        "n_groups": 0,
+        "n_classes": len(label_set(task["label_set"]).labels),
+        "n_classes_defined": 0,
+        "metrics": {},
+        "headline": [],
+        "method": f"not judged: {why}",
+        "narrow": None,
+        "chance": [],
+        "floors": {},
+        "tables": {},
+        "notes": [f"not judged: {why}; a run whose records have them is needed for a number"],
+        "examples": [],
+    }
+
+
+def _name(task: Mapping[str, Any]) -> str:
+    return f"{task['task']}_{task['label_set']}"
 
 
 # ------------------------------------------------------------------------------------------- metrics

@@ -137,6 +137,8 @@ def _notes(sides: Mapping[str, Result]) -> list[Block]:
 def _metrics(sides: Mapping[str, Result], *, rehearsal: bool) -> list[Block]:
     """Return the headline metrics as a table, and the others folded away where they are many."""
     last = sides.get("tuned") or sides["baseline"]
+    if not last["metrics"]:
+        return []
     headline = [name for name in last.get("headline", ()) if name in last["metrics"]]
     others = [name for name in last["metrics"] if name not in headline]
     if not headline or len(others) <= FEW:

@@ -17,17 +17,22 @@ Record = Mapping[str, Any]
 YES, NO = "yes", "no"
 
 
+class NoLabelsError(DataError):
+    """No record of a split has labels of the set; an ablation may have left out those that had."""
+
+
 def with_labels(records: list[dict[str, Any]], task: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the records whose labels of the set are known and that ask what is to be judged, the first `most`.
 
     Raises:
-        DataError: there is none; says what the records have.
+        NoLabelsError: no record has labels of the set; says what the records have.
+        DataError: none of those with labels asks what is to be judged.
     """
     label_set, asks = task["label_set"], task["asks"]
     known = [record for record in records if label_set in (record.get("labels") or {})]
     if not known:
         have = sorted({name for record in records for name in (record.get("labels") or {})})
-        raise DataError(
+        raise NoLabelsError(
             f"no record has labels of the set {label_set!r}; they have: {', '.join(have) or 'none'}\n"
             "  judge a set that they have, or take records from a source with labels"
         )

@@ -19,7 +19,7 @@ from runner.judging.generation import (
     room_of,
     written_parts,
 )
-from runner.judging.labels import EachLabel, asked_by, names_of, with_labels
+from runner.judging.labels import EachLabel, NoLabelsError, asked_by, names_of, with_labels
 from runner.judging.lines import Lines
 from runner.judging.run import Judging
 from runner.spec.problems import StageError
@@ -40,13 +40,21 @@ def lock(run: Judging, task: Mapping[str, Any]) -> dict[str, Any]:
 def predict(run: Judging, task: Mapping[str, Any], place: Lines) -> None:
     """Write what the model says of every judged record, and of the validation records where thresholds are chosen.
 
+    Where no record of the split has labels of the set there are no lines, which `eval.judges.multilabel` calls not
+    judged: an arm of an ablation may leave out the one source with labels, and is to be judged by its other tasks.
+
     Raises:
-        DataError: nothing to judge; no record has labels of the set, or asks what is to be judged; an attribute is
-            lacking; a name is not the same tokens after every prompt.
+        DataError: nothing to judge; no labelled record asks what is to be judged; thresholds are to be chosen, and no
+            validation record has labels; an attribute is lacking; a name is not the same tokens after every prompt.
         StageError: the model has too few positions, or predicts what is no number.
     """
     choose = partial(with_labels, task=task)
-    judged = run.records(task["split"], choose=choose)
+    try:
+        judged = run.records(task["split"], choose=choose)
+    except NoLabelsError as error:
+        run.events.write("note", text=f"{task['task']} of {task['label_set']} is not judged: {error}")
+        place.finish([])
+        return
     chosen = "likelihood" in task["scoring"] and task["thresholds"] == "validation"
     held = run.validation(choose=choose) if chosen else []
     check_attributes(task["subgroups"], judged)

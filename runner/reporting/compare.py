@@ -41,6 +41,12 @@ def compare_page(runs: Sequence[RunRecord], changes: Changes = (), warnings: Seq
     sections += [_specs(runs, names), _records(runs, names)]
     rehearsals = [name for name, run in zip(names, runs, strict=True) if run.settings["rehearsal"]]
     notices = [Notice("These results may not be compared as they are.", text, "bad") for text in warnings]
+    notices += [
+        Notice("Not every task was judged.", f"{name}, {result['name']}: {result['not_judged']}.")
+        for name, run in zip(names, runs, strict=True)
+        for result in run.tuned
+        if "not_judged" in result
+    ]
     if rehearsals:
         text = f"{', '.join(rehearsals)}: a tiny random model; its numbers say nothing about a real one."
         notices.append(Notice("Among these are rehearsals.", text))

@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from runner.spec.ecg_image import contradictions
 from runner.spec.model import TINY_RANDOM
 from runner.spec.rule import Broken, Rule
 from runner.spec.rules import RULES as OF_TEXT
 from runner.spec.sources import SourceSection
-from runner.spec.vlm_sources import EcgInstructSource, FromSignalsSource, ImageMixtureSource
+from runner.spec.tasks import MultilabelTask
+from runner.spec.vlm_sources import (
+    EcgInstructSource,
+    EcgQaSource,
+    FromSignalsSource,
+    ImageMixtureSource,
+    LabelSet,
+)
 from runner.spec.yaml_text import Path
 
 if TYPE_CHECKING:
@@ -137,6 +144,34 @@ def _attention_takes_a_mask(spec: VlmSpec) -> Broken:
         )
 
 
+OF_PTBXL: frozenset[str] = frozenset(get_args(LabelSet))
+"""Label sets that the statements of PTB-XL give, and those of invented recordings."""
+OF_SNOMED = frozenset({"code15"})
+"""Label sets that SNOMED CT codes give."""
+
+
+def _label_sets_can_be_had(spec: VlmSpec) -> Broken:
+    """Yield tasks with labels that no source has, used or not: an arm may leave out the one source with labels."""
+    carried = [_carried_by(source) for path, source in _sources(spec) if "stand_ins" not in path]
+    known = [labels for labels in carried if labels is not None]
+    if len(known) < len(carried):
+        return
+    have = frozenset().union(*known)
+    for number, task in enumerate(spec.evaluate):
+        if isinstance(task, MultilabelTask) and task.label_set not in have:
+            said = f"the sources of data give {', '.join(sorted(have)) or 'none'}"
+            yield ("evaluate", number, "label_set"), f"{task.label_set!r}, but {said}"
+
+
+def _carried_by(source: SourceSection) -> frozenset[str] | None:
+    """Return the label sets that records of a source can carry; None where only its file tells."""
+    if isinstance(source, EcgInstructSource):
+        return OF_PTBXL if source.ptbxl is not None else frozenset()
+    if isinstance(source, FromSignalsSource):
+        return OF_SNOMED if source.format == "cinc2021" else OF_PTBXL
+    return OF_PTBXL if isinstance(source, EcgQaSource) else None
+
+
 def _sources(spec: VlmSpec) -> Iterator[tuple[Path, SourceSection]]:
     """Yield each source with its place: the one, or the parts of a mixture and their stand-ins."""
     data = spec.data
@@ -239,5 +274,14 @@ RULES: tuple[Rule[Any], ...] = (
         "neither, or give them other ids.",
         "take model.tokenizer out",
         _tokenizer_of_the_processor,
+    ),
+    Rule(
+        "R102",
+        "a task with labels needs a source that gives them",
+        "PTB-XL's statements give every set but cpsc2018, SNOMED CT codes give code15, and rows of ECGInstruct have "
+        "labels only where `ptbxl` names the set. Without labels nothing is judged. A part that an ablation leaves out "
+        "(`use: false`) counts: the other arms are judged, and that one says why not.",
+        "give `ptbxl`, take a set that the records carry, or read `messages` that carry it themselves",
+        _label_sets_can_be_had,
     ),
 )

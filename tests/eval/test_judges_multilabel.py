@@ -77,6 +77,19 @@ def test_a_label_that_nobody_has_is_named() -> None:
     assert result["headline"][0] == "generated_auc_hard_present"
 
 
+def test_without_a_labelled_record_there_is_a_reason_and_no_number() -> None:
+    result = judged_with_images(task(ablate=("blank",)), [], {"blank": []})
+    assert result["not_judged"] == "no record of the split test has labels of the set superclasses"
+    assert (result["metrics"], result["n_records"], "image" in result) == ({}, 0, False)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert JUDGE.differences(task(), [], []) == {}
+    with pytest.raises(ValueError, match="5 records before and 0 after"):
+        JUDGE.differences(task(), BY_HAND, [])
+    (section,) = task_sections([result], [result])
+    assert "not judged: no record of the split test" in str(section)
+    assert not any(isinstance(block, Table) for block in section.blocks)
+
+
 # ---------------------------------------------------------------------------------------- likelihoods
 
 

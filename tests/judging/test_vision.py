@@ -223,6 +223,39 @@ def test_labels_are_judged_by_likelihood_and_writing(judge: Callable[..., dict[s
     assert len(blank) == result["n_records"]
 
 
+@pytest.mark.parametrize("made", ["gemma3"], indirect=True)
+def test_a_mixture_without_labels_is_judged_by_its_other_tasks(
+    seeing: Callable[..., Judging], tmp_path: Path
+) -> None:
+    """As an ablation that leaves out the one source with labels: no failure before training, no number either."""
+    from runner.stages import evaluate as stage
+
+    (tmp_path / "data").unlink()
+    write_seen(tmp_path, {"train": range(100, 104), "validation": range(50, 54), "test": range(6)})
+    for split in ("train", "validation", "test"):
+        path = tmp_path / "data" / f"{split}.jsonl"
+        bare = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        path.write_text("".join(json.dumps(one | {"labels": {}}) + "\n" for one in bare), encoding="utf-8")
+    labelled = MultilabelTask(
+        task="multilabel",
+        label_set="superclasses",
+        scoring=("likelihood", "generation"),
+        ablate=("blank", "shuffled"),
+    )
+    tasks = [labelled, PerplexityTask(task="perplexity", batch=5)]
+    settings = seeing(tasks=[task.model_dump(mode="json") for task in tasks]).settings
+    stage.evaluate(settings, EventWriter(tmp_path / "events.jsonl", "evaluate"))
+    first, second = json.loads(Path("eval/tuned.json").read_text(encoding="utf-8"))["results"]
+    assert first["not_judged"] == "no record of the split test has labels of the set superclasses"
+    assert (first["metrics"], first["headline"], first["n_records"]) == ({}, [], 0)
+    assert "not judged: no record of the split test" in first["notes"][0]
+    assert second["metrics"]["loss"]["value"] > 0
+    events = [json.loads(line) for line in Path("events.jsonl").read_text(encoding="utf-8").splitlines()]
+    (told, *_) = (event["text"] for event in events if event["event"] == "note")
+    assert "multilabel of superclasses is not judged" in told
+    assert "they have: none" in told
+
+
 def test_each_image_is_judged_once_where_the_task_asks(judge: Callable[..., dict[str, Any]]) -> None:
     """Twelve records about six images, the same six records whatever image they are shown with."""
     task = MultilabelTask(
