@@ -42,6 +42,7 @@ from runner.stages.data_images import (
     divided_with_images,
     images_there,
     require_patients_apart,
+    require_readable_by,
     setup_of,
 )
 from runner.stages.data_records import (
@@ -124,6 +125,7 @@ def _made(
     images = None
     overlap: dict[str, Any] = {}
     if isinstance(data, VlmDataCommon):
+        require_readable_by(data.template, kept)
         images = Images({source.name: source for source in sources}, data.limits, progress)
         kept = together(kept)
         divide = partial(_divided, data=data, at_most=at_most, told=told, ledger=ledger)

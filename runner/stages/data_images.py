@@ -27,6 +27,8 @@ from runner.stages.data_sources import Source
 
 LISTED = "images.jsonl"
 """One line for each image of the splits: where it lies, its hash and size, and where it came from."""
+WITHOUT_SYSTEM = frozenset({"llama3_2_vision"})
+"""Templates that end with an error where a system message and an image stand together."""
 MISSING, UNUSABLE = "an image is missing", "an image is unusable"
 
 Key = tuple[str, str]
@@ -86,6 +88,12 @@ class Images:
                 files.find(list(dict.fromkeys(name for names in several for name in names)), self.progress)
 
     def _require_few(self) -> None:
+        """Refuse more faults than the spec allows, of both kinds at once.
+
+        Raises:
+            DataError: how many are missing and how many unusable, with names, and what to set.
+        """
+        wrong, allow = [], []
         for missing, limit, key in (
             (True, self.limits.missing, "missing"),
             (False, self.limits.unusable, "unusable"),
@@ -97,10 +105,13 @@ class Images:
             ]
             if len(of_kind) > limit:
                 count = f"{len(of_kind)} image{' is' if len(of_kind) == 1 else 's are'} {key}"
-                raise DataError(
-                    f"{count}; data.limits.{key} allows {limit}\n{named(of_kind)}\n"
-                    f"  put them right, or allow more with --set data.limits.{key}=NUMBER; nothing was written"
-                )
+                wrong.append(f"{count}; data.limits.{key} allows {limit}\n{named(of_kind)}")
+                allow.append(f"--set data.limits.{key}=NUMBER")
+        if wrong:
+            raise DataError(
+                "\n".join(wrong)
+                + f"\n  put them right, or allow more with {' '.join(allow)}; nothing was written"
+            )
 
     def of_use(self, record: Record) -> bool:
         """Return whether none of a record's images is known to be of no use."""
@@ -182,6 +193,23 @@ def require_patients_apart(parts: Parts, data: VlmDataCommon) -> None:
             f"{len(twice)} patients stand on more than one side of the split (data.split.by: {data.split.by})\n"
             f"{named(twice)}\n"
             "  split `by: group`, which keeps a patient on one side, or allow it with --set data.patients=may_overlap"
+        )
+
+
+def require_readable_by(template: str, records: Sequence[Record]) -> None:
+    """Refuse records whose messages the template does not take beside an image.
+
+    Raises:
+        DataError: system messages in front of Llama 3.2 Vision; counts and names the records.
+    """
+    if template not in WITHOUT_SYSTEM:
+        return
+    wrong = [record["id"] for record in records if any(one["role"] == "system" for one in record["messages"])]
+    if wrong:
+        raise DataError(
+            f"{len(wrong)} of {len(records)} records have a system message; the template {template!r} takes none "
+            f"beside an image\n{named(wrong)}\n"
+            "  put its text at the head of the question, or take it out of the rows"
         )
 
 

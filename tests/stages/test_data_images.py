@@ -209,6 +209,40 @@ def limits(missing: int = 0, unusable: int = 0) -> dict[str, Any]:
     return {"limits": {"missing": missing, "unusable": unusable}}
 
 
+def test_missing_and_unusable_images_are_told_at_once(make: Build, tmp_path: Path) -> None:
+    data = instruct(tmp_path, 8, lacking=(5,))
+    for number in (2, 3):
+        (tmp_path / "images" / "x" / f"{number}.png").write_bytes(b"no image")
+    with pytest.raises(DataError) as caught:
+        make(data)
+    said = str(caught.value)
+    assert "1 image is missing; data.limits.missing allows 0" in said
+    assert "2 images are unusable; data.limits.unusable allows 0" in said
+    assert "--set data.limits.missing=NUMBER --set data.limits.unusable=NUMBER" in said
+    with pytest.raises(DataError) as caught:
+        make({**data, **limits(missing=1)})
+    assert "missing" not in str(caught.value)
+
+
+def test_a_system_message_in_a_row_is_refused_where_the_template_takes_none(
+    make: Build, run_dir: Path, tmp_path: Path
+) -> None:
+    """Llama 3.2 Vision's template takes none beside an image; Gemma 3's does."""
+    data = instruct(tmp_path, 12)
+    items = json.loads((tmp_path / "rows.json").read_text())
+    for number in (2, 9):
+        items[number]["conversations"].insert(0, {"from": "system", "value": "Be brief."})
+    (tmp_path / "rows.json").write_text(json.dumps(items))
+    with pytest.raises(
+        DataError,
+        match=r"2 of 12 records have a system message.*'llama3_2_vision'[^\n]*\n(.*\n)*.*r2\b.*(\n.*)*r9\b",
+    ):
+        make({**data, "template": "llama3_2_vision"})
+    assert not (run_dir / "data" / "manifest.json").exists()
+    make({**data, "template": "gemma3"})
+    assert sum(row["messages"][0]["role"] == "system" for row in every(run_dir)) == 2
+
+
 def test_unusable_images_are_named_with_the_reason(make: Build, tmp_path: Path) -> None:
     data = instruct(tmp_path, 8)
     (tmp_path / "images" / "x" / "2.png").write_bytes(png(2)[:-14])
