@@ -1,7 +1,9 @@
 """Answers to questions with options: which of them a text chooses.
 
 A letter counts where it is set as one ("C.", "(C)", "the answer is C"), so the article "A" and the A of "AF" choose
-nothing. Where no letter is set, the words of one option choose it. Two different choices are none: nothing is guessed.
+nothing. What the answer is said to be goes before options that are only spoken of, and these before letters set alone.
+A letter that its clause rules out ("not option A", "option A does not fit") is no choice. Where no letter is set, the
+words of one option choose it. Two different choices are none: nothing is guessed.
 """
 
 from __future__ import annotations
@@ -14,7 +16,25 @@ from eval.parse import LabelParser
 
 LETTERS = "ABCDEFGH"
 _OPTION = re.compile(r"(?:^|\s)\(?([A-H])[.):]\s+(.+?)(?=\s+\(?[A-H][.):]\s|\s*$)", re.DOTALL)
-_TOLD = re.compile(r"(?:answer|option|choice)\s*(?:is|:)?\s*:?\s*[*_(\"']*([A-H])(?![\w-])", re.IGNORECASE)
+# A letter that is told. Before words, A is an article, unless they go on about the choice ("A because ...");
+# a small a is a letter only where it is set ("a.", "(a)").
+_GOES_ON = r"(?:because|since|as|and|or|but|is|for|due|given|rather|not)\b"
+_LETTER = rf"(?:([B-Hb-h])(?![\w'-])|(A)(?![\w'-])(?!\s+(?!{_GOES_ON})[a-z])|(a)(?=[.):]))"
+_OPENED = r"[\s:*_(\"']*"
+_OPTION_WORD = rf"(?:(?i:option|choice)\b{_OPENED})?"
+_SAID = re.compile(rf"\b(?i:answer|option|choice)\s*(?:(?i:is)\b|:){_OPENED}{_OPTION_WORD}{_LETTER}")
+_NAMED = re.compile(rf"\b(?i:answers?|options?|choices?)\b{_OPENED}{_LETTER}")
+_AND_ANOTHER = re.compile(rf"[*_)\"']*\s*(?:/|&|(?i:or|and)\b){_OPENED}{_OPTION_WORD}{_LETTER}")
+_CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:but|so|then|therefore|because|since)\b", re.IGNORECASE)
+_RULED_OUT_BEFORE = re.compile(
+    r"\b(?:not|no|never|neither|nor|cannot|exclud\w*|rul\w+ out|reject\w*|eliminat\w*|discard\w*|rather than|instead of)\b|n['\u2019]t\b",
+    re.IGNORECASE,
+)
+_RULED_OUT_AFTER = re.compile(
+    r"[*_)\"']*\s*(?:is|was|does|do|can|could|would|should|will|are)\s*"
+    r"(?:not\b|n['\u2019]t\b|(?:wrong|incorrect|false|unlikely|excluded|ruled out)\b)",
+    re.IGNORECASE,
+)
 _SET = re.compile(r"(?<![\w-])(?:\(([A-H])\)|([A-H])(?=[.):]))")
 _ONLY_ANSWER = re.compile(r"only answer based on the given options.*", re.IGNORECASE | re.DOTALL)
 _FINAL = re.compile(r"answer\s*:", re.IGNORECASE)
@@ -62,19 +82,49 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
     plain = answer.strip()
     if len(plain) == 1 and plain in LETTERS:
         return plain
-    if told := _TOLD.findall(answer):
-        last: str = told[-1].upper()
-        return last if not options or last in options else None
+    out: set[str] = set()
+    for told in (_SAID, _NAMED):
+        letters, ruled_out = _letters(told, answer)
+        out |= ruled_out
+        if letters := letters - out:
+            return _the_one(letters) if not options or letters <= options.keys() else None
     text = final_answer(answer)
-    letters = {one or other for one, other in _SET.findall(text)}
+    letters, ruled_out = _letters(_SET, text)
+    out |= ruled_out
+    letters -= out
     if options:
         letters &= options.keys()
-    if letters:
-        return letters.pop() if len(letters) == 1 else None
-    if not options:
-        return None
-    found = _parser(tuple(options.items())).found(text)
-    return found[0] if len(found) == 1 else None
+    if letters or not options:
+        return _the_one(letters)
+    return _the_one(set(_parser(tuple(options.items())).found(text)) - out)
+
+
+def _the_one(letters: set[str]) -> str | None:
+    return next(iter(letters)) if len(letters) == 1 else None
+
+
+def _letters(told: re.Pattern[str], text: str) -> tuple[set[str], set[str]]:
+    """Return the letters that a pattern finds chosen, and those that their clause rules out.
+
+    What stands behind a letter rules it out only where it is spoken of as an option: behind a letter that is set stand
+    the option's own words ("C. Cannot be told").
+    """
+    chosen: set[str] = set()
+    ruled_out: set[str] = set()
+    for match in told.finditer(text):
+        group = {_letter(match)}
+        end = match.end()
+        while more := _AND_ANOTHER.match(text, end):
+            group.add(_letter(more))
+            end = more.end()
+        clause = _CLAUSE.split(text[: match.start()])[-1] + match.group()
+        is_out = _RULED_OUT_BEFORE.search(clause) or (told is _NAMED and _RULED_OUT_AFTER.match(text, end))
+        (ruled_out if is_out else chosen).update(group)
+    return chosen, ruled_out
+
+
+def _letter(match: re.Match[str]) -> str:
+    return next(letter for letter in match.groups() if letter).upper()
 
 
 def chosen_options(answer: str, options: tuple[str, ...]) -> frozenset[str]:

@@ -153,6 +153,75 @@ def test_letters_are_read_where_they_are_set(
     assert found == [as_published or drawn]
 
 
+FOUR = "Which? A. Atrial flutter B. Sinus rhythm C. Normal ECG D. Inferior infarction"
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("The answer is a normal ECG.", "C"),
+        ("Answer: a normal ECG", "C"),
+        ("Answer: A normal ECG", "C"),
+        ("Answer: A", "A"),
+        ("The answer is A because the waves are sawtooth-like.", "A"),
+        ("ANSWER: **B**", "B"),
+        ("Answer: (c)", "C"),
+        ("Answer: c.", "C"),
+        ("the answer is c", "C"),
+        ("The correct answer is:\n\n**C**", "C"),
+        ("The answer is option B", "B"),
+        ("Option B", "B"),
+        ("The answer is C. Option A does not fit because the P waves are there.", "C"),
+        ("The answer is C, because option A would show no P waves", "C"),
+        ("Option A does not fit, option C does.", "C"),
+        ("Option A is wrong. Option C is right.", "C"),
+        ("Option A isn't it; option C is.", "C"),
+        ("Not option A, so B.", "B"),
+        ("I would exclude option D", None),
+        ("I would exclude option D. Inferior infarction", None),
+        ("The answer is not C.", None),
+        ("The answer isn't option C.", None),
+        ("I don't think that the answer is C.", None),
+        ("The answer is B or C.", None),
+        ("Options A and C", None),
+        ("Either option A or option C.", None),
+        ("The answer is A. The answer is B.", None),
+        ("The answer is E.", None),
+        ("Option C, not option A.", "C"),
+        ("The answer is C not A", "C"),
+        ("C. Not seen", "C"),
+        ("(C) Cannot be told", "C"),
+        ("Answer: C. Not seen", "C"),
+        ("Answer: C) Cannot be told", "C"),
+    ],
+)
+def test_a_told_letter_is_neither_an_article_nor_a_letter_that_is_ruled_out(
+    answer: str, letter: str | None
+) -> None:
+    assert chosen_letter(answer, lettered_options(FOUR)) == letter
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("Answer: C", "C"),
+        ("A normal ECG", None),
+        ("The answer is a normal ECG", None),
+        ("not option C", None),
+    ],
+)
+def test_without_known_options_only_a_set_letter_counts(answer: str, letter: str | None) -> None:
+    assert chosen_letter(answer, {}) == letter
+
+
+def test_an_answer_that_never_stops_is_read_at_once() -> None:
+    """A model that repeats itself to its last token: the time may grow with the length, not with its square."""
+    started = time.process_time()
+    assert chosen_letter("The answer is" + " \n" * 20_000, lettered_options(FOUR)) is None
+    assert chosen_letter("option" + "*" * 40_000, lettered_options(FOUR)) is None
+    assert time.process_time() - started < 2
+
+
 def test_an_answer_without_a_letter_is_drawn_as_published_and_wrong_here() -> None:
     drawn = [random.Random(42)]
     letters = [drawn[0].choice(list("ABCDEFGH")) for _ in range(3)]
