@@ -87,7 +87,7 @@ def _records(run: Judging, task: Mapping[str, Any]) -> Sequence[Record]:
     bench = Bench(_place(task["file"]), images, task["records"])
     if bench not in run.kept:  # the images are looked at once, not again for each ablation
         run.kept[bench] = items_of(bench, CACHE.resolve(), run.progress)
-    return run.shown(_beside_training(run.kept[bench], Path("data")))
+    return run.shown(beside_training(run.kept[bench], Path("data")))
 
 
 def invented(records: Sequence[Record], of: BenchSet) -> list[dict[str, Any]]:
@@ -250,7 +250,7 @@ def _images_of(file: Path) -> Iterator[tuple[str, str]]:
         raise DataError(f"{file}, the list that the data stage writes, cannot be read: {error}") from error
 
 
-def _beside_training(items: Sequence[Record], folder: Path) -> list[dict[str, Any]]:
+def beside_training(items: Sequence[Record], folder: Path) -> list[dict[str, Any]]:
     """Return the items, each with whether training records show its recording, or are of its group."""
     known = known_of_training(folder)
     return [

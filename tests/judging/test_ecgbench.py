@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from runner.judging.ecgbench import Bench, items_of, known_of_training
+from eval.judges import judge as verdict
+from runner.judging.ecgbench import Bench, beside_training, items_of, known_of_training
 from runner.judging.vision import load_image
 from runner.spec.problems import DataError
 from runner.spec.tasks import EcgBenchTask
@@ -159,6 +160,40 @@ def test_what_training_shows_is_known_by_group_and_recording(run_dir: Path, seei
     Path("data/images.jsonl").unlink()
     with pytest.raises(DataError, match=r"images\.jsonl"):
         known_of_training(Path("data"))
+
+
+@pytest.mark.parametrize(
+    ("image", "trained_on"),
+    [
+        ("ptb-xl/records500/00000/00010_hr-0.png", True),  # the recording
+        ("ptb-xl/records500/00000/00010_hr-3.png", True),  # another stretch of it
+        ("ptb-xl/records500/00000/00099_hr-0.png", False),
+        ("mimic_v4/files_p1000_p10001725_s1_1-0.png", True),  # another study of the patient
+        ("mimic_v4/files_p1000_p10009999_s1_1-0.png", False),
+    ],
+)
+def test_an_item_is_known_by_recording_or_patient(tmp_path: Path, image: str, trained_on: bool) -> None:
+    write_seen(tmp_path, {"train": range(20, 22)})
+    lines = (tmp_path / "data" / "train.jsonl").read_text(encoding="utf-8")
+    (tmp_path / "data" / "train.jsonl").write_text(lines.replace('"p10"', '"mimic-patient/10001725"'))
+    group = "mimic-patient/10001725" if "10001725" in image else "another"
+    (item,) = beside_training([{"id": "a", "group": group, "shows": [image]}], tmp_path / "data")
+    assert item["in_training"] is trained_on
+
+
+def test_no_item_of_training_is_no_proof_about_patients() -> None:
+    line = {
+        "id": "a", "group": "a", "question": "?", "labels": None, "prompt": "?", "answer": "NORM", "n_tokens": 1,
+        "ended": True, "reference": "NORM", "prompt_cut": 0,
+    }  # fmt: skip
+    task = EcgBenchTask(task="ecgbench", set="ptbxl_super").model_dump(mode="json")
+
+    def notes(**more: Any) -> str:
+        return " ".join(verdict("ecgbench").judged(task, [{**line, **more}])["notes"])
+
+    assert "another recording of a patient may be there" in notes(in_training=False)
+    assert "1 of 1 items show what training records show" in notes(in_training=True)
+    assert "training" not in notes()
 
 
 def test_invented_items_are_about_the_images_of_the_run(
