@@ -14,6 +14,7 @@ from types import MappingProxyType
 from converters.records.ecg.intervals import Intervals
 from converters.records.label_sets import label_set
 from converters.records.record import Dropped, Record, order
+from eval.label_sets import label_set as judged_set
 
 NONE = "none of these"
 """What is answered where no label of a set holds."""
@@ -205,6 +206,22 @@ def to_record(raw: Asking | LeftOut) -> Record:
     return record
 
 
+def naming(question: str | None, of: str, labels: Sequence[str]) -> str:
+    """Return the answer that names labels of a set, as records of this question have it.
+
+    By their abbreviations where the question is about the set, as a sentence where it is about the rhythm, and in plain
+    words to any other question.
+
+    >>> naming("superclasses", "superclasses", ["NORM", "MI"]), naming("rhythm", "code15", ["SB"])
+    ('NORM, MI', 'Sinus bradycardia.')
+    """
+    if question == of:
+        return ", ".join(labels) or NONE
+    said = {label.id: label.name for label in judged_set(of).labels}
+    words = ", ".join(said[label] for label in labels) or NONE
+    return _sentence(words) if question == "rhythm" else words
+
+
 # ------------------------------------------------------------------------------------------------ words
 
 
@@ -219,7 +236,7 @@ def _question(raw: Asking) -> str:
 def _answer(raw: Asking) -> str:
     known = raw.known
     if raw.question in OF_A_SET:
-        return ", ".join(known.labels[raw.question]) or NONE
+        return naming(raw.question, raw.question, known.labels[raw.question])
     if raw.question == "rhythm":
         return _sentence(", ".join(one.words for one in known.findings if one.rhythm))
     if raw.question == "intervals":

@@ -2,7 +2,8 @@
 
 PTB-XL's 71 statements are SCP-ECG codes, put together under 23 subclasses and 5 superclasses; recordings of the
 CinC challenges have SNOMED CT codes. CODE-15's six labels can be told from either. A code that is listed counts:
-what a likelihood of 0 means is decided where the codes are read (`converters.records.ecg.ptbxl`).
+what a likelihood of 0 means is decided where the codes are read (`converters.records.ecg.ptbxl`). What a label says
+stands in the table by which it is judged too, `eval/label_sets/*.yaml`: what is taught is what is scored.
 
 Source:
     Wagner et al., PTB-XL, Scientific Data 7:154, 2020, `scp_statements.csv` (codes and classes; CC BY 4.0);
@@ -19,59 +20,30 @@ from pathlib import Path
 from types import MappingProxyType
 
 from converters.records.ecg import cinc2021
+from eval.label_sets import label_set as judged_set
 
 TABLE = Path(__file__).parent / "ecg" / "scp_statements.csv"
 
-SUPERCLASSES: Mapping[str, str] = MappingProxyType(
-    {
-        "NORM": "normal ECG",
-        "MI": "myocardial infarction",
-        "STTC": "ST/T change",
-        "CD": "conduction disturbance",
-        "HYP": "hypertrophy",
-    }
-)
+SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 """In the order in which ECGBench names them."""
 
-SUBCLASSES: Mapping[str, str] = MappingProxyType(
-    {
-        "NORM": "normal ECG",
-        "AMI": "anterior myocardial infarction",
-        "IMI": "inferior myocardial infarction",
-        "LMI": "lateral myocardial infarction",
-        "PMI": "posterior myocardial infarction",
-        "ISCA": "ischemia in anterior leads",
-        "ISCI": "ischemia in inferior leads",
-        "ISC_": "non-specific ischemia",
-        "STTC": "ST-T changes",
-        "NST_": "non-specific ST changes",
-        "LAFB/LPFB": "left anterior or posterior fascicular block",
-        "IRBBB": "incomplete right bundle branch block",
-        "ILBBB": "incomplete left bundle branch block",
-        "CLBBB": "complete left bundle branch block",
-        "CRBBB": "complete right bundle branch block",
-        "_AVB": "AV block",
-        "IVCD": "non-specific intraventricular conduction disturbance",
-        "WPW": "Wolff-Parkinson-White syndrome",
-        "LVH": "left ventricular hypertrophy",
-        "RVH": "right ventricular hypertrophy",
-        "LAO/LAE": "left atrial overload or enlargement",
-        "RAO/RAE": "right atrial overload or enlargement",
-        "SEHYP": "septal hypertrophy",
-    }
-)
+SUBCLASSES = (
+    "NORM", "AMI", "IMI", "LMI", "PMI", "ISCA", "ISCI", "ISC_", "STTC", "NST_", "LAFB/LPFB", "IRBBB", "ILBBB", "CLBBB",
+    "CRBBB", "_AVB", "IVCD", "WPW", "LVH", "RVH", "LAO/LAE", "RAO/RAE", "SEHYP",
+)  # fmt: skip
+"""In the order in which a question names them."""
 
-CODE15: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = MappingProxyType(
+CODE15: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = MappingProxyType(
     {
-        "1dAVb": ("first-degree AV block", ("1AVB",), ("270492004",)),
-        "RBBB": ("right bundle branch block", ("CRBBB",), ("59118001", "713427006")),
-        "LBBB": ("left bundle branch block", ("CLBBB",), ("164909002", "733534002")),
-        "SB": ("sinus bradycardia", ("SBRAD",), ("426177001",)),
-        "ST": ("sinus tachycardia", ("STACH",), ("427084000",)),
-        "AF": ("atrial fibrillation", ("AFIB",), ("164889003",)),
+        "1dAVb": (("1AVB",), ("270492004",)),
+        "RBBB": (("CRBBB",), ("59118001", "713427006")),
+        "LBBB": (("CLBBB",), ("164909002", "733534002")),
+        "SB": (("SBRAD",), ("426177001",)),
+        "ST": (("STACH",), ("427084000",)),
+        "AF": (("AFIB",), ("164889003",)),
     }
 )
-"""Label, in the order of `converters.records.ecg.code15` -> what it says, its SCP-ECG codes, its SNOMED CT codes."""
+"""Label, in the order of `converters.records.ecg.code15` -> its SCP-ECG codes, its SNOMED CT codes."""
 
 RHYTHMS: Mapping[str, str] = MappingProxyType(
     {
@@ -106,12 +78,13 @@ class Statement:
 @cache
 def statements() -> Mapping[str, Statement]:
     """Return the 71 statements by code, in the order of PTB-XL's table."""
+    words = _words("statements")
     with TABLE.open(encoding="utf-8", newline="") as file:
         return MappingProxyType(
             {
                 row["code"]: Statement(
                     row["code"],
-                    row["words"],
+                    words[row["code"]],
                     row["superclass"] or None,
                     row["subclass"] or None,
                     row["rhythm"] == "1",
@@ -131,15 +104,19 @@ def label_set(name: str) -> Mapping[str, str]:
     >>> list(label_set("superclasses"))
     ['NORM', 'MI', 'STTC', 'CD', 'HYP']
     """
-    if name == "superclasses":
-        return SUPERCLASSES
-    if name == "subclasses":
-        return SUBCLASSES
-    if name == "statements":
-        return MappingProxyType({code: one.words for code, one in statements().items()})
-    if name == "code15":
-        return MappingProxyType({label: words for label, (words, _, _) in CODE15.items()})
-    raise KeyError(name)
+    orders = {
+        "superclasses": SUPERCLASSES,
+        "subclasses": SUBCLASSES,
+        "statements": statements(),
+        "code15": CODE15,
+    }
+    words = _words(name)
+    return MappingProxyType({label: words[label] for label in orders[name]})
+
+
+def _words(name: str) -> Mapping[str, str]:
+    """Return what each label of a set says, by the table that judging reads too."""
+    return {label.id: label.name for label in judged_set(name).labels}
 
 
 LABEL_SETS = ("superclasses", "subclasses", "statements", "code15")
@@ -159,7 +136,7 @@ def labels_of_scp(codes: Iterable[str]) -> dict[str, list[str]]:
         "superclasses": {one.superclass for one in listed},
         "subclasses": {one.subclass for one in listed},
         "statements": {one.code for one in listed},
-        "code15": {label for label, (_, scp, _) in CODE15.items() if given & set(scp)},
+        "code15": {label for label, (scp, _) in CODE15.items() if given & set(scp)},
     }
     return {name: [label for label in label_set(name) if label in true[name]] for name in LABEL_SETS}
 
@@ -171,7 +148,7 @@ def labels_of_snomed(codes: Iterable[str]) -> dict[str, list[str]]:
     {'code15': ['RBBB', 'SB']}
     """
     given = set(codes)
-    return {"code15": [label for label, (_, _, snomed) in CODE15.items() if given & set(snomed)]}
+    return {"code15": [label for label, (_, snomed) in CODE15.items() if given & set(snomed)]}
 
 
 @cache

@@ -52,9 +52,9 @@ EXAMPLES = 8
 Numbers = dict[str, dict[str, float | None]]
 
 ASKED = {
-    "each": "each label asked for by itself with the same image; score: log likelihood a token of yes minus that of no",
-    "record": "the label's name as the answer to the record's own question; score: its log likelihood a token, which is "
-    "no probability",
+    "each": "each label asked for by itself with the same image; score: log likelihood of yes minus that of no",
+    "record": "the label as the answer to the record's own question, written as records of that question are answered; "
+    "score: its log likelihood a token, which is no probability",
 }
 
 

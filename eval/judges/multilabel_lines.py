@@ -108,8 +108,9 @@ def sides_of(task: Mapping[str, Any], of: Judged, lines: Sequence[Line]) -> list
 def scores_of(task: Mapping[str, Any], of: Judged) -> FloatArray:
     """Return each label's score, shape (record, class).
 
-    Where each label is asked for by itself: log likelihood a token of yes minus that of no, a logit. Where its name
-    is set behind the record's own question: the log likelihood a token of the name, in nats.
+    Where each label is asked for by itself: log likelihood of yes minus that of no, whole words however many tokens
+    each has, which is the log of the odds between the two. Where its name is the answer to the record's own question:
+    the log likelihood a token of the answer, in nats.
     """
     for line in of.lines:
         check_classes(of.classes, list(line["log_likelihoods"]))
@@ -124,8 +125,8 @@ def scores_of(task: Mapping[str, Any], of: Judged) -> FloatArray:
 
 
 def _logit(line: Line, name: str) -> float:
-    nats, tokens = line["log_likelihoods"][name], line["label_tokens"]
-    return float(nats[YES] / tokens[YES] - nats[NO] / tokens[NO])
+    nats = line["log_likelihoods"][name]
+    return float(nats[YES] - nats[NO])
 
 
 def thresholds_of(task: Mapping[str, Any], lines: Sequence[Line]) -> tuple[Threshold, ...]:

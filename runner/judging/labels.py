@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from converters.records.ecg_questions import naming
 from eval.label_sets import LabelSet
 from runner.judging.classification import label_tokens
 from runner.judging.continuations import Continuation
@@ -43,13 +44,21 @@ def with_labels(records: list[dict[str, Any]], task: Mapping[str, Any]) -> list[
     return judged_once(kept, task)[: task["records"]]
 
 
-def names_of(run: Judging, of: LabelSet, records: Sequence[Record]) -> dict[str, tuple[int, ...]]:
-    """Return label -> the tokens of its name as the answer to a record's own question.
+def names_of(
+    run: Judging, of: LabelSet, records: Sequence[Record]
+) -> dict[str | None, dict[str, tuple[int, ...]]]:
+    """Return what a record asks -> label -> the tokens of the answer that names it alone, as such records answer.
 
     Raises:
-        DataError: a name is not the same tokens after every prompt, or one begins with another.
+        DataError: an answer is not the same tokens after every prompt, or one begins with another.
     """
-    return label_tokens(run, records, {label.id: [label.name] for label in of.labels})
+    asking: dict[str | None, list[Record]] = {}
+    for record in records:
+        asking.setdefault(record.get("asks"), []).append(record)
+    return {
+        asks: label_tokens(run, alike, {label.id: [naming(asks, of.name, [label.id])] for label in of.labels})
+        for asks, alike in asking.items()
+    }
 
 
 def judged_once(records: Sequence[dict[str, Any]], task: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -86,10 +86,10 @@ def predictions(
     if not records:
         return
     generated = written and "generation" in task["scoring"]
-    asking = _Asking(run, task, records) if "likelihood" in task["scoring"] else None
-    after = max(task["max_new_tokens"] if generated else 0, asking.after if asking else 0)
     of_set, question = label_set(task["label_set"]), task["prompt"]
     shown = [asked_by(record, question, of_set) for record in records]
+    asking = _Asking(run, task, shown) if "likelihood" in task["scoring"] else None
+    after = max(task["max_new_tokens"] if generated else 0, asking.after if asking else 0)
     prompts = prompts_of(run, shown, room_of(run.model, after))
     options = Options(task["max_new_tokens"])
     for part in by_length(prompts, task["batch"]):
@@ -111,7 +111,7 @@ class _Asking:
         self._run, self._at_once = run, task["labels_at_once"]
         self._each = EachLabel(run, of, task["question"], records[:1]) if task["ask"] == "each" else None
         self._names = {} if self._each else names_of(run, of, records)
-        self.after = max(map(len, self._names.values()), default=0)
+        self.after = max((len(ids) for names in self._names.values() for ids in names.values()), default=0)
 
     def likelihoods(self, prompts: Sequence[Prompt], records: Sequence[Record]) -> list[dict[str, Any]]:
         """Return what a line says of the likelihoods, for one batch.
@@ -122,7 +122,10 @@ class _Asking:
         if self._each:
             asked = [self._each.continuations(record) for record in records]
         else:
-            asked = [[Continuation(prompt.ids, ids) for ids in self._names.values()] for prompt in prompts]
+            asked = [
+                [Continuation(prompt.ids, ids) for ids in self._names[record.get("asks")].values()]
+                for prompt, record in zip(prompts, records, strict=True)
+            ]
         nats = score_continuations(self._run.model, asked, self._at_once, self._run.looking_at(records))
         for record, values in zip(records, nats, strict=True):
             if not all(abs(value) < float("inf") for value in values):
@@ -130,12 +133,13 @@ class _Asking:
                     f"a label's likelihood for record {record['id']!r} is no number: the weights hold a value that is "
                     "none, or the precision is too small for the model"
                 )
-        return [self._said(values) for values in nats]
+        return [self._said(record, values) for record, values in zip(records, nats, strict=True)]
 
-    def _said(self, nats: Sequence[float]) -> dict[str, Any]:
+    def _said(self, record: Record, nats: Sequence[float]) -> dict[str, Any]:
         if self._each:
             return self._each.said(nats)
+        names = self._names[record.get("asks")]
         return {
-            "log_likelihoods": dict(zip(self._names, nats, strict=True)),
-            "label_tokens": {name: len(ids) for name, ids in self._names.items()},
+            "log_likelihoods": dict(zip(names, nats, strict=True)),
+            "label_tokens": {name: len(ids) for name, ids in names.items()},
         }

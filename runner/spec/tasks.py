@@ -119,8 +119,9 @@ class MultilabelTask(Section):
     )
     ask: Literal["each", "record"] = key(
         "each",
-        "What a likelihood is of. `each`: yes against no, after `question` about every label. `record`: the label's "
-        "name as the answer to the record's own question.",
+        "What a likelihood is of. `each`: yes against no, after `question` about every label. `record`: the label "
+        "as the answer to the record's own question, written as such records answer: the abbreviation to a question "
+        "about the set, `Sinus bradycardia.` to one about the rhythm, its name to any other.",
     )
     question: str = key(
         "Does this ECG show {label}? Answer yes or no.",

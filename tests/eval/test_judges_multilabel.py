@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, f1_score, hamming_loss, roc
 
 from eval.judges import judge
 from eval.judges.image_reliance import judged_with_images
-from eval.judges.multilabel_lines import thresholds_of
+from eval.judges.multilabel_lines import of_split, scores_of, thresholds_of
 from eval.label_sets import label_set
 from eval.multilabel import checked_bound, score_labels
 from eval.report.judged import task_sections
@@ -104,7 +104,7 @@ def scored(seed: int, strength: float, records: int = 90) -> list[dict[str, Any]
             "split": "validation" if row < records // 3 else "test",
             "attributes": {"sex": "male" if row % 4 < 2 else "female"},
             "log_likelihoods": {
-                name: {"yes": 2 * (value - 3), "no": -9.0}
+                name: {"yes": value - 9.0, "no": -9.0}
                 for name, value in zip(CLASSES, logits[row], strict=True)
             },
             "label_tokens": {"yes": 2, "no": 3},
@@ -116,10 +116,22 @@ def scored(seed: int, strength: float, records: int = 90) -> list[dict[str, Any]
 LIKELY = task(scoring=("likelihood",), subgroups=("sex",))
 
 
+def test_yes_against_no_is_the_log_of_their_odds() -> None:
+    """P(yes) = 0.2 of one token, P(no) = 0.05 of three: odds of 4, a chance of 0.8 whatever the tokens."""
+    nats = {"yes": np.log(0.2), "no": np.log(0.05)}
+    lines = [
+        {**one, "log_likelihoods": dict.fromkeys(CLASSES, nats), "label_tokens": {"yes": 1, "no": 3}}
+        for one in BY_HAND
+    ]
+    asked = task(scoring=("likelihood",))
+    found = scores_of(asked, of_split(asked, lines, "test"))
+    assert found == pytest.approx(np.full((5, 5), np.log(4)))
+
+
 def arrays_of(lines: list[dict[str, Any]]) -> tuple[Any, Any]:
     kept = [line for line in lines if line["split"] == "test"]
     truth = np.array([[name in line["labels"] for name in CLASSES] for line in kept])
-    scores = [[line["log_likelihoods"][name]["yes"] / 2 + 3 for name in CLASSES] for line in kept]
+    scores = [[line["log_likelihoods"][name]["yes"] + 9 for name in CLASSES] for line in kept]
     return truth, np.array(scores)
 
 

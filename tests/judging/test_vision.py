@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from eval.label_sets import label_set
 from runner.events import EventWriter
 from runner.judging.continuations import Continuation, score_continuations
 from runner.judging.generation import Options, prompts_of, write_answers
+from runner.judging.labels import names_of
 from runner.judging.perplexity import score_rows
 from runner.judging.run import WHOLE, Judging
 from runner.judging.vision import load_image
@@ -221,6 +223,21 @@ def test_labels_are_judged_by_likelihood_and_writing(judge: Callable[..., dict[s
     assert {line["split"] for line in lines} == {"test", "validation"}
     (blank, _) = (Path(place).read_text().splitlines() for place in result["ablated"].values())
     assert len(blank) == result["n_records"]
+
+
+@pytest.mark.parametrize("made", ["gemma3"], indirect=True)
+def test_what_is_scored_is_what_such_records_answer(seeing: Callable[..., Judging]) -> None:
+    run = seeing()
+    asks = [
+        {**record, "asks": asks, "labels": {"code15": ["SB"]}}
+        for record in run.records("test", 2)
+        for asks in ("code15", "rhythm", None)
+    ]
+    found = names_of(run, label_set("code15"), asks)
+    said = {word: [run.tokenizer.decode(ids) for ids in names.values()] for word, names in found.items()}
+    assert said["code15"] == ["1dAVb", "RBBB", "LBBB", "SB", "ST", "AF"]
+    assert said["rhythm"][3:] == ["Sinus bradycardia.", "Sinus tachycardia.", "Atrial fibrillation."]
+    assert said[None][0] == "first-degree AV block"
 
 
 @pytest.mark.parametrize("made", ["gemma3"], indirect=True)
