@@ -72,7 +72,9 @@ def many(count: int) -> dict[str, float]:
     from runner.validate_many import problems_in
 
     texts = [
-        re.sub(r"^extends: ", f"extends: {path.parent}/", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        re.sub(
+            r"^extends: ", f"extends: {path.parent}/", path.read_text(encoding="utf-8"), flags=re.MULTILINE
+        )
         for path in find_specs([SPECS])
     ]
     with tempfile.TemporaryDirectory() as folder:
