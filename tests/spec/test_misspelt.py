@@ -36,7 +36,7 @@ def misspelt(text: str, tree: Tree, rng: random.Random) -> Iterator[tuple[SpecPa
     """Yield, for every key, its path, the slip and the text with that one slip."""
     lines = text.splitlines(keepends=True)
     for path, mark in tree.keys.items():
-        if path[-2:-1] == ("labels",):
+        if path[-2:-1] in (("labels",), ("components",)):
             continue  # names of the user's own
         key = str(path[-1])
         wrong = slip(key, rng)
