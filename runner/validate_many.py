@@ -6,10 +6,11 @@ meets a kind does not build its classes. Where there is one core, another system
 
 from __future__ import annotations
 
+import json
 import os
-import pickle
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from runner.spec.problems import Problem
@@ -65,18 +66,21 @@ def _checked_beside(
         code = 1
         try:
             os.close(read_end)
-            with os.fdopen(write_end, "wb") as pipe:
-                pickle.dump(problems_of_each(beside, sets, environ), pipe)
+            with os.fdopen(write_end, "w", encoding="utf-8") as pipe:
+                found = problems_of_each(beside, sets, environ)
+                json.dump([[asdict(problem) for problem in found[file]] for file in beside], pipe)
             code = 0
         finally:
             os._exit(code)  # nothing of the parent's is flushed or ended twice
     os.close(write_end)
     try:
-        with os.fdopen(
-            read_end, "rb"
-        ) as pipe:  # closed before waiting: a child that still writes would wait for us
+        # Closed before waiting: a child that still writes would wait for us.
+        with os.fdopen(read_end, encoding="utf-8") as pipe:
             found = problems_of_each(here, sets, environ)
             sent = pipe.read()
     finally:
         _, status = os.waitpid(child, 0)
-    return {**found, **pickle.loads(sent)} if status == 0 else None
+    if status != 0:
+        return None
+    problems = [tuple(Problem(**problem) for problem in of_file) for of_file in json.loads(sent)]
+    return {**found, **dict(zip(beside, problems, strict=True))}
