@@ -28,7 +28,7 @@ from eval.judges.class_notes import BesideChance, against_a_coin
 from eval.judges.class_tables import reliability_table, subgroup_table
 from eval.judges.label_lines import PRESENT, Judged, of_split, thresholds_of
 from eval.likelihood import BinaryScores, binary_differences, score_binary
-from eval.multilabel import MultiLabel, label_differences, score_labels
+from eval.multilabel import MultiLabel, checked_bound, label_differences, score_labels
 from eval.numbers import interval_json
 from eval.thresholds import (
     Threshold,
@@ -70,7 +70,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     decisions = decided(of.logits, thresholds)
     found, beta = _labels(of, decisions), beta_scores(of.truth, decisions, of.groups, beta=task["beta"])
     calibrated = _calibrated(task, of)
-    consistency = _consistent(found)
+    consistency = checked_bound(found)
     metrics = _macro(found) | _intervals(found, OVER_ALL) | _intervals(beta, BETA)
     metrics |= {name: share(metrics[name], of.groups) for name in SHARES}
     metrics |= _intervals(calibrated, CALIBRATION)
@@ -236,23 +236,6 @@ def _challenge(
     covered = {known[code] for name in of.classes for code in task["codes"][name] if code in known}
     found = challenge_score(truth, said, weights.classes, weights, of.groups)
     return {"challenge_score": found.score}, (len(covered), len(weights.classes))
-
-
-def _consistent(found: MultiLabel) -> dict[str, float] | None:
-    """Return Hamming loss, hard AUC and the limit that this sets, over the classes that have both outcomes.
-
-    Raises:
-        RuntimeError: the two are not of the same decisions, which is a mistake of ours.
-    """
-    bound = found.bound
-    if bound is None:
-        return None
-    if not bound.holds:
-        raise RuntimeError(
-            f"a Hamming loss of {bound.hamming_loss:g} cannot go with a hard AUC of {bound.auc_hard:g}, which "
-            f"allows {bound.limit:g} at most: they are not of the same decisions"
-        )
-    return {"hamming_loss": bound.hamming_loss, "auc_hard": bound.auc_hard, "limit": bound.limit}
 
 
 def _against_a_coin(name: str, metrics: Mapping[str, Interval]) -> list[BesideChance]:

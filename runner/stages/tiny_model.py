@@ -104,8 +104,7 @@ def _save(model: Any, tokenizer: Any) -> None:
         partial.rename(MODEL)
     except (OSError, SafetensorError) as error:  # which the writer of the weights raises on a full disk
         raise _cannot_write(getattr(error, "strerror", None) or error) from error
-    except Exception as error:
-        # The writer of tokenizers has no exception of its own.
+    except Exception as error:  # the writer of tokenizers raises this class itself; any other goes on
         if type(error) is not Exception:
             raise
         raise _cannot_write(error) from error

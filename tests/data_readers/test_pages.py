@@ -28,7 +28,7 @@ def drawn(setup: ImageSetup, quiet: Progress, wanted: dict[str, PageOf] = WANTED
 
 
 def test_a_page_and_its_manifest_are_there(setup: ImageSetup, quiet: Progress) -> None:
-    image = pytest.importorskip("PIL.Image")
+    image = pytest.importorskip("PIL.Image", reason="needs the ecg extra")
     for name, one in drawn(setup, quiet).items():
         with image.open(one.path) as opened:
             assert opened.size == (one.width, one.height)

@@ -65,7 +65,7 @@ def notes(run_dir: Path) -> list[str]:
 
 
 def png(shade: int, size: tuple[int, int] = (30, 20)) -> bytes:
-    image = pytest.importorskip("PIL.Image")
+    image = pytest.importorskip("PIL.Image", reason="needs the ecg extra")
     out = BytesIO()
     image.fromarray(np.full((*size[::-1], 3), shade, dtype=np.uint8)).save(out, "PNG")
     return out.getvalue()

@@ -71,7 +71,7 @@ def test_a_lead_with_a_gap_is_passed_over() -> None:
 
 
 def test_the_rate_is_the_one_that_neurokit_finds() -> None:
-    nk = pytest.importorskip("neurokit2")
+    nk = pytest.importorskip("neurokit2", reason="needs the ecg extra")
     source = SyntheticEcg(records=8, fs_hz=250.0)
     regular = [
         one for raw in source.raws() if "PVC" not in (one := source.read(raw)).labels

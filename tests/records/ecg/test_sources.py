@@ -379,7 +379,7 @@ def test_invented_beats_are_found_by_neurokit() -> None:
     """In 24 recordings neurokit2's detector finds the rate of the rhythm that was asked for."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # neurokit2 imports scipy.misc
-        neurokit = pytest.importorskip("neurokit2")
+        neurokit = pytest.importorskip("neurokit2", reason="needs the ecg extra")
     source = SyntheticEcg(40, seed=3, fs_hz=250)
     judged = 0
     for record in (source.read(raw) for raw in source.raws()):
