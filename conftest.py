@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 ENGINE_SIDE = {"axolotl_plugin.py", "axolotl_trainer.py"}
 
@@ -28,3 +32,16 @@ def pytest_configure() -> None:
         from absl import logging
 
         logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+
+@pytest.fixture(autouse=True)
+def the_environment_is_one_object() -> Iterator[None]:
+    """Put `os.environ` back where a test left a copy in its place.
+
+    `datasets` does so when it maps with several processes; whoever kept the object from before, as rich's
+    consoles do, then no longer sees what a later test sets.
+    """
+    before = os.environ
+    yield
+    if os.environ is not before:
+        os.environ = before  # noqa: B003 the object of before, not a copy
