@@ -1,7 +1,5 @@
 """The typed spec of `kind: ecg`: an ECG foundation model tuned by our own PyTorch (`runner.native`)."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 from runner.spec.ecg_methods import EcgMethod

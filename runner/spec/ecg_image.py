@@ -1,7 +1,5 @@
 """How a 12-lead recording is drawn on paper: the rendering of an ECG image, and what happens to the paper after."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -193,7 +191,7 @@ class Render(Section):
     )
     dpi: float | None = key(None, f"Resolution; {DEFAULT_DPI:g} without it.", unit="dots per inch", ge=25.4)
     px_per_mm: float | None = key(None, "Resolution, instead of `dpi`.", unit="pixels per mm", ge=1)
-    paper: Paper = key(Paper(), "The sheet.")
+    paper: Paper = key(Paper, "The sheet.")
     scheme: SchemeName = key("red", "Colours of paper, grid and ink.")
     grid: Literal["full", "major", "none"] = key(
         "full", "Lines every 1 mm and, stronger, every 5 mm; every 5 mm only; or blank paper."
@@ -211,7 +209,7 @@ class Render(Section):
     seed: int = key(
         0, "Seed of the artefacts; with the record's name and window it settles all of them.", ge=0
     )
-    artefacts: Artefacts = key(Artefacts(), "What happens to the page; nothing by default.")
+    artefacts: Artefacts = key(Artefacts, "What happens to the page; nothing by default.")
 
     @property
     def scale(self) -> float:

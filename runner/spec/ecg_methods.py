@@ -3,8 +3,6 @@
 The words and options are those of `runner.native`; FUSION names what each is taken from.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Where recordings come from, what is done to their signals, and who is on which side: `data` of an ECG spec."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

@@ -7,8 +7,6 @@ descriptions, and `runner.spec.load` checks files with them. A default is writte
 else. Lists are tuples and every class is frozen, so a loaded spec cannot change.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -253,7 +251,7 @@ class AxolotlSpec(Section):
     kind: str
     summary: str = key("", "One sentence: what is tuned on what, and why.")
     model: Model = key(description="The pretrained model that is tuned.")
-    data: DataCommon | VlmDataCommon
+    data: "DataCommon | VlmDataCommon"
     method: Full | LoraCommon | Partial
     train: Train = key(description="The optimisation.")
     compute: Compute = key(Compute, "The machine that the run wants.")

@@ -1,4 +1,8 @@
-"""What every mapping of the spec is: its base class, and how a key of it is declared."""
+"""What every mapping of the spec is: its base class, and how a key of it is declared.
+
+Modules of such classes do without `from __future__ import annotations`: pydantic would compile each annotation
+once more from its text, a tenth of the time that `validate` takes.
+"""
 
 from __future__ import annotations
 

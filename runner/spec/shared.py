@@ -1,7 +1,5 @@
 """Sections that every kind of spec has: machine, report, tracking, sweep and published numbers."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from runner.spec.section import Section, key

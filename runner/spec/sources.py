@@ -1,7 +1,5 @@
 """Where the records come from, what is left out of them, and how they are divided: `data` of the spec."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """How a tuned language model is judged: `evaluate` of the spec."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """The typed spec of `kind: vlm`: a model that reads images and text. What is not said here is said in `model.py`."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

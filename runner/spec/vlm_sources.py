@@ -1,7 +1,5 @@
 """Where ECG images and what is said of them come from, and how they are divided: `data` of a VLM spec."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -279,14 +277,14 @@ class VlmDataCommon(Section):
         "`apart`: the same patient on two sides of the split is an error, whatever it is made by. `may_overlap`: "
         "it is counted and said in the manifest.",
     )
-    filter: Filter = key(Filter(), "Which records are left out before the split.")
-    render: Render = key(Render(), "How the pages of recordings are drawn.")
+    filter: Filter = key(Filter, "Which records are left out before the split.")
+    render: Render = key(Render, "How the pages of recordings are drawn.")
     looks: tuple[Render, ...] = key(
         (),
         "Further ways to draw a page. Each recording gets one of `render` and these, settled by its name and the "
         "seed of `render`.",
     )
-    limits: ImageLimits = key(ImageLimits(), "Which image files are taken, and how many may be left out.")
+    limits: ImageLimits = key(ImageLimits, "Which image files are taken, and how many may be left out.")
     workers: int = key(0, "Processes that draw pages; 0: one per core.", unit="processes", ge=0)
 
 
