@@ -68,7 +68,7 @@ def cold(what: str, command: list[str], repeats: int) -> dict[str, str | float]:
 
 def many(count: int) -> dict[str, float]:
     """Return how long `count` specs take in this process, from finding the files to the last problem."""
-    from runner.validate import find_specs
+    from runner.spec_files import find_specs
     from runner.validate_many import problems_in
 
     texts = [

@@ -10,9 +10,12 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from runner.sound_files import hash_of
+from runner.spec.load import files_read
 from runner.spec.problems import Problem
 from runner.validate import problems_of_each
 
@@ -22,13 +25,41 @@ _MAX_BYTES = 1 << 20
 _MAX_EXTENDS = 5
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What was found in one file, and what it was read from."""
+
+    problems: tuple[Problem, ...]
+    read: tuple[str, ...]
+    """The absolute paths of the file and of all that it extends."""
+    digest: str | None
+    """As `hash_of` those files; None where one changed meanwhile, so that nobody knows what was checked."""
+
+
 def problems_in(files: Sequence[Path], sets: Sequence[str], environ: Mapping[str, str]) -> list[Problem]:
     """Return the problems of all files, in their order; what several of them extend is reported once."""
+    found = checked(files, sets, environ)
+    return list(dict.fromkeys(problem for file in files for problem in found[file].problems))
+
+
+def checked(files: Sequence[Path], sets: Sequence[str], environ: Mapping[str, str]) -> dict[Path, Checked]:
+    """Return what was found in each file."""
     here, beside = _shares(files)
     found = _checked_beside(here, beside, sets, environ) if beside else None
-    if found is None:
-        found = problems_of_each(files, sets, environ)
-    return list(dict.fromkeys(problem for file in files for problem in found[file]))
+    return _checked_here(files, sets, environ) if found is None else found
+
+
+def _checked_here(
+    files: Sequence[Path], sets: Sequence[str], environ: Mapping[str, str]
+) -> dict[Path, Checked]:
+    read = {file: tuple(str(part.absolute()) for part in files_read(file)) for file in files}
+    before = {file: hash_of(read[file], environ) for file in files}
+    problems = problems_of_each(files, sets, environ)
+    after = {file: hash_of(read[file], environ) for file in files}
+    return {
+        file: Checked(problems[file], read[file], before[file] if before[file] == after[file] else None)
+        for file in files
+    }
 
 
 def _shares(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -58,8 +89,8 @@ def _likely_kind(file: Path, depth: int) -> str:
 
 def _checked_beside(
     here: Sequence[Path], beside: Sequence[Path], sets: Sequence[str], environ: Mapping[str, str]
-) -> dict[Path, tuple[Problem, ...]] | None:
-    """Return the problems of each file, those of `beside` from another process; None where that one did not end well."""
+) -> dict[Path, Checked] | None:
+    """Return what was found in each file, in `beside` by another process; None where that one did not end well."""
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
@@ -67,8 +98,7 @@ def _checked_beside(
         try:
             os.close(read_end)
             with os.fdopen(write_end, "w", encoding="utf-8") as pipe:
-                found = problems_of_each(beside, sets, environ)
-                json.dump([[asdict(problem) for problem in found[file]] for file in beside], pipe)
+                json.dump([asdict(one) for one in _checked_here(beside, sets, environ).values()], pipe)
             code = 0
         finally:
             os._exit(code)  # nothing of the parent's is flushed or ended twice
@@ -76,11 +106,15 @@ def _checked_beside(
     try:
         # Closed before waiting: a child that still writes would wait for us.
         with os.fdopen(read_end, encoding="utf-8") as pipe:
-            found = problems_of_each(here, sets, environ)
+            found = _checked_here(here, sets, environ)
             sent = pipe.read()
     finally:
         _, status = os.waitpid(child, 0)
     if status != 0:
         return None
-    problems = [tuple(Problem(**problem) for problem in of_file) for of_file in json.loads(sent)]
-    return {**found, **dict(zip(beside, problems, strict=True))}
+    return {**found, **dict(zip(beside, map(_received, json.loads(sent)), strict=True))}
+
+
+def _received(sent: Mapping[str, Any]) -> Checked:
+    problems = tuple(Problem(**problem) for problem in sent["problems"])
+    return Checked(problems, tuple(sent["read"]), sent["digest"])

@@ -257,6 +257,24 @@ def _kind_below(file: Path, depth: int) -> Any:
     return next((kind for kind in found if kind is not None), None)
 
 
+def files_read(file: Path) -> tuple[Path, ...]:
+    """Return `file` and all that it extends, at any depth: what `examine` read of a spec that is sound."""
+    found: dict[Path, None] = {}
+
+    def follow(file: Path) -> None:
+        text = None if file in found else _text_of(file, [])
+        tree = None if text is None else _parsed(text, _shown(file))[0]
+        if tree is None:
+            return
+        found[file] = None
+        bases = tree.value.get("extends", ())
+        for name in (bases,) if isinstance(bases, str) else bases:
+            follow(file.parent / name)
+
+    follow(file)
+    return tuple(found)
+
+
 def _copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
@@ -611,16 +629,18 @@ def _typed(tree: Tree, expanded: Any, vocabulary: Vocabulary, problems: list[Pro
         expanded = {**expanded, "spec": 1}
     cls = KINDS[expanded["kind"]]
     try:
-        cls.model_validate(expanded)
+        spec = cls.model_validate(expanded)
     except ValidationError as error:
         problems.extend(problems_of(error, cls, expanded, tree, vocabulary.of(expanded["kind"])))
         expanded = with_nearest_variants(error, without_unknown(error, expanded), cls)
         try:
-            cls.model_validate(expanded)
+            spec = cls.model_validate(expanded)
         except ValidationError as rest:
             # A variant put right may have keys of its own that nobody knows.
             expanded = without_unknown(rest, expanded)
             return sound_part(cls, expanded, wrong_paths(rest, expanded))  # type: ignore[return-value]  # of the kind
+    if expanded == tree.value:
+        return spec  # no placeholder anywhere
     kept = _keep_placeholders(expanded, tree.value, cls, ())
     return cls.model_validate({**kept, "spec": expanded["spec"]})
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runner.spec.problems import UsageError
-from runner.validate import find_specs
+from runner.spec_files import find_specs
 from runner.validate_many import problems_in
 
 

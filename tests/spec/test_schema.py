@@ -18,7 +18,8 @@ from runner.spec.fields import leaves
 from runner.spec.kinds import KINDS
 from runner.spec.problems import Problem, SpecError, UsageError
 from runner.spec.yaml_text import read
-from runner.validate import find_specs, load_spec
+from runner.spec_files import find_specs
+from runner.validate import load_spec
 from tests.spec.test_broken import CASES
 
 ROOT = Path(__file__).parent.parent.parent

@@ -11,7 +11,8 @@ import pytest
 
 from runner import validate_many
 from runner.spec.problems import Problem
-from runner.validate import find_specs, problems_of_each
+from runner.spec_files import find_specs
+from runner.validate import problems_of_each
 from runner.validate_many import problems_in
 
 ROOT = Path(__file__).parent.parent.parent

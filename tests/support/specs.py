@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runner.validate import find_specs, load_spec
+from runner.spec_files import find_specs
+from runner.validate import load_spec
 
 FOLDER = Path(__file__).parent.parent.parent / "specs"
 

@@ -1,0 +1,61 @@
+"""Which spec files the words of a command line mean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from runner.spec.nearest import nearest
+from runner.spec.problems import UsageError
+
+SUFFIXES = (".yaml", ".yml")
+
+
+def find_specs(paths: Iterable[Path]) -> list[Path]:
+    """Return the spec files that `paths` name: files as they are, folders with all specs below them.
+
+    In a folder, specs are the `*.yaml` and `*.yml` files at any depth. Hidden files and folders are
+    passed over, and so are files whose name starts with `_`: these are parts for `extends`.
+
+    Raises:
+        UsageError: a path does not exist (names the nearest one that does), or a folder holds no spec.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            specs = sorted(_below(path))
+            if not specs:
+                raise UsageError(
+                    f"no spec in {path}\n  a spec is a file *.yaml or *.yml; hidden files and files whose name "
+                    "starts with _ (parts for `extends`) are passed over"
+                )
+            found.update(dict.fromkeys(specs))
+        elif path.exists():
+            found[path] = None
+        else:
+            raise UsageError(missing_text(path))
+    return list(found)
+
+
+def _below(folder: Path) -> Iterable[Path]:
+    for here, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if name.endswith(SUFFIXES) and not name.startswith((".", "_")):
+                yield Path(here, name)
+
+
+def missing_text(path: Path) -> str:
+    """Return what to say of a path that does not exist, with the nearest one that does."""
+    gone = path  # the first part of the path that is missing
+    while gone.parent != gone and not gone.parent.is_dir():
+        gone = gone.parent
+    names = sorted(item.name for item in gone.parent.iterdir() if not item.name.startswith("."))
+    alike = (name for name in names if Path(name).stem in (gone.name, gone.stem))  # `a.yml` for `a.yaml`
+    near = next(alike, None) or nearest(gone.name, names)
+    message = f"no file or folder {path}"
+    if near is None:
+        return message if gone == path else f"{message}\n  {gone} does not exist"
+    whole = gone.parent / near / path.relative_to(gone)
+    return f"{message}\n  nearest: {whole if whole.exists() else gone.parent / near}"
