@@ -26,7 +26,12 @@ def runner(tmp_path: Path) -> Run:
         return subprocess.run(
             [sys.executable, "-m", "runner", *map(str, words)],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "XDG_CACHE_HOME": str(tmp_path / ".cache"),
+                **environ,
+            },
             capture_output=True,
             text=True,
         )
@@ -60,7 +65,7 @@ HEAVY = ("torch", "transformers", "axolotl", "datasets", "numpy", "deepspeed", "
 @pytest.mark.parametrize(
     ("words", "also"),
     [
-        (("validate", str(ROOT / "specs")), ("jsonschema", "rich")),
+        (("validate", "--no-cache", str(ROOT / "specs")), ("jsonschema", "rich")),
         (("plan", str(SPEC), "--rehearse"), ()),
         (("convert", str(SPEC), "--out", "out"), ()),
         (("explain", "R003"), ()),
@@ -76,6 +81,15 @@ def test_the_core_imports_no_engine(tmp_path: Path, words: tuple[str, ...], also
         [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "IMPORTED []", done.stdout + done.stderr
+
+
+def test_launching_begins_without_what_a_core_install_lacks() -> None:
+    code = (
+        "import sys, runner.launching, runner.sweeps.launch\n"
+        f"print([m for m in {(*HEAVY, 'scipy', 'matplotlib')} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_convert_writes_what_the_plan_holds(runner: Run, tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ from runner.spec.problems import MachineError, Problem, RunnerError, SpecError
 from runner.stage_results import StageResults
 from runner.sweep import Arm, controls_of
 from runner.sweeps.arms import PlannedArm, planned_arms, sweep_sha256
-from runner.sweeps.finish import finish
 from runner.sweeps.folder import ArmState, SweepDir, sweep_at
 from runner.sweeps.found import Found, run_of
 from runner.validate import load_arms
@@ -138,6 +137,8 @@ def run(
         sweep.folder.define(sweep.arms, sweep.controls)
         say(f"{'resuming sweep' if sweep.resumed else 'sweep'} {shown(sweep.folder.path)}")
         outcome = _Launch(sweep, environ, say, quiet=quiet).run_all()
+        from runner.sweeps.finish import finish  # brings scipy and matplotlib, which a core install lacks
+
         return finish(sweep.folder, outcome, say)
 
 
