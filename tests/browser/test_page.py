@@ -38,9 +38,12 @@ class Watched:
     asked: list[str] = field(default_factory=list)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Return headless Chromium with an empty profile and no network."""
+    """Return headless Chromium with an empty profile and no network.
+
+    For one module: playwright refuses a second start in a process while the first one runs.
+    """
     found = os.environ.get("RUNNER_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         reason = f"no browser: none of {', '.join(NAMES)} is installed (apt-get install chromium)"
