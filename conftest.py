@@ -23,11 +23,15 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def pytest_configure() -> None:
-    """Keep absl's log handler off pytest's files.
+    """Give each of several workers one thread, and keep absl's log handler off pytest's files.
+
+    Workers that each start a thread for every core wait for one another: five times the time in tests of models.
 
     absl, which rouge-score brings, takes the standard error of the moment in which it is imported, a file of
     pytest's, and closes it when Axolotl sets up its own logging; every later test is then an error.
     """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     if find_spec("absl") is not None:
         from absl import logging
 
