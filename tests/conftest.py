@@ -44,6 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="Write the golden files anew.")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the files that start the engine: the longest, so that no worker ends alone with one of them."""
+    items.sort(key=lambda item: item.get_closest_marker("axolotl") is None)
+
+
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Golden:
     """Return a check of a text against `tests/golden/NAME`; `--update-golden` writes it instead.

@@ -28,8 +28,15 @@ def test_system_c_rehearses_on_real_questions(
     launcher: Launcher, real_data: Path, tokenizer: str | None
 ) -> None:
     words = ["--set", f"data.root={real_data / 'medquad'}"]
-    if tokenizer:
-        words += ["--set", f"model.tokenizer={real_data / tokenizer}"]
+    if tokenizer:  # 50,257 entries make each step slow
+        words += [
+            "--set",
+            f"model.tokenizer={real_data / tokenizer}",
+            "--set",
+            "evaluate=[{task: perplexity}]",
+        ]
+        words += ["--set", "train.epochs=null", "--set", "train.steps=8"]
+        words += ["--set", "train.warmup_steps=2", "--set", "model.context=192"]
     run = launcher.launch(launcher.medquad, "--rehearse", *words, "--runs", "medquad")
     manifest = json.loads((run / "data" / "manifest.json").read_text())
     assert manifest["dropped"]["no answer"]["count"] == 9218 - 8687
@@ -59,15 +66,13 @@ def test_system_c_rehearses_on_real_questions(
     ],
 )  # fmt: skip
 def test_every_method_rehearses(launcher: Launcher, name: str, changes: dict[str, str]) -> None:
+    changes = {**changes, "train.steps": "null", "evaluate": "[]"}  # judged is system C
     words = [word for path, value in changes.items() for word in ("--set", f"{path}={value}")]
-    run = launcher.launch(
-        launcher.quickstart, "--rehearse", *words, "--set", "train.steps=null", "--runs", name
-    )
-    events = {(e["event"], e.get("split")): e for e in read_events(run / "events.jsonl")}
+    run = launcher.launch(launcher.quickstart, "--rehearse", *words, "--runs", name)
+    found = list(read_events(run / "events.jsonl"))
+    events = {(e["event"], e.get("split")): e for e in found}
     modules = events["modules", None]
     assert 0 < modules["trainable"] < modules["total"]
     assert 0 < events["dataset", "train"]["label_share"] < 1
-    tuned = json.loads((run / "eval" / "tuned.json").read_text())
-    baseline = json.loads((run / "eval" / "baseline.json").read_text())
-    loss = [item["results"][0]["metrics"]["loss"]["value"] for item in (baseline, tuned)]
-    assert loss[1] < loss[0], "training taught it nothing"
+    losses = [event["loss"] for event in found if event["event"] == "evaluation"]
+    assert losses[-1] < losses[0], "training taught it nothing"

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.axolotl
 SHORT = ("--set", "train.epochs=1", "--set", "train.save_every.epochs=0.2", "--set", "data.records=400",
          "--set", "data.split.train=240", "--set", "evaluate=[]")  # fmt: skip
 """15 steps, a checkpoint every 3."""
+LAST = 13
+"""The last step at which the engine is killed, so that something is left to do."""
 SEED = int(os.environ.get("RUNNER_TEST_SEED", "20"))
 """Draws the step at which the engine is killed."""
 TRACE = (
@@ -105,36 +107,33 @@ def test_a_finished_run_resumed_does_nothing_again(uninterrupted: Path, launcher
     assert (uninterrupted / "train" / "proof.json").stat().st_mtime_ns == before
 
 
-def test_killed_at_any_step_a_run_goes_on_to_the_same_trace(uninterrupted: Path, launcher: Launcher) -> None:
-    """Kill -9 of the engine: nothing is saved then, so it goes on from a checkpoint before."""
-    step = random.Random(SEED).randint(1, 13)
-    print(f"killed at step {step} of 15, drawn with seed {SEED}")
-    process = launcher.start(launcher.quickstart, *SHORT, "--runs", "killed")
-    run = wait_for_step(launcher, "killed", step, process)
-    os.kill(json.loads((run / "train" / "proof.json").read_text())["pid"], signal.SIGKILL)
-    code, out, err = launcher.finish(process)
-    assert (code, launcher.folder / out.splitlines()[-1]) == (1, run)
-    assert "SIGKILL" in err
-    assert launcher.launch("--resume", run) == run
-    assert trace(run) == trace(uninterrupted)
-    weights = "train/final/model.safetensors"
-    assert (run / weights).read_bytes() == (uninterrupted / weights).read_bytes()
-
-
-def test_ctrl_c_saves_and_ends_with_130_and_resume_goes_on(uninterrupted: Path, launcher: Launcher) -> None:
+def test_stopped_and_killed_a_run_goes_on_to_the_same_trace(uninterrupted: Path, launcher: Launcher) -> None:
+    """Ctrl-C saves where it stands. Kill -9 of the engine saves nothing: it goes on from a checkpoint before."""
     process = launcher.start(launcher.quickstart, *SHORT, "--runs", "stopped")
-    run = wait_for_step(launcher, "stopped", 4, process)
+    run = wait_for_step(launcher, "stopped", 2, process)
     process.send_signal(signal.SIGINT)
     code, out, err = launcher.finish(process)
     assert (code, launcher.folder / out.splitlines()[-1]) == (130, run)
     assert "go on with: runner launch --resume" in err
     assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
-    saved = max(
-        int(path.name.rpartition("-")[2]) for path in (run / "train" / "checkpoints").glob("checkpoint-*")
-    )
-    assert saved >= 4, "stopped without saving the steps done"
-    launcher.launch("--resume", run)
+    checkpoints = (run / "train" / "checkpoints").glob("checkpoint-*")
+    saved = max(int(path.name.rpartition("-")[2]) for path in checkpoints)
+    assert saved >= 2, "stopped without saving the steps done"
+    assert saved < LAST, "stopped too late to be killed as well"
+
+    step = random.Random(SEED).randint(saved + 1, LAST)
+    print(f"killed at step {step} of 15, drawn with seed {SEED}")
+    process = launcher.start("--resume", run)
+    wait_for_step(launcher, "stopped", step, process)
+    os.kill(json.loads((run / "train" / "proof.json").read_text())["pid"], signal.SIGKILL)
+    code, out, err = launcher.finish(process)
+    assert (code, launcher.folder / out.splitlines()[-1]) == (1, run)
+    assert "SIGKILL" in err
+
+    assert launcher.launch("--resume", run) == run
     assert trace(run) == trace(uninterrupted)
+    weights = "train/final/model.safetensors"
+    assert (run / weights).read_bytes() == (uninterrupted / weights).read_bytes()
 
 
 def test_a_launch_of_a_live_run_is_refused(launcher: Launcher) -> None:

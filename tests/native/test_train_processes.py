@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,10 +13,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from safetensors.torch import load_file  # noqa: E402 - after the skip
+from train_process import train  # noqa: E402
 from training_parts import last_state, same_state  # noqa: E402
-
-PROCESS = Path(__file__).parent.parent / "support" / "train_process.py"
-LIMIT_S = 120
+from warm_process import LIMIT_S, Ranks, Warm  # noqa: E402
 
 
 def start(
@@ -27,28 +24,34 @@ def start(
     steps: int,
     save_every: int = 3,
     *,
-    processes: int = 1,
     optimizer: str = "adamw",
-) -> subprocess.Popen[str]:
-    """Start a training; with several processes, under torchrun."""
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [*launcher, str(PROCESS), str(folder), method, str(steps), str(save_every), optimizer]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    environ: dict[str, str] | None = None,
+) -> Warm:
+    """Start a training in a process of its own; several methods, separated by commas, one after the other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    printed = folder / f"printed-{(environ or {}).get('RANK', 0)}"
+    words = (folder, tuple(method.split(",")), steps, save_every, optimizer)
+    return Warm(printed, train, *words, environ=environ)
+
+
+def start_two(
+    folder: Path, method: str, steps: int, save_every: int = 3, *, optimizer: str = "adamw"
+) -> tuple[Warm, Warm]:
+    """Start a training that two processes share."""
+    ranks = Ranks(2)
+    first, second = (
+        start(folder, method, steps, save_every, optimizer=optimizer, environ=one) for one in ranks.environs
     )
+    return first, second
 
 
-def finished(process: subprocess.Popen[str]) -> str:
-    """Wait for a process that must end well, and return what it printed."""
-    out, err = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 0, err[-3000:]
-    return out
+def both_finished(processes: tuple[Warm, Warm]) -> str:
+    """Wait for two processes that must end well, and return what the first printed."""
+    said, _ = (one.finished() for one in processes)
+    return said
 
 
-def wait_for_lines(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+def wait_for_lines(folder: Path, count: int, process: Warm) -> None:
     """Return when so many metrics were told; fail when the process is over before."""
     until = time.monotonic() + LIMIT_S
     while time.monotonic() < until:
@@ -56,7 +59,7 @@ def wait_for_lines(folder: Path, count: int, process: subprocess.Popen[str]) -> 
             b"\n"
         ) >= count:
             return
-        assert process.poll() is None, "it was over too early to be ended"
+        assert not process.is_over, "it was over too early to be ended"
         time.sleep(0.001)
     pytest.fail("it did not come that far")
 
@@ -78,14 +81,13 @@ def told(folder: Path) -> list[tuple[object, ...]]:
 def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path: Path, method: str) -> None:
     """Kill -9 at two places, wherever the process is then: in a step, an evaluation, a checkpoint being written."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finished(start(whole, method, 30, 1))
+    alone = start(whole, method, 30, 1)
     for lines in (7, 29):  # a checkpoint at every step: many of these fall into the writing of one
         process = start(killed, method, 30, 1)
         wait_for_lines(killed, lines, process)
-        process.kill()
-        process.communicate(timeout=LIMIT_S)
-        assert process.returncode == -signal.SIGKILL
-    assert "finished 30" in finished(start(killed, method, 30, 1))
+        process.killed()
+    assert "finished 30" in start(killed, method, 30, 1).finished()
+    alone.finished()
     assert equal(whole, killed)
     assert told(whole) == told(killed)
     assert not list((killed / "checkpoints").glob(".partial-*"))
@@ -93,16 +95,17 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path: Path, metho
 
 def test_sigterm_saves_and_the_next_goes_on(tmp_path: Path) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    finished(start(whole, "full", 30, 100))
+    alone = start(whole, "full", 30, 100)
     process = start(stopped, "full", 30, 100)
     wait_for_lines(stopped, 5, process)
-    process.send_signal(signal.SIGTERM)
-    words = finished(process).split()
+    os.kill(process.pid, signal.SIGTERM)
+    words = process.finished().split()
     assert words[0] == "interrupted"
     assert (stopped / f"checkpoints/checkpoint-{words[1]}").is_dir()
     proof = json.loads((stopped / "proof.json").read_text(encoding="utf-8"))
     assert (proof["state"], str(proof["steps"])) == ("interrupted", words[1])
-    finished(start(stopped, "full", 30, 100))
+    start(stopped, "full", 30, 100).finished()
+    alone.finished()
     assert equal(whole, stopped)
     assert told(whole) == told(stopped)
 
@@ -119,9 +122,9 @@ def test_two_processes_train_as_one_with_the_same_batch(
     """
     one, two = tmp_path / "one", tmp_path / "two"
     alone = start(one, "full", 6, optimizer=optimizer)
-    together = start(two, "full", 6, processes=2, optimizer=optimizer)
-    finished(alone)
-    finished(together)
+    together = start_two(two, "full", 6, optimizer=optimizer)
+    alone.finished()
+    both_finished(together)
     first, second = (last_state(folder / "checkpoints") for folder in (one, two))
     assert first.keys() == second.keys()
     wander = ("conv1.bias", "conv2.bias", "running_mean") if optimizer == "adamw" else ("\0",)
@@ -142,9 +145,9 @@ def test_methods_that_exchange_losses_train_in_two_processes_as_in_one(tmp_path:
     So weights that follow the slope itself agree within 5e-5 after six steps at a rate of 2e-3.
     """
     alone = start(tmp_path / "one", ",".join(EXCHANGING), 6, optimizer="sgd")
-    together = start(tmp_path / "two", ",".join(EXCHANGING), 6, processes=2, optimizer="sgd")
-    finished(alone)
-    finished(together)
+    together = start_two(tmp_path / "two", ",".join(EXCHANGING), 6, optimizer="sgd")
+    alone.finished()
+    both_finished(together)
     for method in EXCHANGING:
         one, two = tmp_path / "one" / method, tmp_path / "two" / method
         first, second = (last_state(folder / "checkpoints") for folder in (one, two))
@@ -156,27 +159,27 @@ def test_methods_that_exchange_losses_train_in_two_processes_as_in_one(tmp_path:
             assert mine[2] == pytest.approx(theirs[2], abs=1e-5)
 
 
-def test_processes_that_come_to_other_weights_are_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SPOIL_RANK", "1")
-    process = start(tmp_path, "fusion", 6, 2, processes=2)
-    _, err = process.communicate(timeout=LIMIT_S)
-    assert process.returncode != 0
-    assert "1 of " in err
-    assert "tensors differ between the processes" in err
+def test_processes_that_come_to_other_weights_are_noticed(tmp_path: Path) -> None:
+    ranks = Ranks(2)
+    processes = [
+        start(tmp_path, "fusion", 6, 2, environ={**one, "SPOIL_RANK": "1"}) for one in ranks.environs
+    ]
+    for process in processes:
+        code, _, err = process.ended()
+        assert code == 1
+        assert "1 of " in err
+        assert "tensors differ between the processes" in err
     assert not list((tmp_path / "checkpoints").glob("checkpoint-*"))
 
 
 @pytest.mark.parametrize("method", ["full", "fusion"])
 def test_two_processes_stop_at_one_step_and_go_on(tmp_path: Path, method: str) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    finished(start(whole, method, 24, 100, processes=2))
-    process = start(stopped, method, 24, 100, processes=2)
-    wait_for_lines(stopped, 5, process)
-    rank_0 = int(json.loads((stopped / "proof.json").read_text(encoding="utf-8"))["pid"])
-    os.kill(rank_0, signal.SIGTERM)
-    assert "interrupted" in finished(process)
-    assert "finished 24" in finished(start(stopped, method, 24, 100, processes=2))
+    both_finished(start_two(whole, method, 24, 100))
+    processes = start_two(stopped, method, 24, 100)
+    wait_for_lines(stopped, 5, processes[0])
+    os.kill(processes[0].pid, signal.SIGTERM)
+    assert "interrupted" in both_finished(processes)
+    assert "finished 24" in both_finished(start_two(stopped, method, 24, 100))
     assert equal(whole, stopped)
     assert told(whole) == told(stopped)

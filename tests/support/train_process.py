@@ -1,33 +1,25 @@
-"""A training in a process of its own, for tests that end it: `train_process.py FOLDER METHOD STEPS SAVE_EVERY OPTIMIZER`.
-
-Alone, or one of several under torchrun. It writes the final tensors to FOLDER/final.safetensors. Several methods, separated
-by commas, are trained one after the other, each in FOLDER/METHOD.
-"""
+"""A training in a process of its own, for tests that end it; alone, or one of several."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from training_parts import CPU, training
 
 from runner.native.together import Together
 
 
-def main() -> None:
-    """Train until the end or until SIGTERM."""
-    folder, methods, steps = Path(sys.argv[1]), sys.argv[2].split(","), int(sys.argv[3])
-    save_every, optimizer = int(sys.argv[4]), sys.argv[5]
+def train(folder: Path, methods: tuple[str, ...], steps: int, save_every: int, optimizer: str) -> None:
+    """Train until the end or until SIGTERM, and write the final tensors to `folder`/final.safetensors.
+
+    Several methods are trained one after the other, each in `folder`/METHOD.
+    """
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
-    torch.set_num_threads(1)
     with Together.of(os.environ).join(CPU) as together:
         for method in methods:
             place = folder / method if len(methods) > 1 else folder
@@ -52,6 +44,3 @@ def main() -> None:
                 save_file(tensors, place / "final.safetensors")
             print(ended.state, ended.steps, flush=True)
 
-
-if __name__ == "__main__":
-    main()
