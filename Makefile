@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
-# In place, as a plain line in a .pth file, and compiled once: otherwise each start of `runner` pays for both.
+# In place by a plain line in a .pth file: the finder that setuptools writes by default costs time at each start.
 IN_PLACE := --config-settings editable_mode=compat --editable
-COMPILE := $(BIN)/python -m compileall -q runner converters eval
+# Compiles, and ends with a first use: the specs of this repository are checked by what was installed.
+FIRST_USE := $(BIN)/python -m compileall -q runner converters eval && $(BIN)/runner validate specs
 SOURCES := runner converters eval tests benchmarks
 
 export HF_HUB_OFFLINE := 1
@@ -22,12 +23,12 @@ $(BIN)/python:
 
 $(VENV)/.train: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing runner with Axolotl into $(VENV) (some minutes) ..."
-	@$(PIP_INSTALL) $(IN_PLACE) '.[train]' && $(COMPILE)
+	@$(PIP_INSTALL) $(IN_PLACE) '.[train]' && $(FIRST_USE)
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing runner with all that its tests need into $(VENV) (some minutes) ..."
-	@$(PIP_INSTALL) $(IN_PLACE) '.[train,eval,ecg,dev]' && $(COMPILE)
+	@$(PIP_INSTALL) $(IN_PLACE) '.[train,eval,ecg,dev]' && $(FIRST_USE)
 	@touch $@ $(VENV)/.train
 
 quickstart: $(VENV)/.train ## install, then train, judge and report a tiny model on a CPU

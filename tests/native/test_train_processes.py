@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 from safetensors.torch import load_file  # noqa: E402 - after the skip
 from train_process import train  # noqa: E402
 from training_parts import last_state, same_state  # noqa: E402
-from warm_process import LIMIT_S, Ranks, Warm  # noqa: E402
+from warm_process import LIMIT_S, Rank, Warm, ranks_of  # noqa: E402
 
 
 def start(
@@ -25,22 +25,27 @@ def start(
     save_every: int = 3,
     *,
     optimizer: str = "adamw",
-    environ: dict[str, str] | None = None,
+    rank: Rank | None = None,
+    spoilt: int | None = None,
 ) -> Warm:
     """Start a training in a process of its own; several methods, separated by commas, one after the other."""
     folder.mkdir(parents=True, exist_ok=True)
-    printed = folder / f"printed-{(environ or {}).get('RANK', 0)}"
-    words = (folder, tuple(method.split(",")), steps, save_every, optimizer)
-    return Warm(printed, train, *words, environ=environ)
+    words = (folder, tuple(method.split(",")), steps, save_every, optimizer, spoilt)
+    return Warm(folder / f"printed-{rank.number if rank else 0}", train, *words, rank=rank)
 
 
 def start_two(
-    folder: Path, method: str, steps: int, save_every: int = 3, *, optimizer: str = "adamw"
+    folder: Path,
+    method: str,
+    steps: int,
+    save_every: int = 3,
+    *,
+    optimizer: str = "adamw",
+    spoilt: int | None = None,
 ) -> tuple[Warm, Warm]:
-    """Start a training that two processes share."""
-    ranks = Ranks(2)
+    """Start a training that two processes share, of which `spoilt` begins with other weights."""
     first, second = (
-        start(folder, method, steps, save_every, optimizer=optimizer, environ=one) for one in ranks.environs
+        start(folder, method, steps, save_every, optimizer=optimizer, rank=rank, spoilt=spoilt) for rank in ranks_of(2)
     )
     return first, second
 
@@ -160,11 +165,7 @@ def test_methods_that_exchange_losses_train_in_two_processes_as_in_one(tmp_path:
 
 
 def test_processes_that_come_to_other_weights_are_noticed(tmp_path: Path) -> None:
-    ranks = Ranks(2)
-    processes = [
-        start(tmp_path, "fusion", 6, 2, environ={**one, "SPOIL_RANK": "1"}) for one in ranks.environs
-    ]
-    for process in processes:
+    for process in start_two(tmp_path, "fusion", 6, 2, spoilt=1):
         code, _, err = process.ended()
         assert code == 1
         assert "1 of " in err

@@ -13,10 +13,13 @@ from training_parts import CPU, training
 from runner.native.together import Together
 
 
-def train(folder: Path, methods: tuple[str, ...], steps: int, save_every: int, optimizer: str) -> None:
+def train(
+    folder: Path, methods: tuple[str, ...], steps: int, save_every: int, optimizer: str, spoilt: int | None
+) -> None:
     """Train until the end or until SIGTERM, and write the final tensors to `folder`/final.safetensors.
 
-    Several methods are trained one after the other, each in `folder`/METHOD.
+    Several methods are trained one after the other, each in `folder`/METHOD. The rank `spoilt` has a fault: its weights
+    are not those of the others.
     """
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
@@ -32,7 +35,7 @@ def train(folder: Path, methods: tuple[str, ...], steps: int, save_every: int, o
                 together=together,
                 stopping=lambda: bool(asked),
             )
-            if os.environ.get("SPOIL_RANK") == str(together.rank):  # a fault: other weights than the others
+            if spoilt == together.rank:
                 with torch.no_grad():
                     next(part for part in made.model.parameters() if part.requires_grad).add_(1e-3)
             with made.feed:

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -32,11 +33,12 @@ class Warm:
         call: Callable[..., None],
         *arguments: Any,
         cwd: Path | None = None,
-        environ: Mapping[str, str] | None = None,
+        rank: Rank | None = None,
     ) -> None:
         _serve()
+        self._rank = rank
         self._out, self._err = printed.with_suffix(".out"), printed.with_suffix(".err")
-        words = (self._out, self._err, cwd, dict(environ or {}), call, arguments)
+        words = (self._out, self._err, cwd, dict(rank.environ) if rank else {}, call, arguments)
         self.process: BaseProcess = _FORKS.Process(target=_run, args=words, daemon=True)
         self.process.start()
 
@@ -70,22 +72,30 @@ class Warm:
         return out
 
 
-class Ranks:
-    """The environments of processes that train together, as torchrun makes them; this process keeps their meeting place."""
+@dataclass(frozen=True)
+class Rank:
+    """The place of a process among those that train together."""
 
-    def __init__(self, processes: int) -> None:
-        self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        self.environs = [
-            {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(processes),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(self.store.port),
-                "TORCHELASTIC_USE_AGENT_STORE": "True",
-            }
-            for rank in range(processes)
-        ]
+    number: int
+    environ: Mapping[str, str]
+    """As torchrun sets it."""
+    store: TCPStore
+    """Where they meet; open as long as somebody holds it."""
+
+
+def ranks_of(processes: int) -> tuple[Rank, ...]:
+    """Return a place for each of `processes`, that meet at a store in this process."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    common = {
+        "WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    return tuple(
+        Rank(number, {**common, "RANK": str(number), "LOCAL_RANK": str(number)}, store)
+        for number in range(processes)
+    )
 
 
 def _serve() -> None:
