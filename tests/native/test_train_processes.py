@@ -45,7 +45,8 @@ def start_two(
 ) -> tuple[Warm, Warm]:
     """Start a training that two processes share, of which `spoilt` begins with other weights."""
     first, second = (
-        start(folder, method, steps, save_every, optimizer=optimizer, rank=rank, spoilt=spoilt) for rank in ranks_of(2)
+        start(folder, method, steps, save_every, optimizer=optimizer, rank=rank, spoilt=spoilt)
+        for rank in ranks_of(2)
     )
     return first, second
 

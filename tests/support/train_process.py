@@ -46,4 +46,3 @@ def train(
                 }
                 save_file(tensors, place / "final.safetensors")
             print(ended.state, ended.steps, flush=True)
-
