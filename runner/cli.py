@@ -17,7 +17,7 @@ from runner import __version__
 from runner.cli_data import data
 from runner.cli_report import report
 from runner.cli_results import compare, verify
-from runner.spec.problems import Problem, RunnerError, SpecError, UsageError
+from runner.spec.problems import MachineError, Problem, RunnerError, SpecError, UsageError
 
 SETS = click.option("--set", "sets", multiple=True, metavar="A.B=VALUE", help="Change a value of the spec.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -259,6 +259,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except RunnerError as error:
         _report_error(error, words)
         code = error.exit_code
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("", "runner", "converters", "eval"):
+            raise  # a fault of ours
+        lacking = _lacking(error.name or "")
+        _report_error(lacking, words)
+        code = lacking.exit_code
     except click.ClickException as error:
         error.show()
         code = UsageError.exit_code
@@ -271,6 +277,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if alone:
         _end(code)
     sys.exit(code)
+
+
+def _lacking(package: str) -> MachineError:
+    """Return what to say where a package is missing that a core install does not bring."""
+    return MachineError(
+        f"this needs the package {package}, which is not installed; nothing was written\n"
+        "  pip install 'runner[eval]' to judge, compare and report, 'runner[train]' or 'runner[ecg]' to train"
+    )
 
 
 def _hurry() -> None:

@@ -92,6 +92,16 @@ def test_launching_begins_without_what_a_core_install_lacks() -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.parametrize("words", [["compare", "a", "b"], ["verify", "a"]])
+def test_a_package_that_a_core_install_lacks_is_named(words: list[str]) -> None:
+    code = "import sys\nsys.modules['numpy'] = None\nfrom runner.cli import main\nmain(sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "the package numpy, which is not installed" in done.stderr
+    assert "pip install 'runner[eval]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_convert_writes_what_the_plan_holds(runner: Run, tmp_path: Path) -> None:
     done = runner("convert", SPEC, "--out", tmp_path / "out", "--set", "train.learning_rate=2e-5")
     assert done.returncode == 0, done.stderr
