@@ -17,13 +17,12 @@ from runner.judging.exact import exact_output, precision_of_output
 from runner.judging.generation import (
     Options,
     Prompt,
-    asked_part,
     by_length,
     left_padded,
     prompts_of,
     room_of,
+    said_parts,
     whole_rows,
-    written_parts,
 )
 from runner.judging.lines import Lines
 from runner.judging.run import Judging
@@ -92,13 +91,10 @@ def predictions(
     tokens = label_tokens(run, records, task["labels"]) if scored else {}
     after = max([len(ids) for ids in tokens.values()] + [task["max_new_tokens"]] * generated)
     prompts = prompts_of(run, records, room_of(run.model, after))
-    options = Options(task["max_new_tokens"])
+    options = Options(task["max_new_tokens"]) if generated else None
     for part in by_length(prompts, task["batch"]):
         asked, of = [prompts[place] for place in part], [records[place] for place in part]
-        if generated:
-            said = written_parts(run, asked, of, options)
-        else:
-            said = [asked_part(run, prompt, record) for prompt, record in zip(asked, of, strict=True)]
+        said = said_parts(run, asked, of, options)
         if scored:
             found = _scored(run, asked, of, tokens)
             said = [{**before, **_scores(tokens, nats)} for before, nats in zip(said, found, strict=True)]

@@ -97,6 +97,15 @@ def written_parts(
     ]
 
 
+def said_parts(
+    run: Judging, prompts: Sequence[Prompt], records: Sequence[Mapping[str, Any]], options: Options | None
+) -> list[dict[str, Any]]:
+    """Return what a line says of what was asked and, with `options`, of what was written, for one batch."""
+    if options is not None:
+        return written_parts(run, prompts, records, options)
+    return [asked_part(run, prompt, record) for prompt, record in zip(prompts, records, strict=True)]
+
+
 def asked_part(run: Judging, prompt: Prompt, record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a line says of what was asked: `prompt`, `reference`, `prompt_cut`."""
     return {

@@ -13,11 +13,10 @@ from runner.judging.exact import precision_of_output
 from runner.judging.generation import (
     Options,
     Prompt,
-    asked_part,
     by_length,
     prompts_of,
     room_of,
-    written_parts,
+    said_parts,
 )
 from runner.judging.labels import EachLabel, NoLabelsError, asked_by, names_of, with_labels
 from runner.judging.lines import Lines
@@ -91,13 +90,10 @@ def predictions(
     asking = _Asking(run, task, shown) if "likelihood" in task["scoring"] else None
     after = max(task["max_new_tokens"] if generated else 0, asking.after if asking else 0)
     prompts = prompts_of(run, shown, room_of(run.model, after))
-    options = Options(task["max_new_tokens"])
+    options = Options(task["max_new_tokens"]) if generated else None
     for part in by_length(prompts, task["batch"]):
         asked, of = [prompts[place] for place in part], [shown[place] for place in part]
-        if generated:
-            said = written_parts(run, asked, of, options)
-        else:
-            said = [asked_part(run, prompt, record) for prompt, record in zip(asked, of, strict=True)]
+        said = said_parts(run, asked, of, options)
         if asking:
             said = [{**one, **more} for one, more in zip(said, asking.likelihoods(asked, of), strict=True)]
         yield from zip([records[place] for place in part], said, strict=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,13 +15,15 @@ from runner.files import read_json, write_json, write_text
 from runner.spec.environment import expand, has_placeholder
 from runner.spec.problems import RunnerError
 
-__all__ = ["expand", "expand_path", "read_json", "stage_main", "write_json", "write_text"]
+__all__ = ["expand", "expand_path", "read_json", "stage_main", "throttled", "write_json", "write_text"]
 
 FOLDER_VARIABLE = "RUNNER_CWD"
 """The absolute folder that the user launched from, set by the executor."""
 
 LOCAL = ("./", "../", "/", "~/")
 """What a local path begins with, where a hub id may stand too."""
+
+PROGRESS_EVERY_S = 0.25
 
 Body = Callable[[Mapping[str, Any], EventWriter], int | None]
 
@@ -59,3 +63,17 @@ def stage_main(default_name: str, body: Body) -> NoReturn:
         print(error, file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
     sys.exit(code or 0)
+
+
+def throttled(events: EventWriter) -> Callable[[int, int | None, str], None]:
+    """Return a function that writes progress events, at most four a second and always the last."""
+    last = -math.inf
+
+    def progress(done: int, total: int | None, unit: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= PROGRESS_EVERY_S or done == total:
+            last = now
+            events.write("progress", done=done, total=total, unit=unit)
+
+    return progress

@@ -7,9 +7,7 @@ of a rehearsal, or null), `cache` (folder relative to the run directory, or null
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,7 +25,7 @@ from runner.files import read_json, write_json
 from runner.spec.problems import DataError, MachineError
 from runner.spec.sources import MixtureData
 from runner.spec.vlm_sources import ImageMixtureData, VlmDataCommon
-from runner.stages.common import expand, expand_path, stage_main
+from runner.stages.common import expand, expand_path, stage_main, throttled
 from runner.stages.data_files import (
     from_cache,
     into_place,
@@ -60,7 +58,6 @@ from runner.stages.data_records import (
 from runner.stages.data_sources import FORMAT, AnyData, Source, asked_of, cache_key, opened, placed, validated
 
 AT_MOST = "left out by the rehearsal's limit"
-PROGRESS_EVERY_S = 0.25
 
 
 def build(
@@ -75,7 +72,7 @@ def build(
     """
     written, at_most = settings["data"], settings["at_most"]
     data = validated(expand(placed(written, environ), environ))
-    progress = _throttled(events)
+    progress = throttled(events)
     setup = setup_of(data, run_dir, settings["cache"]) if isinstance(data, VlmDataCommon) else None
     asked = list(asked_of(data, written, setup, rehearsal=at_most is not None))
     sources = [opened(name, one, progress) for name, one in asked]
@@ -209,20 +206,6 @@ def _count_left_out(
     for record in sorted(kept, key=lambda record: record["id"]):
         if record["id"] not in used:
             ledger.drop(AT_MOST if record["id"] in cut else split.LEFT_OUT, record["id"])
-
-
-def _throttled(events: EventWriter) -> Callable[[int, int | None, str], None]:
-    """Return a function that writes progress events, at most four a second and always the last."""
-    last = -math.inf
-
-    def progress(done: int, total: int | None, unit: str) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= PROGRESS_EVERY_S or done == total:
-            last = now
-            events.write("progress", done=done, total=total, unit=unit)
-
-    return progress
 
 
 def audit_tokens(tokens: Mapping[str, Any], run_dir: Path, events: EventWriter) -> None:

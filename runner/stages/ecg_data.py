@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,13 +39,12 @@ from runner.native.splits import (
 )
 from runner.native.store import EcgStore, open_store
 from runner.spec.problems import DataError, MachineError
-from runner.stages.common import expand, expand_path, stage_main
+from runner.stages.common import expand, expand_path, stage_main, throttled
 
 FORMAT = 1
 """Version of the manifest's form."""
 INPUTS_HASHED = 2000
 """More input files than this are named by the checksums of their signals alone."""
-PROGRESS_EVERY_S = 0.25
 NOT_USED = "on no side of the split"
 
 Section = Mapping[str, Any]
@@ -70,7 +68,7 @@ def build(
     invented = settings["stand_in"] is not None and not data.get("root", "set")
     asked = Asked(source, _rate(settings, data, steps, invented), steps, data["faults_at_most"])
     processes = data["workers"] or cores()
-    store = _stored(asked, settings, run_dir, folder / RECORDS, processes, _throttled(events))
+    store = _stored(asked, settings, run_dir, folder / RECORDS, processes, throttled(events))
     split = known_patients(divided(store, data["split"], invented=invented), store.patients)
     missing = require_positives(split, store.labels, store.class_names, data["classes_without_positives"])
     written = split.as_json(store.ids)
@@ -295,23 +293,6 @@ def _notes(manifest: Section, split: Split, missing: Sequence[str], events: Even
         events.write("note", text=f"{item['count']} records: {word}")
     if missing:
         events.write("note", text=f"no positive in training, so not to be learnt: {', '.join(missing)}")
-
-
-# ------------------------------------------------------------------------------------------- progress
-
-
-def _throttled(events: EventWriter) -> Callable[[int, int | None, str], None]:
-    """Return a function that writes progress events, at most four a second and always the last."""
-    last = -math.inf
-
-    def progress(done: int, total: int | None, unit: str) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= PROGRESS_EVERY_S or done == total:
-            last = now
-            events.write("progress", done=done, total=total, unit=unit)
-
-    return progress
 
 
 def _body(settings: Section, events: EventWriter) -> None:
