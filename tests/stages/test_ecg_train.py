@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +15,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from ecg_run import Run, spec_of  # noqa: E402 - after the skip
+from ecg_run import Run, as_main, spec_of  # noqa: E402 - after the skip
 from safetensors.torch import load_file  # noqa: E402
 from training_parts import last_state, same_state  # noqa: E402
+from warm_process import LIMIT_S, Warm, ranks_of  # noqa: E402
 
 from runner.events import read_events  # noqa: E402
 from runner.files import sha256_of, write_json  # noqa: E402
@@ -30,6 +30,7 @@ from runner.plan import make_plan, plan_to_json  # noqa: E402
 from runner.reporting.page import facts_of as page_facts  # noqa: E402
 from runner.reporting.record import beside_student, read_run  # noqa: E402
 from runner.spec.problems import StageError  # noqa: E402
+from runner.stages.ecg_train import WORKER, Ended, require  # noqa: E402
 
 WEIGHTS = "train/final/model.safetensors"
 LORA = {"rank": 2}
@@ -48,7 +49,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "addax": {"name": "addax", "lora": LORA, "bp_batch": 2, "alpha": 0.1},
     "hybrid": {"name": "hybrid", "lora": LORA, "deep_blocks": 1},
 }
-LIMIT_S = 120
 MACHINE = Machine("Linux", 1, 8.0, 0, None, None, False, False)
 
 
@@ -72,13 +72,6 @@ def run_of(data: Path, tmp_path: Path) -> Any:
     return make
 
 
-def finished(process: subprocess.Popen[str], code: int = 0) -> str:
-    """Wait for a stage that must end with `code`, and return what it printed."""
-    out, err = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == code, err[-3000:]
-    return out
-
-
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Compute with one thread here too, as the processes do: only then are the bits the same."""
@@ -96,11 +89,11 @@ def same_run(one: Run, other: Run) -> bool:
     )
 
 
-def wait_for_lines(run: Run, count: int, process: subprocess.Popen[str]) -> None:
+def wait_for_lines(run: Run, count: int, process: Warm) -> None:
     """Return when so many metrics were told; fail when the process is over before."""
     metrics, until = run.path / "train/metrics.jsonl", time.monotonic() + LIMIT_S
     while not (metrics.exists() and metrics.read_bytes().count(b"\n") >= count):
-        assert process.poll() is None, "it was over too early to be ended"
+        assert not process.is_over, "it was over too early to be ended"
         assert time.monotonic() < until, "it did not come that far"
         time.sleep(0.001)
 
@@ -169,15 +162,14 @@ def test_xresnet_with_its_dropout_is_repeatable(run_of: Any) -> None:
 
 
 def test_killed_and_started_again_it_leaves_the_same_weights(run_of: Any) -> None:
-    changes = {"method": METHODS["fusion"], "train__steps": 40, "train__save_every": 1}
+    changes = {"method": METHODS["fusion"], "train__steps": 20, "train__save_every": 1}
     whole, killed = run_of("whole", **changes), run_of("killed", **changes)
     assert whole.call("train") == 0
-    for lines in (6, 31):
+    for lines in (6, 17):
         process = killed.start("train")
         wait_for_lines(killed, lines, process)
-        process.kill()
-        process.communicate()
-    assert "finished after step 40" in finished(killed.start("train"))
+        process.killed()
+    assert "finished after step 20" in killed.start("train").finished()
     assert same_run(whole, killed)
     assert whole.read("train/final/thresholds.json") == killed.read("train/final/thresholds.json")
 
@@ -188,8 +180,8 @@ def test_sigterm_ends_it_with_130_and_a_checkpoint(run_of: Any) -> None:
     assert whole.call("train") == 0
     process = stopped.start("train")
     wait_for_lines(stopped, 5, process)
-    process.send_signal(signal.SIGTERM)
-    assert "interrupted after step" in finished(process, 130)
+    os.kill(process.pid, signal.SIGTERM)
+    assert "interrupted after step" in process.finished(130)
     assert stopped.read("train/proof.json")["state"] == "interrupted"
     assert not (stopped.path / "train/final").exists()
     assert stopped.call("train") == 0
@@ -221,8 +213,29 @@ def test_what_is_proven_must_be_what_was_planned(run_of: Any) -> None:
 # --------------------------------------------------------------------------------- several processes
 
 
-@pytest.mark.parametrize("method", ["full", "fusion"])
-def test_two_processes_under_torchrun_train_as_one(run_of: Any, method: str) -> None:
+def in_two_processes(run: Run, expect: dict[str, Any]) -> None:
+    """Train by the stage, which starts torchrun."""
+    run.start("train", expect=expect, strategy="ddp").finished()
+
+
+def two_workers(run: Run) -> list[Warm]:
+    """Start two workers with the places that torchrun would give them."""
+    return [
+        Warm(run.path / f"worker-{rank.number}", as_main, WORKER, "train", cwd=run.path, rank=rank)
+        for rank in ranks_of(2)
+    ]
+
+
+def as_two_workers(run: Run, expect: dict[str, Any]) -> None:
+    """Train in two workers, and look at what is proven as the stage does."""
+    settings = run.write("train", expect=expect, strategy="ddp")
+    for worker in two_workers(run):
+        worker.finished()
+    require(run.read("train/proof.json"), Ended(0, False), settings)
+
+
+@pytest.mark.parametrize(("method", "train"), [("full", in_two_processes), ("fusion", as_two_workers)])
+def test_two_processes_train_as_one(run_of: Any, method: str, train: Any) -> None:
     """Equal global batches; weights within 5e-4 after 6 steps of AdamW at 2e-3, as only the order of sums differs.
 
     Biases before a batch normalisation get nothing but rounding for a gradient, and wander by the learning rate.
@@ -230,8 +243,7 @@ def test_two_processes_under_torchrun_train_as_one(run_of: Any, method: str) -> 
     one, two = run_of("one", method=METHODS[method]), run_of("two", method=METHODS[method])
     assert one.call("train") == 0
     rows = sum(-(-size // 2) * 2 for size in _batches(one))
-    expect = one.settings("train")["expect"] | {"world_size": 2, "rows": rows}
-    finished(two.start("train", expect=expect, strategy="ddp"))
+    train(two, one.settings("train")["expect"] | {"world_size": 2, "rows": rows})
     proof = two.read("train/proof.json")
     assert (proof["processes"], proof["distributed"], proof["rows_seen"]) == (2, "ddp", rows)
     first, second = (last_state(run.path / "train/checkpoints") for run in (one, two))
@@ -254,19 +266,23 @@ def test_a_worker_that_dies_takes_the_stage_with_it(run_of: Any) -> None:
     process = run.start("train", expect=expect, strategy="ddp")
     wait_for_lines(run, 12, process)
     os.kill(int(run.read("train/proof.json")["pid"]), signal.SIGKILL)
-    _, err = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 1
+    code, _, err = process.ended()
+    assert code == 1
     assert "before it was done" in err
     assert "--resume" in err
 
 
 def test_a_tiny_batch_that_cannot_be_shared_is_refused(run_of: Any) -> None:
+    """Before any number is exchanged; the reason is in the proof, where the stage finds it."""
     run = run_of(method=METHODS["fusion"] | {"bp_batch": 3})
-    expect = run.settings("train")["expect"] | {"world_size": 2}
-    process = run.start("train", expect=expect, strategy="ddp")
-    _, err = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 1
-    assert "bp_batch: 2 processes cannot share 3 records equally" in err
+    settings = run.write("train", expect=run.settings("train")["expect"] | {"world_size": 2}, strategy="ddp")
+    said = "bp_batch: 2 processes cannot share 3 records equally"
+    for worker in two_workers(run):
+        code, _, err = worker.ended()
+        assert code == 1
+        assert said in err
+    with pytest.raises(StageError, match=said):
+        require(run.read("train/proof.json"), Ended(1, False), settings)
 
 
 # ------------------------------------------------------------------------------- teacher and student

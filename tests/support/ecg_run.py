@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import json
 import os
-import subprocess
+import runpy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from warm_process import Warm
 
 from converters.ecg_numbers import numbers_of
 from converters.numbers import Counts
@@ -82,6 +84,12 @@ def inside(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
+def as_main(module: str, name: str) -> None:
+    """Do what `python -m MODULE NAME` does."""
+    sys.argv = [module, name]
+    runpy.run_module(module, run_name="__main__")
+
+
 class Run:
     """One run directory."""
 
@@ -103,26 +111,25 @@ class Run:
         settings = dict(self.planned()[name].settings)
         return settings | ({"cache": None} if "cache" in settings else {})
 
+    def write(self, name: str, **changes: Any) -> dict[str, Any]:
+        """Write and return what a stage is told."""
+        settings = self.settings(name) | changes
+        write_json(self.path / "config" / f"{name}.json", settings)
+        return settings
+
     def call(self, name: str, **changes: Any) -> Any:
         """Run a stage in this process."""
         module = import_module(self.planned()[name].module)
         body = getattr(module, BODY.get(name, name))
-        settings = self.settings(name) | changes
-        write_json(self.path / "config" / f"{name}.json", settings)
+        settings = self.write(name, **changes)
         with inside(self.path):
             return body(settings, EventWriter(Path("events.jsonl"), name))
 
-    def start(self, name: str, **changes: Any) -> subprocess.Popen[str]:
+    def start(self, name: str, **changes: Any) -> Warm:
         """Run a stage as a process of its own."""
-        write_json(self.path / "config" / f"{name}.json", self.settings(name) | changes)
-        return subprocess.Popen(
-            [sys.executable, "-m", self.planned()[name].module, name],
-            cwd=self.path,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.write(name, **changes)
+        printed = self.path / f"printed-{name}"
+        return Warm(printed, as_main, self.planned()[name].module, name, cwd=self.path)
 
     def read(self, name: str) -> Any:
         """Return what a file of the run holds."""

@@ -16,9 +16,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.distributed import TCPStore
-
 PRELOADED = ["pytest", "torch._dynamo", "training_parts", "train_process", "runner.stages.ecg_worker"]
 LIMIT_S = 120
 _FORKS = multiprocessing.get_context("forkserver")
@@ -79,12 +76,14 @@ class Rank:
     number: int
     environ: Mapping[str, str]
     """As torchrun sets it."""
-    store: TCPStore
+    store: Any
     """Where they meet; open as long as somebody holds it."""
 
 
 def ranks_of(processes: int) -> tuple[Rank, ...]:
     """Return a place for each of `processes`, that meet at a store in this process."""
+    from torch.distributed import TCPStore  # what shares no batch is forked where torch is not installed too
+
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     common = {
         "WORLD_SIZE": str(processes),
@@ -128,5 +127,4 @@ def _run(
     os.environ.update(environ)
     if cwd is not None:
         os.chdir(cwd)
-    torch.set_num_threads(1)
     call(*arguments)
