@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
+
+from eval.judge.address import STAND_IN
 
 Kind = Literal["labels", "one_of", "all_of", "report"]
 
@@ -31,6 +33,8 @@ class BenchSet:
     """What the published scorer looks for, as a part of the text in exactly this case."""
     options: int | None = None
     """Answers to choose from, for the kind `one_of`."""
+    rubric: str | None = None
+    """Of `eval.judge.rubrics`, by which the published program has answers graded, for the kind `report`."""
 
 
 SETS: Mapping[str, BenchSet] = MappingProxyType(
@@ -38,7 +42,7 @@ SETS: Mapping[str, BenchSet] = MappingProxyType(
         "ptbxl_super": BenchSet(
             "PTB-XL Super", "labels", 2082, True, "superclasses", ("NORM", "MI", "STTC", "CD", "HYP")
         ),
-        "ptbxl_report": BenchSet("PTB-XL Report", "report", 500, True),
+        "ptbxl_report": BenchSet("PTB-XL Report", "report", 500, True, rubric="pulse_report_10"),
         "code15": BenchSet(
             "CODE-15 %", "labels", 1400, True, "code15", ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF")
         ),
@@ -54,7 +58,19 @@ SETS: Mapping[str, BenchSet] = MappingProxyType(
         "csn": BenchSet("CSN", "one_of", 1611, False, options=8),
         "g12": BenchSet("G12EC", "one_of", 2026, False, options=8),
         "mmmu": BenchSet("MMMU-ECG", "one_of", 200, False, options=4),
-        "arena": BenchSet("ECG Arena", "report", 50, False),
+        "arena": BenchSet("ECG Arena", "report", 50, False, rubric="pulse_arena_10"),
     }
 )
 """Name in the spec -> set."""
+
+
+def grading_of(task: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return who grades a task's answers and how, with the set's `rubric`; None where nobody does.
+
+    Invented items are graded by the stand-in on this machine, with no key and no shared cache.
+    """
+    given = task["judge"]
+    if given is None:
+        return None
+    nobody = {"endpoint": STAND_IN, "reply_format": "json_schema", "key_variable": None, "cache": None}
+    return {**given, **(nobody if task["items"] == "invented" else {}), "rubric": SETS[task["set"]].rubric}

@@ -2,6 +2,7 @@
 
 Metrics without a prefix are of the right reading: whole words, negation, the answer behind "Answer:", nothing guessed.
 Those with `pulse_` are what the published program would print, as shares of 1: they stand beside published numbers.
+Reports are compared by their findings, and by a judge's grades where the task names one.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from types import MappingProxyType
 from typing import Any
 
 from eval.checks import check_ids
-from eval.ecgbench import SETS, BenchSet
-from eval.judges import Line, ecgbench_choices, ecgbench_labels, entities, paired
+from eval.ecgbench import SETS, BenchSet, grading_of
+from eval.judge.rubrics import rubric
+from eval.judges import Line, by_rubric, ecgbench_choices, ecgbench_labels, entities, paired
 from eval.numbers import interval_json
 
 EXAMPLES = 8
 NO_GRADE = (
-    "the published score of this set is a judge's grade of the text, which this is not: the task `judge` grades "
-    "answers to the run's own records, not to a file's items"
+    "the published score of this set is a judge's grade of the text, which this is not: `judge` of this task has the "
+    "answers to a file's items graded"
 )
 
 Numbers = dict[str, dict[str, float | None]]
@@ -45,7 +47,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         "n_groups": len({line["group"] for line in lines}),
         **made,
         "notes": [*_size(of, lines), *_in_training(lines), *made["notes"]],
-        "examples": _examples(lines),
+        "examples": _examples(lines, grading_of(task)),
     }
 
 
@@ -58,6 +60,9 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
     paired(before, after)
     of = SETS[task["set"]]
     if of.kind == "report":
+        grading = grading_of(task)
+        if grading is not None:
+            return by_rubric.differences(grading, before, after)
         return entities.differences(task, before, after)
     changes = (ecgbench_labels if of.kind == "labels" else ecgbench_choices).changes(task, of, before, after)
     return {name: interval_json(value) for name, value in changes.items()}
@@ -67,9 +72,13 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
 
 
 def _reports(task: Mapping[str, Any], of: BenchSet, lines: Sequence[Line]) -> dict[str, Any]:
-    found = entities.judged(task, lines)
-    kept = ("metrics", "headline", "method", "narrow", "tables")
-    return {**{name: found[name] for name in kept}, "notes": [*found["notes"], NO_GRADE]}
+    kept = ("metrics", "headline", "method", "narrow", "tables", "notes")
+    grading = grading_of(task)
+    if grading is None:
+        found = entities.judged(task, lines)
+        return {**{name: found[name] for name in kept}, "notes": [*found["notes"], NO_GRADE]}
+    found = by_rubric.judged({**task, **grading}, lines)
+    return {name: found[name] for name in (*kept, "n_judged", "n_bad", "judge")}
 
 
 def _size(of: BenchSet, lines: Sequence[Line]) -> list[str]:
@@ -96,14 +105,27 @@ def _in_training(lines: Sequence[Line]) -> list[str]:
     ]
 
 
-def _examples(lines: Sequence[Line]) -> list[dict[str, str]]:
+def _examples(lines: Sequence[Line], grading: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Return some records, evenly spaced: chosen by place, not by how good the answer is."""
     step = max(1, len(lines) // EXAMPLES)
     shown = [lines[row] for row in range(0, len(lines), step)][:EXAMPLES]
     return [
-        {"id": one["id"], "prompt": one["question"], "answer": one["answer"], "reference": one["reference"]}
+        {
+            "id": one["id"],
+            "prompt": one["question"],
+            "answer": one["answer"],
+            "reference": one["reference"],
+            **({} if grading is None else _grade(grading["rubric"], one)),
+        }
         for one in shown
     ]
+
+
+def _grade(name: str, line: Line) -> dict[str, Any]:
+    """Return what became of the question to the judge, and the score by its grades."""
+    asked = rubric(name)
+    found = by_rubric.graded(asked, line)
+    return {"outcome": line["outcome"], "score": None if found is None else asked.score(found)}
 
 
 JUDGED = MappingProxyType(

@@ -1,19 +1,21 @@
-"""Answers to the items of a set of ECGBench: of its own file, or of the run's records."""
+"""Answers to the items of a set of ECGBench: of its own file, or of the run's records; reports graded by a judge."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from converters.records.ecginstruct import Row, id_of, recording_of, to_record
 from converters.records.record import BadRecordError
-from eval.ecgbench import SETS, BenchSet
+from eval.ecgbench import SETS, BenchSet, grading_of
 from eval.ecgbench.invented import question_and_answer
+from eval.entities import vocabulary_sha256
 from eval.label_sets import label_set_sha256
 from runner.data_readers.common import Progress
 from runner.data_readers.image_checks import all_ready
@@ -21,6 +23,7 @@ from runner.data_readers.image_files import ImageFiles, is_below, open_places
 from runner.data_readers.images import ImageFault, ImageSetup, ReadyImage
 from runner.files import sha256_of
 from runner.judging.generation import Options, answers, reference_of
+from runner.judging.judge import Line, Written, asking, locked
 from runner.judging.lines import Lines
 from runner.judging.run import Judging
 from runner.spec.ecg_image import Render
@@ -44,38 +47,60 @@ Record = Mapping[str, Any]
 
 def lock(run: Judging, task: Mapping[str, Any]) -> dict[str, Any]:
     """Return what must also be equal for two results to be comparable."""
-    name = SETS[task["set"]].label_set
-    found: dict[str, Any] = {"label_set": label_set_sha256(name)} if name else {}
+    of, grading = SETS[task["set"]], grading_of(task)
+    found: dict[str, Any] = {"label_set": label_set_sha256(of.label_set)} if of.label_set else {}
+    if of.kind == "report":
+        found["vocabulary"] = vocabulary_sha256()
+    if grading is not None:
+        found |= locked(grading["rubric"])
     if task["file"] is not None and task["items"] == "real":
         found["records"] = sha256_of(_place(task["file"]))
     return found
 
 
 def predict(run: Judging, task: Mapping[str, Any], place: Lines) -> None:
-    """Write the answer to every item.
+    """Write the answer to every item, and have it graded where the task names a judge.
 
     Raises:
-        DataError: the file is missing or of another form, an item has no image that is there, or nothing is to judge.
+        DataError: the file is missing or of another form, an item has no image that is there, nothing is to judge, or
+            nobody agreed that text leaves this machine.
+        MachineError: the judge's key is not set or refused, or its endpoint does not answer; says what to do.
         StageError: the model has too few positions, or predicts what is no number.
     """
     records = _records(run, task)
     missing = [record for record in records if record["id"] not in place]
+    with ExitStack() as stack:
+        grading = grading_of(task)
+        graded: Callable[[Written], Iterator[Line]] = _ungraded
+        if grading is not None and missing:
+            graded = stack.enter_context(asking(run, grading, f"{len(missing)} items of {task['set']}"))
+        for line in graded(_written(run, task, missing)):
+            place.add(line)
+            run.progress(len(place), len(records), "answers" if grading is None else "answers judged")
+    place.finish([record["id"] for record in records])
+
+
+def _written(
+    run: Judging, task: Mapping[str, Any], records: Sequence[Record]
+) -> Iterator[tuple[Record, Record]]:
+    """Yield the items as they are answered, each with what its line holds beside id and group."""
     wanted = SETS[task["set"]].label_set
-    for record, answer in answers(run, missing, Options(task["max_new_tokens"]), task["batch"]):
+    for record, answer in answers(run, records, Options(task["max_new_tokens"]), task["batch"]):
         labels = record.get("labels") or {}
-        place.add(
+        yield (
+            record,
             {
-                "id": record["id"],
-                "group": record["group"],
                 "question": record["messages"][-2]["content"],
                 "labels": labels.get(wanted) if wanted else None,
                 **answer,
                 "reference": reference_of(record),
                 **{key: record[key] for key in (TRAINED_ON,) if key in record},
-            }
+            },
         )
-        run.progress(len(place), len(records), "answers")
-    place.finish([record["id"] for record in records])
+
+
+def _ungraded(written: Written) -> Iterator[Line]:
+    return ({"id": record["id"], "group": record["group"], **part} for record, part in written)
 
 
 def _records(run: Judging, task: Mapping[str, Any]) -> Sequence[Record]:

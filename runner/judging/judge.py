@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,18 @@ KEPT_REPLY = 2000
 
 Line = dict[str, Any]
 Asking = Callable[[str, str], Line]
+Written = Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
+"""Records, each with its answer's part of the line."""
 
 
 def lock(run: Judging, task: Mapping[str, Any]) -> dict[str, Any]:
     """Return what must also be equal for two results to be comparable."""
-    asked = rubric(task["rubric"])
+    return locked(task["rubric"])
+
+
+def locked(name: str) -> dict[str, Any]:
+    """Return what two results by a rubric must have in common."""
+    asked = rubric(name)
     return {
         "rubric": {"name": asked.name, "version": asked.version, "sha256": asked.prompt_sha256},
         "vocabulary": vocabulary_sha256(),
@@ -61,19 +68,37 @@ def predict(run: Judging, task: Mapping[str, Any], place: Lines) -> None:
     records = run.records(task["split"], task["records"], task["asks"])
     missing = [record for record in records if record["id"] not in place]
     if missing:
-        with ExitStack() as stack:
-            client = _client(task, stack)
-            _tell(run, task, len(missing))
-            cache = ReplyCache(Path(task["cache"] or CACHE))
-            asking = Judge(client, rubric(task["rubric"]), cache, task["endpoint"])
-            written = answers(run, missing, options_of(task), task["batch"])
-            for line in graded_lines(written, asking, task["concurrency"]):
+        with asking(run, task, f"{len(missing)} {task['split']} records") as graded:
+            for line in graded(answers(run, missing, options_of(task), task["batch"])):
                 place.add(line)
                 run.progress(len(place), len(records), f"{task['split']} answers judged")
     place.finish([record["id"] for record in records])
 
 
 # ------------------------------------------------------------------------------------------ endpoint
+
+
+@contextmanager
+def asking(
+    run: Judging, grading: Mapping[str, Any], texts: str
+) -> Iterator[Callable[[Written], Iterator[Line]]]:
+    """Knock at a judge, and yield a function of written answers: their lines as they are graded.
+
+    Args:
+        run: where a note is left that text leaves this machine.
+        grading: who grades and how: the keys of `Grader`, and `rubric`.
+        texts: whose answers these are, for the note.
+
+    Raises:
+        DataError: nobody agreed that text leaves this machine.
+        MachineError: the key is not set or refused, or the endpoint does not answer; says what to do.
+    """
+    with ExitStack() as stack:
+        client = _client(grading, stack)
+        _tell(run, grading, texts)
+        cache = ReplyCache(Path(grading["cache"] or CACHE))
+        judge = Judge(client, rubric(grading["rubric"]), cache, grading["endpoint"])
+        yield lambda written: graded_lines(written, judge, grading["concurrency"])
 
 
 def _client(task: Mapping[str, Any], stack: ExitStack) -> JudgeClient:
@@ -130,12 +155,11 @@ def _advice(task: Mapping[str, Any], error: EndpointError) -> str:
     return f"the judge cannot be asked: {error}\n  check evaluate's endpoint, its model, and {key}"
 
 
-def _tell(run: Judging, task: Mapping[str, Any], count: int) -> None:
+def _tell(run: Judging, task: Mapping[str, Any], texts: str) -> None:
     if task["endpoint"] != STAND_IN and not is_this_machine(task["endpoint"]):
         run.events.write(
             "note",
-            text=f"text leaves this machine: answers and references of {count} {task['split']} records are sent to "
-            f"{task['endpoint']}",
+            text=f"text leaves this machine: answers and references of {texts} are sent to {task['endpoint']}",
         )
 
 
@@ -213,14 +237,12 @@ def _part(verdict: Verdict, key: str, *, cached: bool) -> Line:
     }
 
 
-def graded_lines(
-    written: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], asking: Asking, concurrency: int
-) -> Iterator[Line]:
+def graded_lines(written: Written, ask: Asking, concurrency: int) -> Iterator[Line]:
     """Yield a line for each answer as it is graded; those that the endpoint alone is to blame for at the end.
 
     Args:
         written: records with their answer's part of the line, made one after another while others are graded.
-        asking: grades one answer; called from `concurrency` threads.
+        ask: grades one answer; called from `concurrency` threads.
         concurrency: questions on their way at a time.
 
     Raises:
@@ -230,7 +252,7 @@ def graded_lines(
     in_a_row = 0
     pool = ThreadPoolExecutor(concurrency, thread_name_prefix="judge")
     try:
-        for line in _as_graded(written, asking, pool, WAITING_PER_THREAD * concurrency):
+        for line in _as_graded(written, ask, pool, WAITING_PER_THREAD * concurrency):
             blamed = line["outcome"] in OF_THE_ENDPOINT
             in_a_row = in_a_row + 1 if blamed else 0
             if in_a_row == IN_A_ROW:
@@ -246,16 +268,11 @@ def graded_lines(
     yield from held
 
 
-def _as_graded(
-    written: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]],
-    asking: Asking,
-    pool: ThreadPoolExecutor,
-    most: int,
-) -> Iterator[Line]:
+def _as_graded(written: Written, ask: Asking, pool: ThreadPoolExecutor, most: int) -> Iterator[Line]:
     waiting: dict[Future[Line], Line] = {}
     for record, part in written:
         line = {"id": record["id"], "group": record["group"], **part}
-        waiting[pool.submit(asking, line["reference"], line["answer"])] = line
+        waiting[pool.submit(ask, line["reference"], line["answer"])] = line
         yield from _done(waiting, leave=most)
     yield from _done(waiting, leave=0)
 

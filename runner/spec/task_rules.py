@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from eval.ecgbench import SETS
 from runner.spec.model import AxolotlSpec, LlmSpec
 from runner.spec.nearest import nearest
 from runner.spec.sources import TabularSource
@@ -142,6 +143,34 @@ def nothing_is_ignored(spec: AxolotlSpec) -> Broken:
             yield (*path, "max_new_tokens"), "given without scoring: [generation], so nothing is written"
         if isinstance(task, MultilabelTask):
             yield from _ignored_of_labels((*path,), task)
+        if isinstance(task, EcgBenchTask):
+            yield from _ignored_of_bench((*path,), task)
+
+
+def _ignored_of_bench(path: Path, task: EcgBenchTask) -> Broken:
+    of, given = SETS[task.set], task.model_fields_set
+    if of.kind == "report" and "compat" in given:
+        yield (
+            (*path, "compat"),
+            f"given with set: {task.set}, whose published score is a judge's grade (judge)",
+        )
+    if of.kind != "report" and task.judge is not None:
+        reports = ", ".join(name for name, one in SETS.items() if one.kind == "report")
+        yield (
+            (*path, "judge"),
+            f"given with set: {task.set}, whose answers are no reports and are not graded; reports: {reports}",
+        )
+    elif task.judge is not None and task.file is None:
+        yield (
+            (*path, "judge"),
+            "given without file, whose items it grades; answers to the run's own records are graded by task: judge",
+        )
+    if task.images is not None and task.file is None:
+        yield (*path, "images"), "given without file, whose images they are"
+    if task.items == "invented" and task.file is None:
+        yield (*path, "items"), "invented, given without file, whose items they stand for"
+    if "split" in given and task.file is not None and task.items == "real":
+        yield (*path, "split"), "given with file, whose items are judged and not the run's own records"
 
 
 OF_LIKELIHOODS = ("ask", "question", "labels_at_once", "thresholds", "beta", "calibration_bins")

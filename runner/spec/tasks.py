@@ -217,14 +217,9 @@ class EntitiesTask(WrittenTask):
     task: Literal["entities"] = key(description="The word that selects this task.")
 
 
-class JudgeTask(WrittenTask):
-    """Written answers, graded by a language model behind an endpoint; it is given text only, no image."""
+class Grader(Section):
+    """A language model behind an endpoint that grades written answers; it is given text only, no image."""
 
-    task: Literal["judge"] = key(description="The word that selects this task.")
-    rubric: Literal["ecg_report_100", "pulse_report_10", "pulse_arena_10"] = key(
-        description="What is graded: four criteria from 0 to 100, PULSE's three aspects of a report from 0 to 10, or "
-        "its three of an answer in ECG Arena. Their scores do not compare."
-    )
     endpoint: str = key(
         description="Base address of an OpenAI-compatible chat API (`http://127.0.0.1:8000/v1`), or `rehearsal` "
         "for a stand-in on this machine whose grades mean nothing.",
@@ -258,6 +253,16 @@ class JudgeTask(WrittenTask):
     )
 
 
+class JudgeTask(Grader, WrittenTask):
+    """Written answers, graded by a language model behind an endpoint; it is given text only, no image."""
+
+    task: Literal["judge"] = key(description="The word that selects this task.")
+    rubric: Literal["ecg_report_100", "pulse_report_10", "pulse_arena_10"] = key(
+        description="What is graded: four criteria from 0 to 100, PULSE's three aspects of a report from 0 to 10, or "
+        "its three of an answer in ECG Arena. Their scores do not compare."
+    )
+
+
 class EcgBenchTask(Section):
     """One set of ECGBench (PULSE): a scorer that reads answers rightly, and beside it the published one."""
 
@@ -265,8 +270,8 @@ class EcgBenchTask(Section):
     set: Literal["ptbxl_super", "ptbxl_report", "code15", "ecg_qa", "cpsc", "csn", "g12", "mmmu", "arena"] = (
         key(
             description="Which set. Labels: ptbxl_super, code15, cpsc. Options: ecg_qa (all that apply), csn and g12 (one "
-            "of eight), mmmu (one of four). Reports: ptbxl_report and arena, by the findings shared with the reference; the "
-            "published grades of a judge are not had from these files, for `judge` grades the run's own records."
+            "of eight), mmmu (one of four). Reports: ptbxl_report and arena, by the findings shared with the reference, and "
+            "with `judge` also by grades, as published."
         )
     )
     split: Literal["validation", "test"] = key(
@@ -298,6 +303,11 @@ class EcgBenchTask(Section):
     compat: tuple[Literal["pulse"], ...] = key(
         ("pulse",),
         "Also score as published, with its faults, under names that begin with `pulse_`. Empty: not.",
+    )
+    judge: Grader | None = key(
+        None,
+        "Reports: who grades the answers to the items of `file`, by the set's published aspects (`pulse_report_10`, "
+        "`pulse_arena_10`). Invented items are graded by the stand-in of a rehearsal, whatever stands here.",
     )
     ablate: Ablations = key((), ABLATE)
 

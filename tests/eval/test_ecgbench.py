@@ -299,3 +299,24 @@ def test_published_reading_is_quick() -> None:
     for answer in answers:
         pulse.labels_said(SETS["ptbxl_super"], answer)
     assert len(answers) / (time.process_time() - started) > 1e5
+
+
+def test_grades_of_a_set_are_compared_before_and_after() -> None:
+    """Grades 6, 3, 0 before and 9, 6, 3 after, of 10: 30 and 60 points. What is no grade lowers the share judged."""
+    who = {"endpoint": "http://127.0.0.1:9/v1", "model": "m"}
+    given = task("ptbxl_report", file="/a.json", judge=who)
+
+    def graded(outcome: str, *grades: int) -> dict[str, Any]:
+        said = dict(zip(("Diagnosis", "Waveform", "Rhythm"), grades, strict=True)) if grades else None
+        return {"outcome": outcome, "reply": json.dumps(said) if said else None, "judge_model": "m-2026"}
+
+    texts = lines([("Sinus rhythm.", "Sinus rhythm.")] * 2)
+    before = [{**one, **graded("judged", 6, 3, 0)} for one in texts]
+    after = [{**texts[0], **graded("judged", 9, 6, 3)}, {**texts[1], **graded("refused")}]
+    result = JUDGE.judged(given, after)
+    assert values(result)["pulse_report_10"] == 60
+    assert values(result)["pulse_report_10_judged"] == 0.5
+    assert [example["score"] for example in result["examples"]] == [60, None]
+    assert (result["n_judged"], result["judge"]["models_reported"]) == (1, ["m-2026"])
+    changes = JUDGE.differences(given, before, after)
+    assert (changes["pulse_report_10"]["value"], changes["pulse_report_10_judged"]["value"]) == (30, -0.5)

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from misbehaving import reply, serving
 from PIL import Image
 
+import runner
+from eval.judge.rubrics import rubric
 from eval.judges import judge as verdict
+from eval.lock import LOCK
+from runner.events import read_events
 from runner.judging.ecgbench import Bench, beside_training, items_of, known_of_training
 from runner.judging.vision import load_image
-from runner.spec.problems import DataError
+from runner.machine import Machine
+from runner.plan import make_plan
+from runner.rehearse import rehearsed
+from runner.spec.judge_rules import judges_away
+from runner.spec.kinds import KINDS, broken_rules
+from runner.spec.problems import DataError, MachineError
 from runner.spec.tasks import EcgBenchTask
+from tests.judging.conftest import settings_of
 from tests.judging.seen import END_TOKENS, TEMPLATES, draw, make_seeing_model, write_seen
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -214,3 +230,180 @@ def test_invented_items_are_about_the_images_of_the_run(
         json.loads(line) for line in Path(result["predictions"]).read_text(encoding="utf-8").splitlines()
     ]
     assert [line["reference"] for line in lines] == ["A", "B", "C", "D"]
+
+
+# ----------------------------------------------------------------------------- reports, graded by a judge
+
+GRADES = {
+    "ptbxl_report": {"Diagnosis": 6, "Waveform": 3, "Rhythm": 0},
+    "arena": {"Accuracy": 6, "Completeness": 3, "Instruction Adherence": 0},
+}
+RUBRIC = {"ptbxl_report": "pulse_report_10", "arena": "pulse_arena_10"}
+
+
+def reports(folder: Path, count: int = 6) -> Path:
+    """Write items that ask for a report, as the published file does; the id says so."""
+    turns = [{"from": "user", "value": "<image>\nA secret question?"}]
+    items = [
+        {
+            "id": f"ptb_report-{number}",
+            "image": f"{number % 3}.png",
+            "conversation": [*turns, {"from": "assistant", "value": f"Sinus rhythm of {60 + number}."}],
+        }
+        for number in range(count)
+    ]
+    return write_items(folder, items)
+
+
+def graded_task(of: str, endpoint: str, file: Path, **changes: Any) -> dict[str, Any]:
+    judge = {"endpoint": endpoint, "model": "m", "retries": 0, "concurrency": 1, **changes.pop("judge", {})}
+    given = {"set": of, "file": str(file), "max_new_tokens": 3, "judge": judge, **changes}
+    return EcgBenchTask(task="ecgbench", **given).model_dump(mode="json")
+
+
+@pytest.mark.parametrize("of", GRADES)
+def test_the_items_of_a_file_are_graded_by_the_aspects_of_their_set(
+    run_dir: Path,
+    seeing: dict[str, Any],
+    judge: Callable[..., dict[str, Any]],
+    lines: Callable[[], list[dict[str, Any]]],
+    of: str,
+) -> None:
+    """Grades 6, 3 and 0 of 10: a mean of 3, times 10. The judge is sent answer and reference, and nothing else."""
+    name = RUBRIC[of]
+    with serving(reply(GRADES[of])) as server:
+        task = graded_task(of, server.url, reports(run_dir))
+        result = judge(task, **seeing)
+    assert result["metrics"][name]["value"] == 30
+    assert (result["n_records"], result["n_judged"], result["n_bad"]) == (6, 6, 0)
+    assert result["headline"][0] == name
+    assert {"entity_f1", f"{name}_judged"} <= result["metrics"].keys()
+    assert result["lock"]["rubric"] == {"name": name, "version": 1, "sha256": rubric(name).prompt_sha256}
+    assert len(result["lock"]["records"]) == len(result["lock"]["vocabulary"]) == 64
+    assert {"records", "rubric", "vocabulary"} <= LOCK.keys()
+    assert result["judge"]["endpoint"] == server.url
+    assert result["examples"][0]["score"] == 30
+    stored = lines()
+    sent = [json.loads(request["messages"][1]["content"]) for request in server.requests]
+    assert sent == [{"reference": line["reference"], "candidate": line["answer"]} for line in stored]
+    assert "secret question" not in json.dumps(server.requests)
+    again = verdict("ecgbench").judged(task, stored)
+    assert {key: result[key] for key in again} == json.loads(json.dumps(again))
+
+
+def test_invented_items_are_graded_by_the_stand_in_alone(
+    run_dir: Path, seeing: dict[str, Any], judge: Callable[..., dict[str, Any]]
+) -> None:
+    """Neither the address nor the key nor the shared cache of the spec is touched."""
+    kept = run_dir / "shared"
+    who = {"allow_text_to_leave": True, "key_variable": "NO_SUCH_KEY", "cache": str(kept)}
+    task = graded_task(
+        "arena", "https://judge.example.org/v1", Path("/nowhere.json"), items="invented", judge=who
+    )
+    result = judge(task, **seeing)
+    assert (result["n_judged"], result["judge"]["endpoint"]) == (4, "rehearsal")
+    assert any("stand-in" in note for note in result["notes"])
+    assert not kept.exists()
+    assert not [event for event in read_events(run_dir / "events.jsonl") if "leaves" in event.get("text", "")]
+
+
+def test_no_answer_leaves_without_leave(
+    run_dir: Path, seeing: dict[str, Any], judge: Callable[..., dict[str, Any]]
+) -> None:
+    task = graded_task("ptbxl_report", "https://judge.example.org/v1", reports(run_dir))
+    with pytest.raises(DataError, match="the spec does not allow it\n  set allow_text_to_leave"):
+        judge(task, **seeing)
+    assert not list(run_dir.glob("eval/**/*.jsonl"))
+
+
+def test_without_its_key_nothing_is_answered(
+    run_dir: Path,
+    seeing: dict[str, Any],
+    judge: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    monkeypatch.setattr("runner.judging.ecgbench.answers", lambda *_: pytest.fail("answers were written"))
+    task = graded_task(
+        "arena", "http://127.0.0.1:9/v1", reports(run_dir), judge={"key_variable": "JUDGE_KEY"}
+    )
+    with pytest.raises(MachineError, match="environment variable JUDGE_KEY is not set"):
+        judge(task, **seeing)
+
+
+def test_a_killed_stage_grades_only_the_rest(
+    run_dir: Path, seeing: dict[str, Any], judge: Callable[..., dict[str, Any]]
+) -> None:
+    """SIGKILL while the judge is silent on the third item: two lines stand, four items are asked about."""
+    good = reply(GRADES["ptbxl_report"])
+
+    def silent(handler: Any) -> None:
+        server.release.wait(60)
+        handler.close_connection = True
+
+    with serving(good, good, silent) as server:
+        task = graded_task("ptbxl_report", server.url, reports(run_dir))
+        (run_dir / "config").mkdir()
+        settings = settings_of(tasks=[task], **seeing)
+        (run_dir / "config" / "evaluate.json").write_text(json.dumps(settings), encoding="utf-8")
+        with subprocess.Popen(
+            [sys.executable, "-m", "runner.stages.evaluate"],
+            cwd=run_dir,
+            env={**os.environ, "PYTHONPATH": str(Path(runner.__file__).parents[1])},
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            while len(server.requests) < 3 and process.poll() is None:  # the test's own time limit ends it
+                time.sleep(0.01)
+            assert process.poll() is None
+            process.send_signal(signal.SIGKILL)
+        server.release.set()
+        server.acts[:] = [good]
+        result = judge(task, **seeing)
+        assert len(server.requests) == 3 + 4
+    assert (result["n_judged"], result["n_records"]) == (6, 6)
+
+
+def spec_with(task: dict[str, Any]) -> Any:
+    return KINDS["vlm"].model_validate(
+        {
+            "spec": 1,
+            "name": "graded",
+            "kind": "vlm",
+            "model": {"base": "a/b", "architecture": "gemma3", "context": 1024},
+            "data": {
+                "source": "ecg_instruct_from_signals",
+                "format": "synthetic",
+                "records": 60,
+                "template": "gemma3",
+                "split": {"train": 0.8, "validation": 0.1, "test": 0.1, "by": "group"},
+            },
+            "method": {"name": "lora", "rank": 8, "alpha": 16, "include": ("language.attention",)},
+            "train": {
+                "epochs": 1,
+                "learning_rate": 1e-4,
+                "precision": "fp32",
+                "batch": {"micro": 4, "effective": 8},
+            },
+            "compute": {"device": "cpu"},
+            "evaluate": ({"task": "ecgbench", **task},),
+        }
+    )
+
+
+AWAY = {
+    "set": "ptbxl_report",
+    "file": "/bench.json",
+    "judge": {"endpoint": "https://judge.example.org/v1", "model": "m", "allow_text_to_leave": True},
+}
+
+
+def test_the_plan_says_whose_answers_leave_and_a_rehearsal_sends_none() -> None:
+    spec = spec_with(AWAY)
+    assert list(broken_rules(spec)) == []
+    notes = make_plan(spec, Machine("Linux", 2, 8.0, 0, None, None, False, False)).notes
+    assert [note for note in notes if "leaves" in note] == [
+        "text leaves this machine: the answers and references of ECGBench's ptbxl_report are sent to the judge at "
+        "https://judge.example.org/v1"
+    ]
+    small = rehearsed(spec)
+    assert (list(judges_away(small)), list(broken_rules(small))) == ([], [])

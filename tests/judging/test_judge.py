@@ -234,9 +234,9 @@ def test_the_key_is_in_no_file(
 
 def test_leaving_text_is_told(run_dir: Path, judging: Make) -> None:
     run = judging()
-    module._tell(run, task("https://judge.example.org/v1", allow_text_to_leave=True), 19)
-    module._tell(run, task("http://127.0.0.1:9/v1"), 19)
-    module._tell(run, task(), 19)
+    module._tell(run, task("https://judge.example.org/v1", allow_text_to_leave=True), "19 test records")
+    module._tell(run, task("http://127.0.0.1:9/v1"), "19 test records")
+    module._tell(run, task(), "19 test records")
     notes = [event["text"] for event in read_events(run_dir / "events.jsonl")]
     assert notes == [
         "text leaves this machine: answers and references of 19 test records are sent to https://judge.example.org/v1"
