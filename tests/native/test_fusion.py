@@ -231,13 +231,14 @@ def test_heads_never_get_noise() -> None:
 
 
 def test_fusion_learns() -> None:
-    """Test 23: 200 steps bring the loss below 60 % of its start; the control c = 1 is run beside it."""
+    """Test 23: 120 steps bring the loss below 60 % of its start; the control c = 1 is run beside it."""
     ends = {}
     for c in (0.9, 1.0):
         model = lora_model(4, classes=4, awake=False)
         options = replace(FUSION, coefficient=Constant(c), bp_batch=4)
-        method = fusion.method(setup(model, replace(ADAMW, learning_rate=5e-3), steps=200), options)
-        losses = [method.step(learnable(16, 4, 256, seed)).loss for seed in range(200)]
+        optimiser = replace(ADAMW, learning_rate=7e-3, steps=120)
+        method = fusion.method(setup(model, optimiser, steps=120), options)
+        losses = [method.step(learnable(16, 4, 256, seed)).loss for seed in range(120)]
         ends[c] = sum(losses[-10:]) / sum(losses[:10])
     print(f"loss at the end / at the start: fusion {ends[0.9]:.3f}, control c = 1 {ends[1.0]:.3f}")
     assert ends[0.9] < 0.6
