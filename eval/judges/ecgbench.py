@@ -38,6 +38,9 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         raise ValueError("no records to judge")
     of = SETS[task["set"]]
     made = JUDGED[of.kind](task, of, lines)
+    overlap = _in_training(lines)
+    if overlap is not None:
+        made["tables"] = {**made.get("tables", {}), "in_training": _overlap_table(overlap)}
     return {
         "task": task["task"],
         "name": f"{task['task']}_{task['set']}",
@@ -45,8 +48,9 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         "ecgbench": {"set": of.title, "published_items": of.published, "in_domain_of_pulse": of.in_domain},
         "n_records": len(lines),
         "n_groups": len({line["group"] for line in lines}),
+        **({} if overlap is None else {"in_training": overlap}),
         **made,
-        "notes": [*_size(of, lines), *_in_training(lines), *made["notes"]],
+        "notes": [*_size(of, lines), *(_overlap_notes(overlap) if overlap else ()), *made["notes"]],
         "examples": _examples(lines, grading_of(task)),
     }
 
@@ -89,19 +93,46 @@ def _size(of: BenchSet, lines: Sequence[Line]) -> list[str]:
     ]
 
 
-def _in_training(lines: Sequence[Line]) -> list[str]:
-    """Return how many of a file's items training showed; nothing where the items are the run's own records."""
+def _in_training(lines: Sequence[Line]) -> dict[str, int] | None:
+    """Return how many of a file's items show what was trained on; None where the items are the run's own records.
+
+    `recording`: training records show the same one. `patient`: training shows the patient, in this recording or another.
+    `patient_unknown`: of the other items, those of which it is not known whose recording they show.
+    """
     told = [line["in_training"] for line in lines if "in_training" in line]
     if not told:
-        return []
-    how = "compared by recording, and by patient where the name of an image says whose it is"
-    if not any(told):
+        return None
+    return {
+        "items": len(told),
+        "recording": sum(one["recording"] for one in told),
+        "patient": sum(one["patient"] is True for one in told),
+        "patient_unknown": sum(one["patient"] is None for one in told),
+    }
+
+
+def _overlap_table(found: Mapping[str, int]) -> dict[str, Any]:
+    rows = [
+        ["the same recording", found["recording"]],
+        ["the same patient, in this recording or another", found["patient"]],
+        ["not known whose recording it is", found["patient_unknown"]],
+    ]
+    return {"columns": ["what training shows", "items"], "rows": rows}
+
+
+def _overlap_notes(found: Mapping[str, int]) -> list[str]:
+    items, recording, patient = found["items"], found["recording"], found["patient"]
+    unknown = (
+        f"; whose recording {found['patient_unknown']} show is not known, and another one of the patient may be there"
+        if found["patient_unknown"]
+        else ""
+    )
+    if not patient:
         return [
-            f"no item shows what training records show; {how}: another recording of a patient may be there"
+            f"none of {items} items shows a recording or a known patient of the training records{unknown}"
         ]
     return [
-        f"{sum(told)} of {len(told)} items show what training records show ({how}): "
-        "the numbers are not of unseen recordings"
+        f"{recording} of {items} items show a recording of the training records, and {patient} a patient of theirs in "
+        f"this or another recording{unknown}: the numbers are not of unseen patients"
     ]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converters.records.ecginstruct import Row, id_of, recording_of, to_record
+from converters.records.ecginstruct import Row, id_of, to_record
 from converters.records.record import BadRecordError
 from eval.ecgbench import SETS, BenchSet, grading_of
 from eval.ecgbench.invented import question_and_answer
@@ -23,6 +23,7 @@ from runner.data_readers.image_files import ImageFiles, is_below, open_places
 from runner.data_readers.images import ImageFault, ImageSetup, ReadyImage
 from runner.files import sha256_of
 from runner.judging.generation import Options, answers, reference_of
+from runner.judging.in_training import IN_TRAINING, beside, require_apart, training_of
 from runner.judging.judge import Line, Written, asking, locked
 from runner.judging.lines import Lines
 from runner.judging.run import Judging
@@ -30,13 +31,9 @@ from runner.spec.ecg_image import Render
 from runner.spec.problems import DataError
 from runner.spec.vlm_sources import ImageLimits
 from runner.stages.common import expand_path
-from runner.stages.data_images import LISTED
-from runner.tokens import read_records
 
 CACHE = Path("eval/images")
 """In the run: what was taken out of tar files or converted."""
-TRAINED_ON = "in_training"
-"""Key of a line: whether training records show the same recording, or are of the same group."""
 SHOWN = 5
 """Names in a message, at most."""
 MOST_BYTES = 256 * 1024**2
@@ -62,8 +59,8 @@ def predict(run: Judging, task: Mapping[str, Any], place: Lines) -> None:
     """Write the answer to every item, and have it graded where the task names a judge.
 
     Raises:
-        DataError: the file is missing or of another form, an item has no image that is there, nothing is to judge, or
-            nobody agreed that text leaves this machine.
+        DataError: the file is missing or of another form, an item has no image that is there or shows what was trained
+            on though that is refused, nothing is to judge, or nobody agreed that text leaves this machine.
         MachineError: the judge's key is not set or refused, or its endpoint does not answer; says what to do.
         StageError: the model has too few positions, or predicts what is no number.
     """
@@ -94,7 +91,7 @@ def _written(
                 "labels": labels.get(wanted) if wanted else None,
                 **answer,
                 "reference": reference_of(record),
-                **{key: record[key] for key in (TRAINED_ON,) if key in record},
+                **{key: record[key] for key in (IN_TRAINING,) if key in record},
             },
         )
 
@@ -112,7 +109,12 @@ def _records(run: Judging, task: Mapping[str, Any]) -> Sequence[Record]:
     bench = Bench(_place(task["file"]), images, task["records"])
     if bench not in run.kept:  # the images are looked at once, not again for each ablation
         run.kept[bench] = items_of(bench, CACHE.resolve(), run.progress)
-    return run.shown(beside_training(run.kept[bench], Path("data")))
+    if IN_TRAINING not in run.kept:
+        run.kept[IN_TRAINING] = training_of(Path("data"), lambda text: run.events.write("note", text=text))
+    items = beside(run.kept[bench], run.kept[IN_TRAINING])
+    if task["overlap"] == "refuse":
+        require_apart(items, bench.file)
+    return run.shown(items)
 
 
 def invented(records: Sequence[Record], of: BenchSet) -> list[dict[str, Any]]:
@@ -242,48 +244,3 @@ def _listed(file: Path) -> list[Any]:
     if not isinstance(found, list):
         raise DataError(f"{file}: expected a list of items, got {type(found).__name__}")
     return found
-
-
-# -------------------------------------------------------------------------------------------- training
-
-
-def known_of_training(folder: Path) -> frozenset[str]:
-    """Return what the training records show: their groups, and the recordings that their images' names tell.
-
-    Args:
-        folder: of the run's data, with `train.jsonl` and, where records have images, the list of these.
-
-    Raises:
-        DataError: one of the two is missing or no JSON lines.
-    """
-    known, paths = set[str](), set[str]()
-    for record in read_records(folder / "train.jsonl"):
-        known.add(record["group"])
-        paths |= set(record.get("images", ()))
-    if paths:
-        known |= {recording_of(name).key for name, path in _images_of(folder / LISTED) if path in paths}
-    return frozenset(known)
-
-
-def _images_of(file: Path) -> Iterator[tuple[str, str]]:
-    """Yield what its source calls each image of the data, and its path."""
-    try:
-        with file.open(encoding="utf-8") as lines:
-            for image in map(json.loads, lines):
-                yield image["name"], image["path"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file}, the list that the data stage writes, cannot be read: {error}") from error
-
-
-def beside_training(items: Sequence[Record], folder: Path) -> list[dict[str, Any]]:
-    """Return the items, each with whether training records show its recording, or are of its group."""
-    known = known_of_training(folder)
-    return [
-        {
-            **item,
-            TRAINED_ON: not known.isdisjoint(
-                {item["group"], *(recording_of(one).key for one in item["shows"])}
-            ),
-        }
-        for item in items
-    ]

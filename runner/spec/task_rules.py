@@ -167,6 +167,11 @@ def _ignored_of_bench(path: Path, task: EcgBenchTask) -> Broken:
         )
     if task.images is not None and task.file is None:
         yield (*path, "images"), "given without file, whose images they are"
+    if "overlap" in given and task.file is None:
+        yield (
+            (*path, "overlap"),
+            "given without file; the run's own records are kept apart by data.split and data.patients",
+        )
     if task.items == "invented" and task.file is None:
         yield (*path, "items"), "invented, given without file, whose items they stand for"
     if "split" in given and task.file is not None and task.items == "real":

@@ -304,6 +304,12 @@ class EcgBenchTask(Section):
         ("pulse",),
         "Also score as published, with its faults, under names that begin with `pulse_`. Empty: not.",
     )
+    overlap: Literal["count", "refuse"] = key(
+        "count",
+        "What becomes of items of `file` that show a recording of the training records, or another one of a patient of "
+        "theirs. `count`: they are judged, and counted beside the result. `refuse`: they are an error before the first "
+        "answer. Whose recording an item shows is not always known; how many these are is said.",
+    )
     judge: Grader | None = key(
         None,
         "Reports: who grades the answers to the items of `file`, by the set's published aspects (`pulse_report_10`, "

@@ -16,13 +16,15 @@ from typing import Any
 import pytest
 from misbehaving import reply, serving
 from PIL import Image
+from pydantic import TypeAdapter
 
 import runner
 from eval.judge.rubrics import rubric
 from eval.judges import judge as verdict
 from eval.lock import LOCK
 from runner.events import read_events
-from runner.judging.ecgbench import Bench, beside_training, items_of, known_of_training
+from runner.judging.ecgbench import Bench, items_of
+from runner.judging.in_training import beside, training_of
 from runner.judging.vision import load_image
 from runner.machine import Machine
 from runner.plan import make_plan
@@ -31,6 +33,7 @@ from runner.spec.judge_rules import judges_away
 from runner.spec.kinds import KINDS, broken_rules
 from runner.spec.problems import DataError, MachineError
 from runner.spec.tasks import EcgBenchTask
+from runner.spec.vlm_sources import VlmData
 from tests.judging.conftest import settings_of
 from tests.judging.seen import END_TOKENS, TEMPLATES, draw, make_seeing_model, write_seen
 
@@ -167,49 +170,164 @@ def test_a_file_is_answered_beside_the_published_reading(
     assert {"parse_rate", "hamming_loss", "pulse_hamming_loss"} <= result["metrics"].keys()
     assert result["lock"]["records"] != result["lock"]["task"]["file"]
     assert any("the published set has 2082" in note for note in result["notes"])
-    assert any(note.startswith("1 of 4 items show what training records show") for note in result["notes"])
+    assert result["in_training"] == {"items": 4, "recording": 1, "patient": 1, "patient_unknown": 3}
+    assert any(note.startswith("1 of 4 items show a recording of the training") for note in result["notes"])
 
 
-def test_what_training_shows_is_known_by_group_and_recording(run_dir: Path, seeing: dict[str, Any]) -> None:
+# ---------------------------------------------------------------------------- what training shows of the items
+
+
+def overlap_of(folder: Path, image: str, group: str = "another") -> tuple[bool, bool | None]:
+    """Return whether training shows the recording of an image, and its patient."""
+    training = training_of(folder / "data", lambda _: None)
+    (item,) = beside([{"id": "a", "group": group, "shows": [image]}], training)
+    return item["in_training"]["recording"], item["in_training"]["patient"]
+
+
+def test_what_training_shows_is_known_by_recording_and_patient(tmp_path: Path) -> None:
     """Training has the records 20 to 23, two a page and a patient; 30 to 33 are validation's, 0 to 3 the test's."""
-    assert known_of_training(Path("data")) == {"p10", "p11", "ptbxl/10", "ptbxl/11"}
-    Path("data/images.jsonl").unlink()
+    write_seen(tmp_path, {"train": range(20, 24), "validation": range(30, 34), "test": range(4)})
+    found = training_of(tmp_path / "data", lambda _: None)
+    assert found.recordings == {"ptbxl/10", "ptbxl/11"}
+    assert found.patients == {"p10", "p11"}
+    assert {key: found.owners[key] for key in ("ptbxl/0", "ptbxl/15")} == {"ptbxl/0": "p0", "ptbxl/15": "p15"}
+    (tmp_path / "data" / "images.jsonl").unlink()
     with pytest.raises(DataError, match=r"images\.jsonl"):
-        known_of_training(Path("data"))
+        training_of(tmp_path / "data", lambda _: None)
 
 
 @pytest.mark.parametrize(
-    ("image", "trained_on"),
+    ("image", "expected"),
     [
-        ("ptb-xl/records500/00000/00010_hr-0.png", True),  # the recording
-        ("ptb-xl/records500/00000/00010_hr-3.png", True),  # another stretch of it
-        ("ptb-xl/records500/00000/00099_hr-0.png", False),
-        ("mimic_v4/files_p1000_p10001725_s1_1-0.png", True),  # another study of the patient
-        ("mimic_v4/files_p1000_p10009999_s1_1-0.png", False),
+        ("ptb-xl/records500/00000/00010_hr-0.png", (True, True)),  # the recording
+        ("ptb-xl/records500/00000/00010_hr-3.png", (True, True)),  # another stretch of it
+        ("ptb-xl/records500/00000/00015_hr-0.png", (False, False)),  # of validation: its patient is known
+        ("ptb-xl/records500/00000/00099_hr-0.png", (False, None)),  # of no record: nobody knows whose it is
+        ("mimic_v4/files_p1000_p10001725_s1_1-0.png", (False, True)),  # another study of the patient
+        ("mimic_v4/files_p1000_p10009999_s1_1-0.png", (False, False)),
     ],
 )
-def test_an_item_is_known_by_recording_or_patient(tmp_path: Path, image: str, trained_on: bool) -> None:
-    write_seen(tmp_path, {"train": range(20, 22)})
+def test_an_item_is_known_by_recording_or_patient(
+    tmp_path: Path, image: str, expected: tuple[bool, bool | None]
+) -> None:
+    write_seen(tmp_path, {"train": range(20, 24), "validation": range(30, 34)})
     lines = (tmp_path / "data" / "train.jsonl").read_text(encoding="utf-8")
-    (tmp_path / "data" / "train.jsonl").write_text(lines.replace('"p10"', '"mimic-patient/10001725"'))
-    group = "mimic-patient/10001725" if "10001725" in image else "another"
-    (item,) = beside_training([{"id": "a", "group": group, "shows": [image]}], tmp_path / "data")
-    assert item["in_training"] is trained_on
+    (tmp_path / "data" / "train.jsonl").write_text(lines.replace('"p11"', '"mimic-patient/10001725"'))
+    assert overlap_of(tmp_path, image) == expected
 
 
-def test_no_item_of_training_is_no_proof_about_patients() -> None:
+@pytest.mark.parametrize("group", ["ptbxl/{}", "signal/{}", "r{}"], ids=["recording", "signal", "record"])
+def test_a_group_that_is_no_patient_is_taken_for_none(tmp_path: Path, group: str) -> None:
+    """Where the source knows no patient, a record's group is its recording, the signal or the record itself."""
+    write_seen(tmp_path, {"train": [20], "validation": [30]})
+    for side, shown in (("train", 10), ("validation", 15)):
+        file = tmp_path / "data" / f"{side}.jsonl"
+        number = 2 * shown if group.startswith("r") else shown
+        file.write_text(file.read_text(encoding="utf-8").replace(f'"p{shown}"', f'"{group.format(number)}"'))
+    assert training_of(tmp_path / "data", lambda _: None).owners == {}
+    assert overlap_of(tmp_path, "x/00015_hr-0.png") == (False, None)
+
+
+def write_ptbxl(folder: Path, patients: dict[int, int]) -> None:
+    """Write the tables of PTB-XL, of these recordings, and the manifest of data that were made with them."""
+    root = folder / "ptbxl"
+    root.mkdir()
+    head = "ecg_id,patient_id,age,sex,site,scp_codes,strat_fold,filename_lr,filename_hr"
+    rows = [f"{ecg},{patient}.0,60,1,0,\"{{'NORM': 100.0}}\",1,lr,hr" for ecg, patient in patients.items()]
+    (root / "ptbxl_database.csv").write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    (root / "scp_statements.csv").write_text(
+        ",diagnostic,form,rhythm,diagnostic_class,diagnostic_subclass\nNORM,1.0,,,NORM,NORM\n",
+        encoding="utf-8",
+    )
+    section = {"source": "ecginstruct", "path": "a.json", "ptbxl": "ptbxl", "root": str(folder)}
+    data = {
+        **section,
+        "template": "gemma3",
+        "split": {"train": 0.8, "validation": 0.1, "test": 0.1, "by": "group"},
+    }
+    made = TypeAdapter[Any](VlmData).validate_json(json.dumps(data)).model_dump(mode="json")
+    (folder / "data" / "manifest.json").write_text(json.dumps({"settings": made}), encoding="utf-8")
+
+
+def test_another_recording_of_a_patient_is_known_by_the_table_of_ptbxl(tmp_path: Path) -> None:
+    """77 is of patient 500, of whom 10 was trained on; 78 is of nobody in training. The group becomes the patient."""
+    write_seen(tmp_path, {"train": range(20, 24)})
+    write_ptbxl(tmp_path, {10: 500, 11: 501, 77: 500, 78: 900})
+    assert overlap_of(tmp_path, "x/00077_hr-0.png") == (False, True)
+    assert overlap_of(tmp_path, "x/00078_hr-0.png") == (False, False)
+    assert overlap_of(tmp_path, "x/00079_hr-0.png") == (False, None)
+    training = training_of(tmp_path / "data", lambda _: None)
+    (item,) = beside([{"id": "a", "group": "ptbxl/77", "shows": ["x/00077_hr-0.png"]}], training)
+    assert item["group"] == "ptbxl-patient/500"
+
+
+def test_the_copy_of_ptbxl_in_the_challenge_is_the_same_recording(tmp_path: Path) -> None:
+    """The CinC 2021 challenge numbers PTB-XL's recordings by ecg_id: HR00010 is record 10, of patient 500 like 77."""
+    write_seen(tmp_path, {"train": range(20, 24)})
+    file = tmp_path / "data" / "images.jsonl"
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("ptbxl/10", "cinc2021/HR00010"), encoding="utf-8"
+    )
+    write_ptbxl(tmp_path, {10: 500, 77: 500})
+    assert overlap_of(tmp_path, "x/00010_hr-0.png") == (True, True)
+    assert overlap_of(tmp_path, "x/00077_hr-0.png") == (False, True)
+
+
+def test_a_table_that_is_gone_is_noted(tmp_path: Path) -> None:
+    write_seen(tmp_path, {"train": range(20, 24)})
+    write_ptbxl(tmp_path, {77: 500})
+    (tmp_path / "ptbxl" / "ptbxl_database.csv").unlink()
+    notes: list[str] = []
+    assert "ptbxl/77" not in training_of(tmp_path / "data", notes.append).owners
+    (note,) = notes
+    assert note.endswith(f"no ptbxl_database.csv in {tmp_path / 'ptbxl'}")
+
+
+def test_overlap_is_counted_or_refused(
+    run_dir: Path, seeing: dict[str, Any], judge: Callable[..., dict[str, Any]]
+) -> None:
+    """Of four items one shows a recording of training, one another of its patient, one nobody's who is known."""
+    write_ptbxl(run_dir, {10: 500, 77: 500, 78: 900})
+    names = ["00010_hr-0.png", "00077_hr-0.png", "00078_hr-0.png", "00079_hr-0.png"]
+    file = write_items(run_dir, [{"id": name, "image": name, **FORMS["arena"]} for name in names])
+    for name in names:
+        draw(file.parent / name, 3)
+    given = {"set": "ptbxl_super", "file": str(file), "max_new_tokens": 3}
+    result = judge(EcgBenchTask(task="ecgbench", **given).model_dump(mode="json"), **seeing)
+    assert result["in_training"] == {"items": 4, "recording": 1, "patient": 2, "patient_unknown": 1}
+    assert [row[1] for row in result["tables"]["in_training"]["rows"]] == [1, 2, 1]
+    assert result["n_groups"] == 3
+    refusing = EcgBenchTask(task="ecgbench", **given, overlap="refuse").model_dump(mode="json")
+    with pytest.raises(
+        DataError,
+        match=r"2 of 4 items show a patient of the training records, 1 of them in a recording that was trained on\n"
+        r"  00010_hr-0\.png, 00077_hr-0\.png\n  .* or set overlap: count",
+    ):
+        judge(refusing, **seeing)
+    assert (run_dir / "eval/tuned/1_ecgbench.partial").read_text(encoding="utf-8").count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ((False, False), "none of 1 items shows a recording or a known patient of the training records"),
+        ((False, None), "whose recording 1 show is not known, and another one of the patient may be there"),
+        ((False, True), "0 of 1 items show a recording of the training records, and 1 a patient of theirs"),
+        ((True, True), "1 of 1 items show a recording of the training records, and 1 a patient of theirs"),
+    ],
+)
+def test_what_is_not_known_of_training_is_said(told: tuple[bool, bool | None], says: str) -> None:
     line = {
         "id": "a", "group": "a", "question": "?", "labels": None, "prompt": "?", "answer": "NORM", "n_tokens": 1,
         "ended": True, "reference": "NORM", "prompt_cut": 0,
     }  # fmt: skip
     task = EcgBenchTask(task="ecgbench", set="ptbxl_super").model_dump(mode="json")
-
-    def notes(**more: Any) -> str:
-        return " ".join(verdict("ecgbench").judged(task, [{**line, **more}])["notes"])
-
-    assert "another recording of a patient may be there" in notes(in_training=False)
-    assert "1 of 1 items show what training records show" in notes(in_training=True)
-    assert "training" not in notes()
+    found = {"recording": told[0], "patient": told[1]}
+    result = verdict("ecgbench").judged(task, [{**line, "in_training": found}])
+    assert any(says in note for note in result["notes"])
+    own = verdict("ecgbench").judged(task, [line])
+    assert "training" not in " ".join(own["notes"])
+    assert "in_training" not in {*own, *own["tables"]}
 
 
 def test_invented_items_are_about_the_images_of_the_run(
