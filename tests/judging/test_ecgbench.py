@@ -23,6 +23,7 @@ from eval.judge.rubrics import rubric
 from eval.judges import judge as verdict
 from eval.lock import LOCK
 from runner.events import read_events
+from runner.files import sha256_of
 from runner.judging.ecgbench import Bench, items_of
 from runner.judging.in_training import beside, training_of
 from runner.judging.vision import load_image
@@ -34,6 +35,7 @@ from runner.spec.kinds import KINDS, broken_rules
 from runner.spec.problems import DataError, MachineError
 from runner.spec.tasks import EcgBenchTask
 from runner.spec.vlm_sources import VlmData
+from runner.verify import _records
 from tests.judging.conftest import settings_of
 from tests.judging.seen import END_TOKENS, TEMPLATES, draw, make_seeing_model, write_seen
 
@@ -168,7 +170,9 @@ def test_a_file_is_answered_beside_the_published_reading(
     result = judge(task.model_dump(mode="json"), **seeing)
     assert result["n_records"] == 4
     assert {"parse_rate", "hamming_loss", "pulse_hamming_loss"} <= result["metrics"].keys()
-    assert result["lock"]["records"] != result["lock"]["task"]["file"]
+    assert result["lock"]["records"] == {"ptbxl_super": sha256_of(file)}
+    # `verify` does not look for the file's hash in the run's own split.
+    assert list(_records(run_dir, "a place", result)) == []
     assert any("the published set has 2082" in note for note in result["notes"])
     assert result["in_training"] == {"items": 4, "recording": 1, "patient": 1, "patient_unknown": 3}
     assert any(note.startswith("1 of 4 items show a recording of the training") for note in result["notes"])
@@ -397,7 +401,7 @@ def test_the_items_of_a_file_are_graded_by_the_aspects_of_their_set(
     assert result["headline"][0] == name
     assert {"entity_f1", f"{name}_judged"} <= result["metrics"].keys()
     assert result["lock"]["rubric"] == {"name": name, "version": 1, "sha256": rubric(name).prompt_sha256}
-    assert len(result["lock"]["records"]) == len(result["lock"]["vocabulary"]) == 64
+    assert len(result["lock"]["records"][of]) == len(result["lock"]["vocabulary"]) == 64
     assert {"records", "rubric", "vocabulary"} <= LOCK.keys()
     assert result["judge"]["endpoint"] == server.url
     assert result["examples"][0]["score"] == 30
