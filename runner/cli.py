@@ -169,6 +169,7 @@ def launch(
     the sweep's folder, which --resume takes too.
     """
     from runner import launching
+    from runner.progress import tell
     from runner.sweeps import launch as sweeping
     from runner.sweeps.folder import is_sweep
     from runner.validate import load_arm
@@ -189,9 +190,9 @@ def launch(
         else:
             begun = launching.prepared(loaded, runs, os.environ, rehearse=rehearse, now=datetime.now(UTC))
     if isinstance(begun, launching.Prepared):
-        finished = launching.run(begun, os.environ, quiet=quiet, say=_say)
+        finished = launching.run(begun, os.environ, quiet=quiet, say=tell)
     else:
-        finished = sweeping.run(begun, os.environ, quiet=quiet, say=_say)
+        finished = sweeping.run(begun, os.environ, quiet=quiet, say=tell)
     click.echo(json.dumps(finished.summary, indent=2, ensure_ascii=False) if as_json else finished.text)
     return finished.exit_code
 
@@ -242,10 +243,6 @@ def schema(kind: str) -> int:
 
 for command in (data, report, verify, compare):
     cli.add_command(command)
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -44,6 +44,7 @@ def data(
     from runner.plan import make_plan
     from runner.previewing.alone import data_alone
     from runner.probe import probe_machine
+    from runner.progress import tell
     from runner.spec.resolved import resolved_text
     from runner.sweep import arms
     from runner.validate import load_arm
@@ -60,7 +61,7 @@ def data(
     launching.refuse_lacking(launching.lacking_for(loaded.spec, plan))
     run = launching.begun(plan, loaded.text, resolved_text(loaded), runs, datetime.now(UTC))
     prepared = launching.Prepared(plan, run, resumed=False)
-    finished = launching.run(prepared, os.environ, quiet=quiet, say=_say)
+    finished = launching.run(prepared, os.environ, quiet=quiet, say=tell)
     if as_json:
         summary = {key: value for key, value in finished.summary.items() if key != "results"}
         click.echo(json.dumps(summary | _parts(run.path), indent=2, ensure_ascii=False))
@@ -68,10 +69,6 @@ def data(
         _print(run.path)
         click.echo(finished.text)
     return finished.exit_code
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
 
 
 def _read(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -26,6 +27,16 @@ def progress_for(*, quiet: bool) -> Progress:
     if quiet:
         return Silent()
     return Bars() if sys.stdout.isatty() and sys.stderr.isatty() else PlainLines()
+
+
+def tell(text: str) -> None:
+    """Print a line on stderr. Where nobody reads it any more, that is no reason to stop: the run's files have it all."""
+    if sys.stderr is None:  # closed before we began
+        return
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:  # a pipe that was closed, a terminal that is gone, a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 class Silent:
@@ -111,7 +122,7 @@ class PlainLines:
         due = event["event"] in _ALWAYS or last_step or now - self._last >= PLAIN_EVERY_S
         if text and due:
             self._last = now if event["event"] not in _ALWAYS else self._last
-            print(f"[{event['stage']}] {text}", file=sys.stderr, flush=True)
+            tell(f"[{event['stage']}] {text}")
 
     def close(self) -> None:
         """Stop drawing."""
