@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -270,6 +271,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise  # a fault of ours; every file that we write says its own name
+        click.echo(f"runner: cannot write the answer: {error.strerror}", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = MachineError.exit_code
     code = code if isinstance(code, int) else 0
     if alone:
         _end(code)
@@ -299,8 +306,9 @@ def _end(code: int) -> NoReturn:
     Taking the spec's classes apart one by one would be a sixth of the time of `validate`.
     """
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed before we began
+                stream.flush()
     except BrokenPipeError:
         code = 1
     os._exit(code)
