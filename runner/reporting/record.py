@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -224,7 +223,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _lines(path: Path) -> tuple[Json, ...]:
-    return tuple(json.loads(line) for line in _text(path).splitlines())
+    return tuple(read_lines(path)) if path.exists() else ()
 
 
 def _text(path: Path) -> str:

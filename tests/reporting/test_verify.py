@@ -203,3 +203,15 @@ def test_records_that_are_not_those_judged_are_found(tmp_path: Path) -> None:
 def test_a_run_without_a_report_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="runner report"):
         verify(write_judged_run(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("command", ["verify", "report"])
+def test_a_damaged_line_of_the_training_is_named(
+    command: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (run / "train/metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "lo')
+    with pytest.raises(SystemExit, match="3"):
+        main([command, str(run)])
+    assert "train/metrics.jsonl:" in (said := capsys.readouterr().err)
+    assert "is damaged" in said
