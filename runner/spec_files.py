@@ -10,13 +10,16 @@ from runner.spec.nearest import nearest
 from runner.spec.problems import UsageError
 
 SUFFIXES = (".yaml", ".yml")
+RUN_FILES = frozenset({"plan.json", "resolved.yaml"})
+"""Files by which a run directory is known."""
 
 
 def find_specs(paths: Iterable[Path]) -> list[Path]:
     """Return the spec files that `paths` name: files as they are, folders with all specs below them.
 
     In a folder, specs are the `*.yaml` and `*.yml` files at any depth. Hidden files and folders are
-    passed over, and so are files whose name starts with `_`: these are parts for `extends`.
+    passed over, and so are files whose name starts with `_`: these are parts for `extends`. So are run
+    directories: what lies in them was written by a launch, and its paths hold where the spec lay.
 
     Raises:
         UsageError: a path does not exist (names the nearest one that does), or a folder holds no spec.
@@ -28,7 +31,7 @@ def find_specs(paths: Iterable[Path]) -> list[Path]:
             if not specs:
                 raise UsageError(
                     f"no spec in {path}\n  a spec is a file *.yaml or *.yml; hidden files and files whose name "
-                    "starts with _ (parts for `extends`) are passed over"
+                    "starts with _ (parts for `extends`) are passed over, and so are run directories"
                 )
             found.update(dict.fromkeys(specs))
         elif path.exists():
@@ -40,6 +43,9 @@ def find_specs(paths: Iterable[Path]) -> list[Path]:
 
 def _below(folder: Path) -> Iterable[Path]:
     for here, folders, files in os.walk(folder):
+        if RUN_FILES.issubset(files):
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             if name.endswith(SUFFIXES) and not name.startswith((".", "_")):

@@ -23,6 +23,11 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "specs/.git/config.yaml",
         "empty/notes.md",
         "other/_only_a_part.yaml",
+        "project/mine.yaml",
+        "project/runs/mine/one/plan.json",
+        "project/runs/mine/one/spec.yaml",
+        "project/runs/mine/one/resolved.yaml",
+        "project/runs/mine/one/config/axolotl.yaml",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
@@ -40,6 +45,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["specs/notes.md"], ["specs/notes.md"]),
         (["specs/b.yaml", "specs"], ["specs/b.yaml", "specs/a.yml", "specs/deep/er/c.yaml"]),
         (["specs/.git"], ["specs/.git/config.yaml"]),
+        (["project"], ["project/mine.yaml"]),  # what a run was made from is no spec of the project
+        (["project/runs/mine/one/spec.yaml"], ["project/runs/mine/one/spec.yaml"]),
     ],
 )
 def test_found(paths: list[str], found: list[str]) -> None:
