@@ -7,7 +7,6 @@ the caller asks for a new head; every tensor that is not loaded is named.
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +107,10 @@ def load_upstream(model: Backbone, path: Path, *, other_classes: OtherClasses = 
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise NativeError(f"{path}: no such checkpoint") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0][:200]
+    except OSError as error:
+        raise NativeError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # damaged bytes end in KeyError, IndexError, struct.error and others
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise NativeError(
             f"{path}: cannot be read as weights alone ({reason}); files that hold objects are never loaded, for "
             "loading them runs their code; ask for the state dict"
