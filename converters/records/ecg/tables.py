@@ -26,9 +26,20 @@ def read_table(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
                 if None in row or None in row.values():  # too many cells, too few
                     raise DataError(f"{path}:{reader.line_num}: expected {len(header)} cells")
                 rows.append(row)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"cannot read {path}: {error.strerror}\n  {_right_folder(path)}") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     return rows
+
+
+def _right_folder(path: Path) -> str:
+    """Return which folder to give: often the one given lies a level above or below the set's own."""
+    places = (path.parent.parent / path.name, *sorted(path.parent.glob(f"*/{path.name}")))
+    found = next((place.parent for place in places if place.is_file()), None)
+    return f"it lies in {found}: give that folder" if found else f"give the folder that holds {path.name}"
 
 
 def by_id(rows: Iterable[dict[str, str]], column: str, path: Path) -> dict[str, dict[str, str]]:
