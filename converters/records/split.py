@@ -97,6 +97,7 @@ def prove(parts: Parts, split: Split) -> dict[str, Any]:
         records with equal messages, on two sides; 0 unless the source itself gives the split.
         `shared_questions`: for each two sides the number of questions that both have, compared as
         `normalise` does; about an image, the same question about the same one. `without_key`: records without the key, kept together by their group.
+        `crossing_groups`, where there are any: groups (patients, documents) that a split by something else tore apart.
         `features`, of tables alone: records whose features an earlier one has (`repeated`), rows of
         features that stand with more than one label, the records of these, and for each two sides the
         rows of features that both have.
@@ -107,6 +108,11 @@ def prove(parts: Parts, split: Split) -> dict[str, Any]:
     questions = {side: {_asked(record) for record in rows} for side, rows in parts.items()}
     pairs = list(combinations(parts, 2))
     rows_of_a_table = _features(parts)
+    own = {
+        side: {record["group"] for record in rows if record["group"] != record["id"]}
+        for side, rows in parts.items()
+    }
+    torn = len(set().union(*(own[a] & own[b] for a, b in pairs))) if by != "group" else 0
     return {
         "by": by,
         "seed": split.seed,
@@ -115,6 +121,7 @@ def prove(parts: Parts, split: Split) -> dict[str, Any]:
         "crossing_duplicates": len(set().union(*(digests[a] & digests[b] for a, b in pairs))),
         "shared_questions": {f"{a}, {b}": len(questions[a] & questions[b]) for a, b in pairs},
         "without_key": sum(key_of(record, by) is None for rows in parts.values() for record in rows),
+        **({"crossing_groups": torn} if torn else {}),
         **({"features": rows_of_a_table} if rows_of_a_table else {}),
     }
 

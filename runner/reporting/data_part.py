@@ -104,7 +104,8 @@ def _groups(manifest: Json) -> Check:
     by = f"split by {split['by']}, seed {split['seed']}"
     if split["without_key"] and not split["crossing"]:
         return Check(None, f"{_without_key(manifest)}: that none stands on two sides is not proven; {by}.")
-    return _crossing(split["crossing"], "group stands", "groups stand", f"on two sides; {by}.")
+    crossing = split["crossing"] + split.get("crossing_groups", 0)
+    return _crossing(crossing, "group stands", "groups stand", f"on two sides; {by}.")
 
 
 def _without_key(manifest: Json) -> str:

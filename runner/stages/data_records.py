@@ -151,6 +151,8 @@ def note_all(
         events.write(
             "note", text=f"{proof['without_key']} records have no {proof['by']}; kept together by group"
         )
+    if torn := proof.get("crossing_groups"):
+        events.write("note", text=f"{torn} groups stand on two sides, for the split is by {proof['by']}")
     for pair, count in proof["shared_questions"].items():
         if count:
             events.write(

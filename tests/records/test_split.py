@@ -216,6 +216,18 @@ def test_the_proof_finds_what_crosses() -> None:
     }
 
 
+@pytest.mark.parametrize("word", ["record", "question"])
+def test_groups_that_a_split_by_something_else_tears_apart_are_counted(word: str) -> None:
+    """Patient g on two sides, though each record, and each question, stands on one; h is on one side alone."""
+    parts = {
+        "train": (record("a", "g", text="one"), record("b", "h", text="two")),
+        "test": (record("c", "g", text="three"), record("d", "h2", text="four")),
+    }
+    assert prove(parts, by(word, 0.5, 0, 0.5))["crossing_groups"] == 1  # type: ignore[arg-type]
+    whole = {"train": parts["train"], "test": parts["test"][1:]}
+    assert "crossing_groups" not in prove(whole, by(word, 0.5, 0, 0.5))  # type: ignore[arg-type]
+
+
 def test_a_given_split_is_taken_and_cut_to_the_counts() -> None:
     rows = [record(str(number), split=SIDES[number % 3]) for number in range(30)]
     assert all(

@@ -112,6 +112,12 @@ def test_a_split_that_leaks_is_said_in_words(run: Path) -> None:
     assert "**FAILED**: 2 records have a duplicate" in render_card(card_of(read_run(run)))
 
 
+def test_groups_that_a_split_by_record_tears_apart_are_no_proof(run: Path) -> None:
+    split = {**read_run(run).manifest["split"], "by": "record", "crossing_groups": 14}
+    first = split_checks(changed(run, "data/manifest.json", {"split": split}).manifest)[0]
+    assert (first.passed, first.text) == (False, "14 groups stand on two sides; split by record, seed 42.")
+
+
 def test_a_split_by_patient_is_not_proven_where_no_patient_is_known(run: Path) -> None:
     split = {**read_run(run).manifest["split"], "without_key": 25}
     record = changed(run, "data/manifest.json", {"split": split})
