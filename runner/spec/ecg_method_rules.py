@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from runner.spec.ecg_facts import NETWORKS, trainings
 from runner.spec.rule import Broken
+from runner.spec.section import given
 from runner.spec.yaml_text import Path
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def hybrid_fits(spec: EcgSpec) -> Broken:
         elif method.split == "inter" and method.deep_blocks > blocks:
             yield (*place, "deep_blocks"), f"{method.deep_blocks} of the {blocks} blocks of {model.backbone}"
         other = "share" if method.split == "inter" else "deep_blocks"
-        if other in method.model_fields_set:
+        if other in given(method):
             yield (*place, other), f"given with `split: {method.split}`"
 
 

@@ -14,6 +14,7 @@ from runner.spec.ecg_method_rules import (
     in_place_is_sgd,
 )
 from runner.spec.rule import Broken, Rule
+from runner.spec.section import given
 from runner.spec.yaml_text import Path
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _split_says_one_thing(spec: EcgSpec) -> Broken:
 def _folds_fit(spec: EcgSpec) -> Broken:
     split, path = spec.data.split, ("data", "split")
     if split.by != "fold":
-        if "folds" in split.model_fields_set:
+        if "folds" in given(split):
             yield (*path, "folds"), f"folds with `by: {split.by}`"
         return
     if spec.data.source not in ("ptbxl", "arrays"):

@@ -15,6 +15,7 @@ from runner.spec.judge_rules import key_is_encrypted, text_may_leave
 from runner.spec.lm_eval_rules import each_once
 from runner.spec.model import TINY_RANDOM, AxolotlSpec, Cadence, LoraCommon, Partial
 from runner.spec.rule import Broken, Rule
+from runner.spec.section import given
 from runner.spec.sources import HuggingfaceSource, MixtureData
 from runner.spec.tabular_rules import answers_differ, features_of_tables, limits_in_order, prompt_fields
 from runner.spec.task_rules import (
@@ -208,7 +209,7 @@ def _modules_or_groups(spec: AxolotlSpec) -> Broken:
     method = spec.method
     if isinstance(method, LoraCommon) and method.modules is not None:
         for word in ("include", "exclude"):
-            if word in method.model_fields_set:
+            if word in given(method):
                 yield ("method", "modules"), f"given beside method.{word}"
 
 
@@ -323,7 +324,7 @@ def _adam_options(spec: AxolotlSpec) -> Broken:
     if spec.train.optimizer.startswith("adamw"):
         return
     for name in _ADAM_ONLY:
-        if name in spec.train.model_fields_set:
+        if name in given(spec.train):
             yield ("train", name), f"given with the optimiser {spec.train.optimizer!r}, which has none"
 
 

@@ -36,6 +36,19 @@ class Section(BaseModel):
             return super().__getattr__(name)
 
 
+def given(section: Section) -> frozenset[str]:
+    """Return the keys of a section that were written and say something else than their default.
+
+    A key that says its default changes nothing, so that a spec with every default written out is as right as without.
+    """
+    fields = type(section).model_fields
+    return frozenset(
+        name
+        for name in section.model_fields_set
+        if fields[name].is_required() or getattr(section, name) != fields[name].get_default()
+    )
+
+
 def key(
     default: Any = ...,
     description: str = "",

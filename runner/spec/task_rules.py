@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from eval.ecgbench import SETS
 from runner.spec.model import AxolotlSpec, LlmSpec
 from runner.spec.nearest import nearest
+from runner.spec.section import given
 from runner.spec.sources import TabularSource
 from runner.spec.tabular_rules import sources_of
 from runner.spec.tasks import (
@@ -133,12 +134,12 @@ def nothing_is_ignored(spec: AxolotlSpec) -> Broken:
         path = ("evaluate", number)
         if isinstance(task, RougeTask) and task.temperature == 0:
             for name in ("top_p", "seed"):
-                if name in task.model_fields_set:
+                if name in given(task):
                     yield (*path, name), f"given with temperature {task.temperature:g}, which draws nothing"
         if (
             isinstance(task, ClassificationTask)
             and "generation" not in task.scoring
-            and "max_new_tokens" in task.model_fields_set
+            and "max_new_tokens" in given(task)
         ):
             yield (*path, "max_new_tokens"), "given without scoring: [generation], so nothing is written"
         if isinstance(task, MultilabelTask):
@@ -148,8 +149,8 @@ def nothing_is_ignored(spec: AxolotlSpec) -> Broken:
 
 
 def _ignored_of_bench(path: Path, task: EcgBenchTask) -> Broken:
-    of, given = SETS[task.set], task.model_fields_set
-    if of.kind == "report" and "compat" in given:
+    of, told = SETS[task.set], given(task)
+    if of.kind == "report" and "compat" in told:
         yield (
             (*path, "compat"),
             f"given with set: {task.set}, whose published score is a judge's grade (judge)",
@@ -167,14 +168,14 @@ def _ignored_of_bench(path: Path, task: EcgBenchTask) -> Broken:
         )
     if task.images is not None and task.file is None:
         yield (*path, "images"), "given without file, whose images they are"
-    if "overlap" in given and task.file is None:
+    if "overlap" in told and task.file is None:
         yield (
             (*path, "overlap"),
             "given without file; the run's own records are kept apart by data.split and data.patients",
         )
     if task.items == "invented" and task.file is None:
         yield (*path, "items"), "invented, given without file, whose items they stand for"
-    if "split" in given and task.file is not None and task.items == "real":
+    if "split" in told and task.file is not None and task.items == "real":
         yield (*path, "split"), "given with file, whose items are judged and not the run's own records"
 
 
@@ -183,28 +184,28 @@ OF_LIKELIHOODS = ("ask", "question", "labels_at_once", "thresholds", "beta", "ca
 
 
 def _ignored_of_labels(path: Path, task: MultilabelTask) -> Broken:
-    given = task.model_fields_set
+    told = given(task)
     if "generation" not in task.scoring:
-        if "max_new_tokens" in given:
+        if "max_new_tokens" in told:
             yield (*path, "max_new_tokens"), "given without scoring: [generation], so nothing is written"
-        if "prompt" in given and task.ask == "each":
+        if "prompt" in told and task.ask == "each":
             yield (
                 (*path, "prompt"),
                 "given without scoring: [generation], and ask: each has a question of its own",
             )
     if "likelihood" not in task.scoring:
         for name in OF_LIKELIHOODS:
-            if name in given:
+            if name in told:
                 yield (*path, name), "given without scoring: [likelihood], so no chance is compared"
         return
     if task.ask == "record":
         for name in ("question", "calibration_bins"):
-            if name in given:
+            if name in told:
                 yield (
                     (*path, name),
                     "given with ask: record, which asks the record's own question and gives no chance",
                 )
-    if task.thresholds == "half" and "beta" in given:
+    if task.thresholds == "half" and "beta" in told:
         yield (*path, "beta"), "given with thresholds: half, which are not chosen"
 
 

@@ -41,6 +41,15 @@ def test_it_reads_back_as_the_same_values(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", SPECS, ids=[str(path.relative_to(ROOT)) for path in SPECS])
+def test_it_is_a_spec_that_can_be_launched_again(file: Path, tmp_path: Path) -> None:
+    """Written out, a default is no more than a default: no rule takes it for a key that nothing reads."""
+    loaded = load_spec(file, [], {})
+    again = tmp_path / "resolved.yaml"
+    again.write_text(resolved_text(loaded), encoding="utf-8")
+    assert load_spec(again, [], {}).spec == loaded.spec
+
+
+@pytest.mark.parametrize("file", SPECS, ids=[str(path.relative_to(ROOT)) for path in SPECS])
 def test_every_value_has_its_place(file: Path) -> None:
     for line in resolved_text(load_spec(file, [], {})).splitlines()[1:]:
         assert line.endswith(":") or re.search(r"  # (default|.+:\d+|--set .+)", line), line
