@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from converters.records.record import BadRecordError, Record, checked_messages, checked_text, first_question
 from runner.spec.nearest import nearest
 
 KEYS = ("messages", "id", "group", "question", "focus", "split")
-"""What a line may say. Other keys are the owner's business, but a misspelt one of these is refused."""
+"""What a line may say. Others are let through and counted, but a misspelt one of these is refused."""
 OF_IMAGES = ("images", "asks", "labels", "reference")
 """What a line about images may say beside them."""
+FOREIGN: Mapping[str, str] = MappingProxyType(
+    {
+        "conversation": "messages",
+        "conversations": "messages",
+        "dialog": "messages",
+        "dialogue": "messages",
+        "groupid": "group",
+        "mrn": "group",
+        "participant": "group",
+        "participantid": "group",
+        "patient": "group",
+        "patientid": "group",
+        "person": "group",
+        "personid": "group",
+        "subject": "group",
+        "subjectid": "group",
+    }
+)
+"""Words of other data sets, in small letters without `_` and `-` -> our key for the same."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +70,12 @@ def to_record(raw: Line) -> Record:
         near = nearest(key, known)
         if near and near != "id" and near not in value:  # pid, qid, uid are no slips
             raise BadRecordError(f"unknown key {key!r}; nearest: {near}")
+    unread = {key: _meant(key, value) for key in sorted(value.keys() - set(known))}
     if "messages" not in value:
-        raise BadRecordError(f"'messages' is missing; the line has {', '.join(sorted(value)) or 'no keys'}")
+        near = "; nearest: messages" if "messages" in unread.values() else ""
+        raise BadRecordError(
+            f"'messages' is missing; the line has {', '.join(sorted(value)) or 'no keys'}{near}"
+        )
     messages = checked_messages(value["messages"])
     record_id = _name(value, "id") or raw.place
     record: Record = {
@@ -63,9 +88,17 @@ def to_record(raw: Line) -> Record:
     }
     if "split" in value:
         record["split"] = _name(value, "split")
+    if unread:
+        record["unread"] = unread
     if raw.about_images:
         _take_images(value, record)
     return record
+
+
+def _meant(key: str, value: Mapping[str, Any]) -> str | None:
+    """Return our key for what a foreign one says, None where there is none or the line has it already."""
+    ours = FOREIGN.get(key.lower().replace("_", "").replace("-", ""))
+    return None if ours in value else ours
 
 
 def _take_images(value: dict[str, Any], record: Record) -> None:

@@ -40,6 +40,7 @@ class Record(TypedDict):
     those of its labels that are true of what is shown, in the set's order: a set that is not named is not
     known, an empty list says that none holds. `reference` is the report that a written one is judged against.
     `keep_with`, not written, are names (of a patient, a recording, a signal): records that share one are one group.
+    `unread`, not written, are the keys of what it was made from that nothing reads -> the key that may be meant.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Record(TypedDict):
     labels: NotRequired[dict[str, list[str]]]
     reference: NotRequired[str]
     keep_with: NotRequired[list[str]]
+    unread: NotRequired[dict[str, str | None]]
 
 
 class Raw(Protocol):

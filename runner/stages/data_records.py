@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 from converters.records import SOURCES, mixture, split
 from converters.records.record import BadRecordError, Dropped, Ledger, Raw, Record
-from runner.data_readers import named
+from runner.data_readers import MAX_NAMED, named
 from runner.events import EventWriter
 from runner.spec.problems import DataError
 from runner.stages.data_sources import AnyData, Source
@@ -27,6 +28,19 @@ class Tally:
     """Records that the source's converter gave: those with an answer."""
     kept: int = 0
     """Records left after the filter and a component's take."""
+    unread: Counter[str] = field(default_factory=Counter)
+    """Keys of raw things that nothing reads -> of how many records."""
+    meant: dict[str, str] = field(default_factory=dict)
+    """Those of them that say, by another word, what some records lack -> our key for it."""
+
+    def count_unread(self, keys: Mapping[str, str | None]) -> None:
+        """Count the keys of one record that nothing reads."""
+        self.unread.update(keys.keys())
+        self.meant |= {key: ours for key, ours in keys.items() if ours is not None}
+
+    def counts(self) -> dict[str, int]:
+        """Return what the manifest says of the part."""
+        return {"read": self.read, "converted": self.converted, "kept": self.kept}
 
 
 def converted(
@@ -55,6 +69,7 @@ def converted(
             wrong.append(f"{raw.place}: the id {record['id']!r} is already that of {earlier}")
             continue
         tally.converted += 1
+        tally.count_unread(record.pop("unread", {}))
         yield raw.part, record
     if wrong:
         raise DataError(
@@ -92,10 +107,34 @@ def described(source: Source, tallies: Mapping[str, Tally]) -> dict[str, Any]:
         "source": source.word,
         "read": sum(tally.read for tally in tallies.values()),
         "kept": sum(tally.kept for tally in tallies.values()),
-        "parts": {part: asdict(tally) for part, tally in sorted(tallies.items())},
+        "parts": {part: tally.counts() for part, tally in sorted(tallies.items())},
+        **({"unread_keys": unread} if (unread := _unread(tallies.values())) else {}),
         **({"stands_in": source.asked.key} if source.asked.stands_in else {}),
         **source.reader.report(),
     }
+
+
+def _unread(tallies: Iterable[Tally]) -> dict[str, dict[str, Any]]:
+    """Return each key that nothing reads: of how many records, and our key that may be meant."""
+    whole = Tally()
+    for tally in tallies:
+        whole.unread += tally.unread
+        whole.meant |= tally.meant
+    return {
+        key: {"count": count, "nearest": whole.meant.get(key)} for key, count in sorted(whole.unread.items())
+    }
+
+
+def _about_unread(keys: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the keys that nothing reads in a line: first those that may mean one of ours, then the frequent ones."""
+    ordered = sorted(keys.items(), key=lambda item: (item[1]["nearest"] is None, -item[1]["count"], item[0]))
+    told = [
+        f"{key!r:.60} (of {one['count']} record{'' if one['count'] == 1 else 's'}"
+        + (f"; nearest: {one['nearest']})" if one["nearest"] else ")")
+        for key, one in ordered[:MAX_NAMED]
+    ]
+    more = f", and {len(keys) - len(told)} more, named in data/{MANIFEST}" if len(keys) > len(told) else ""
+    return f"nothing reads the key{'' if len(keys) == 1 else 's'} {', '.join(told)}{more}"
 
 
 def nothing_left(described: Sequence[Mapping[str, Any]], ledger: Ledger) -> str:
@@ -142,6 +181,8 @@ def note_all(
             events.write("note", text=f"{item['name']} is not at hand: its stand-in {key} was read")
         if left := item.get("files_left_out"):
             events.write("note", text=f"{item['name']}: {len(left)} files left out, named in data/{MANIFEST}")
+        if keys := item.get("unread_keys"):
+            events.write("note", text=f"{item['name']}: {_about_unread(keys)}")
     for reason, count in sorted(ledger.counts.items()):
         events.write("note", text=f"{count} records dropped: {reason}")
     if features := proof.get("features"):

@@ -55,6 +55,7 @@ def test_what_the_line_says_of_itself_is_kept() -> None:
         (b'{"id": 1, "id": 2}', "the key 'id' stands twice in one object"),
         ({"text": "x"}, "'messages' is missing; the line has text"),
         ({}, "'messages' is missing; the line has no keys"),
+        ({"conversations": []}, "'messages' is missing; the line has conversations; nearest: messages"),
         ({"mesages": MESSAGES}, "unknown key 'mesages'; nearest: messages"),
         ({"messages": MESSAGES, "groop": "x"}, "unknown key 'groop'; nearest: group"),
         ({"messages": MESSAGES, "group": ["x"]}, "group: expected text, got a list"),
@@ -70,6 +71,22 @@ def test_a_bad_line_is_named(value: Any, said: str) -> None:
 
 def test_keys_of_the_owner_are_let_through_even_beside_short_names_of_ours() -> None:
     assert to_record(line({"messages": MESSAGES, "pid": 1, "qid": 2, "meta": {}}))["id"] == "a/b.jsonl:3"
+
+
+@pytest.mark.parametrize(
+    ("more", "unread"),
+    [
+        ({"patient": 3}, {"patient": "group"}),
+        ({"Patient-ID": 3, "url": "u"}, {"Patient-ID": "group", "url": None}),
+        ({"subject_id": 3, "group": "g"}, {"subject_id": None}),  # what it could mean is said already
+        ({"pid": 1, "groups": [], "group": "g"}, {"groups": None, "pid": None}),
+        ({"images": ["a.png"]}, {"images": None}),
+    ],
+)
+def test_keys_that_nothing_reads_are_told_with_what_they_may_mean(
+    more: dict[str, Any], unread: dict[str, str | None]
+) -> None:
+    assert to_record(line({"messages": MESSAGES, **more}))["unread"] == unread
 
 
 def about_images(**more: Any) -> Line:

@@ -92,6 +92,38 @@ def medquad(root: Path, files: int = 10, **more: Any) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------- manifest
 
 
+def test_keys_that_nothing_reads_are_counted_and_said(make: Build, run_dir: Path, tmp_path: Path) -> None:
+    """A patient under another word than `group` would stand on two sides without a word about it."""
+    rows = [talk(str(number), patient=number % 3) for number in range(18)]
+    rows += [talk("a", url="u", patient=1, group="1"), talk("b", url="u")]
+    manifest = make(messages(write_lines(tmp_path / "in.jsonl", rows)))
+    assert manifest["sources"][0]["unread_keys"] == {
+        "patient": {"count": 19, "nearest": "group"},
+        "url": {"count": 2, "nearest": None},
+    }
+    assert (
+        "messages: nothing reads the keys 'patient' (of 19 records; nearest: group), 'url' (of 2 records)"
+        in notes(run_dir)
+    )
+    assert not any("patient" in row or "unread" in row for side in SIDES for row in lines(run_dir, side))
+
+
+def test_many_keys_that_nothing_reads_are_one_short_note(make: Build, run_dir: Path, tmp_path: Path) -> None:
+    rows = [talk(str(number), **{f"key{number:02d}": 1}) for number in range(25)]
+    manifest = make(messages(write_lines(tmp_path / "in.jsonl", rows)))
+    assert len(manifest["sources"][0]["unread_keys"]) == 25
+    (said,) = [text for text in notes(run_dir) if "nothing reads" in text]
+    assert said.endswith("'key19' (of 1 record), and 5 more, named in data/manifest.json")
+
+
+def test_records_whose_keys_are_all_read_get_no_note(make: Build, run_dir: Path, tmp_path: Path) -> None:
+    manifest = make(
+        messages(write_lines(tmp_path / "in.jsonl", [talk(str(n), group=str(n)) for n in range(20)]))
+    )
+    assert "unread_keys" not in manifest["sources"][0]
+    assert not any("nothing reads" in text for text in notes(run_dir))
+
+
 def test_the_manifest_accounts_for_every_record(make: Build, run_dir: Path, tmp_path: Path) -> None:
     """10 good, 1 duplicate, 1 too short; 6 + 2 + 1 wanted, so 1 is left out by the split."""
     rows = [talk(str(number), id=f"r{number}") for number in range(10)]

@@ -330,6 +330,17 @@ def test_overlap_that_is_allowed_is_counted(make: Build, tmp_path: Path) -> None
     assert manifest["split"]["patients_on_two_sides"] == 1
 
 
+def test_a_patient_by_another_word_is_said(make: Build, run_dir: Path, tmp_path: Path) -> None:
+    """What nothing reads parts no patients: the split goes through, and its reader must learn why."""
+    data = two_patients_on_two_sides(tmp_path)
+    file = tmp_path / "rows.jsonl"
+    file.write_text(file.read_text().replace('"group"', '"patient"'))
+    manifest = make(data)
+    assert manifest["sources"][0]["unread_keys"] == {"patient": {"count": 8, "nearest": "group"}}
+    assert "messages: nothing reads the key 'patient' (of 8 records; nearest: group)" in notes(run_dir)
+    assert not any("unread" in row for row in every(run_dir))
+
+
 # ------------------------------------------------------------------------------------------------- real data
 
 
