@@ -9,11 +9,25 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NotRequired, Protocol, TypedDict
 
 from runner.spec.nearest import nearest
 
 ROLES = ("system", "user", "assistant")
+FOREIGN_ROLES: Mapping[str, str] = MappingProxyType(
+    {
+        "ai": "assistant",
+        "bot": "assistant",
+        "chatgpt": "assistant",
+        "developer": "system",
+        "gpt": "assistant",
+        "human": "user",
+        "model": "assistant",
+        "prompter": "user",
+    }
+)
+"""Words of other forms of conversations (ShareGPT, OpenAssistant, Gemini), in small letters -> our role."""
 MAX_IDS = 50
 """Ids kept per reason in the manifest; the count is always whole."""
 
@@ -185,7 +199,10 @@ def _checked_message(item: object, number: int) -> Message:
     if not isinstance(item, Mapping):
         raise BadRecordError(f"{place}: expected an object with role and content, got {_kind(item)}")
     if "role" not in item and {"from", "value"} <= set(item):
-        raise BadRecordError(f"{place}: has 'from' and 'value'; write 'role' and 'content'")
+        said = item["from"]
+        role = FOREIGN_ROLES.get(said.lower()) if isinstance(said, str) else None
+        also = f", with the role {role!r} for {said!r}" if role else ""
+        raise BadRecordError(f"{place}: has 'from' and 'value'; write 'role' and 'content'{also}")
     for key in ("role", "content"):
         if key not in item:
             raise BadRecordError(f"{place}: {key!r} is missing")
@@ -194,7 +211,7 @@ def _checked_message(item: object, number: int) -> Message:
         raise BadRecordError(f"{place}: unknown key {unknown[0]!r}; a message has role and content")
     role, content = item["role"], item["content"]
     if role not in ROLES:
-        near = nearest(role, ROLES) if isinstance(role, str) else None
+        near = FOREIGN_ROLES.get(role.lower()) or nearest(role, ROLES) if isinstance(role, str) else None
         hint = f"; nearest: {near}" if near else ""
         raise BadRecordError(f"{place}: unknown role {role!r}; allowed: {', '.join(ROLES)}{hint}")
     return {"role": role, "content": checked_text(content, f"{place}.content")}

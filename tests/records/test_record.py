@@ -52,7 +52,21 @@ def test_conversations_that_are_right_come_back_as_they_are(good: list[dict[str,
         ([{"content": "Q"}, ANSWER], "messages[0]: 'role' is missing"),
         (
             [{"from": "human", "value": "Q"}],
-            "messages[0]: has 'from' and 'value'; write 'role' and 'content'",
+            "messages[0]: has 'from' and 'value'; write 'role' and 'content', with the role 'user' for 'human'",
+        ),
+        ([{"from": "x", "value": "Q"}], "messages[0]: has 'from' and 'value'; write 'role' and 'content'"),
+        ([{"from": [], "value": "Q"}], "messages[0]: has 'from' and 'value'; write 'role' and 'content'"),
+        (
+            [{"role": "human", "content": "Q"}],
+            "messages[0]: unknown role 'human'; allowed: system, user, assistant; nearest: user",
+        ),
+        (
+            [USER, {"role": "GPT", "content": "A"}],
+            "messages[1]: unknown role 'GPT'; allowed: system, user, assistant; nearest: assistant",
+        ),
+        (
+            [{"role": "tool", "content": "A"}],
+            "messages[0]: unknown role 'tool'; allowed: system, user, assistant",
         ),
         ([USER | {"weight": 1}, ANSWER], "messages[0]: unknown key 'weight'; a message has role and content"),
         (
