@@ -183,8 +183,10 @@ class _Execution:
         key = self._key(stage)
         events = EventWriter(self.run.events, stage.name)
         if self._holds(stage, key):
+            outside = "" if stage.reads else "; sources outside the run are not read again"
             events.write(
-                "stage_skipped", reason="its inputs, settings and version are those of its last success"
+                "stage_skipped",
+                reason=f"its settings, what it reads in the run, and runner are as at its last success{outside}",
             )
             self._drain()
             return Outcome("done", 0, "")

@@ -20,6 +20,7 @@ from runner.spec.sources import HuggingfaceSource, MixtureData
 from runner.spec.tabular_rules import answers_differ, features_of_tables, limits_in_order, prompt_fields
 from runner.spec.task_rules import (
     ablations_have_images,
+    answers_have_room,
     first_words_are_answers,
     floors_have_features,
     labels_are_answers,
@@ -687,6 +688,13 @@ RULES: tuple[Rule[AxolotlSpec], ...] = (
         "The likelihood of a label is that of its first word; the model was taught another.",
         "write the answer first, then other words for it",
         first_words_are_answers,
+    ),
+    Rule(
+        "R057",
+        "a small random model has positions for a prompt and its answer",
+        "It has as many positions as model.context; the first answer would end the baseline.",
+        "lower max_new_tokens of the task, or raise model.context",
+        answers_have_room,
     ),
     Rule(
         "R060",

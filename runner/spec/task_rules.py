@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from eval.ecgbench import SETS
-from runner.spec.model import AxolotlSpec, LlmSpec
+from runner.spec.model import TINY_RANDOM, AxolotlSpec, LlmSpec
 from runner.spec.nearest import nearest
 from runner.spec.section import given
 from runner.spec.sources import TabularSource
@@ -126,6 +126,20 @@ def floors_have_features(spec: AxolotlSpec) -> Broken:
                     (*path, "floors", number),
                     f"{floor!r}, but the source {getattr(spec.data, 'source', '')!r} has no features",
                 )
+
+
+def answers_have_room(spec: AxolotlSpec) -> Broken:
+    """Yield answers as long as the context of a small random model, which has no more positions than that."""
+    if spec.model.base != TINY_RANDOM:
+        return
+    for number, task in enumerate(spec.evaluate):
+        scoring = getattr(task, "scoring", ("generation",))
+        longest: int | None = getattr(task, "max_new_tokens", None)
+        if longest is not None and longest >= spec.model.context and "generation" in scoring:
+            yield (
+                ("evaluate", number, "max_new_tokens"),
+                f"{longest} tokens, which leaves a prompt none of the {spec.model.context} positions of {TINY_RANDOM}",
+            )
 
 
 def nothing_is_ignored(spec: AxolotlSpec) -> Broken:
