@@ -107,7 +107,7 @@ def _arm_problems(base: Examined, environ: Mapping[str, str]) -> Iterable[Proble
     for arm in arms(base.spec):
         changed = examine_changed(base, sets=arm.sets, environ=environ, vocabulary=VOCABULARY, checks=CHECKS)
         for problem in changed.problems:
-            place = _place_in_sweep(base.tree, arm, problem)
+            place = place_of_change(base.tree, arm, problem) or _place_of_arm(base.tree, arm)
             mark = base.tree.mark(place, of_key=True)
             what = f"{problem.path}: " if problem.path else ""
             message = f"arm {arm.name!r}: {what}{problem.message}"
@@ -119,15 +119,19 @@ def _arm_problems(base: Examined, environ: Mapping[str, str]) -> Iterable[Proble
                 )
 
 
-def _place_in_sweep(tree: Tree, arm: Arm, problem: Problem) -> tuple[str, ...]:
-    """Return the key of the sweep that a problem of an arm comes from."""
+def place_of_change(tree: Tree, arm: Arm, problem: Problem) -> tuple[str, ...] | None:
+    """Return the key of the sweep that gives an arm the value that a problem is about; None where none does."""
     for change in arm.sets:
         path = change.partition("=")[0]
         if problem.path == path or problem.path.startswith((f"{path}.", f"{path}[")):
-            for place in (("sweep", "axes", path), ("sweep", "arms", arm.name.partition(",")[0], path)):
+            for place in (("sweep", "axes", path), ("sweep", "arms", arm.base, path)):
                 if place in tree.keys:
                     return place
-    return ("sweep", "arms", arm.name) if ("sweep", "arms", arm.name) in tree.keys else ("sweep",)
+    return None
+
+
+def _place_of_arm(tree: Tree, arm: Arm) -> tuple[str, ...]:
+    return place if (place := ("sweep", "arms", arm.base)) in tree.keys else ("sweep",)
 
 
 def problems_of_each(

@@ -32,12 +32,13 @@ from runner.progress import progress_for
 from runner.run_dir import RunDir
 from runner.spec.load import Loaded
 from runner.spec.problems import MachineError, Problem, RunnerError, SpecError
+from runner.spec.yaml_text import Tree, dotted
 from runner.stage_results import StageResults
 from runner.sweep import Arm, controls_of
 from runner.sweeps.arms import PlannedArm, planned_arms, sweep_sha256
 from runner.sweeps.folder import ArmState, SweepDir, sweep_at
 from runner.sweeps.found import Found, run_of
-from runner.validate import load_arms
+from runner.validate import load_arms, place_of_change
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def prepared(
     if base.spec.sweep is None:
         raise ValueError("a spec without a sweep has no arms to launch")
     loaded = load_arms(file, base.spec, sets, environ)
-    missing = _missing(loaded, environ, rehearse=rehearse)
+    missing = _missing(base.tree, loaded, environ, rehearse=rehearse)
     if missing:
         raise SpecError(missing)
     arms = planned_arms(loaded, probe_machine(), rehearse=rehearse)
@@ -95,19 +96,37 @@ def prepared(
 
 
 def _missing(
-    loaded: Sequence[tuple[Arm, Loaded]], environ: Mapping[str, str], *, rehearse: bool
+    tree: Tree, loaded: Sequence[tuple[Arm, Loaded]], environ: Mapping[str, str], *, rehearse: bool
 ) -> list[Problem]:
     """Return the problems of all arms; one that all of them have is said once, one of some names the arms."""
     found: dict[Problem, list[str]] = {}
     for arm, item in loaded:
         for problem in missing_for(item, environ, rehearse=rehearse):
-            found.setdefault(problem, []).append(arm.name)
+            found.setdefault(_in_sweep(tree, arm, problem), []).append(arm.name)
     return [
         problem
         if len(names) == len(loaded)
         else dataclasses.replace(problem, message=f"{problem.message} (in {_listed(names)})")
         for problem, names in found.items()
     ]
+
+
+def _in_sweep(tree: Tree, arm: Arm, problem: Problem) -> Problem:
+    """Return a problem at the key of the sweep that it comes from; one of the spec itself as it is."""
+    place = place_of_change(tree, arm, problem)
+    if place is None:
+        return problem
+    mark = tree.mark(place, of_key=True)
+    hint, example, _ = problem.hint.partition(", for example --set ")
+    return dataclasses.replace(
+        problem,
+        file=mark.file,
+        line=mark.line,
+        column=mark.column,
+        path=dotted(place),
+        message=f"{problem.path}: {problem.message}",
+        hint=f"{hint}; an arm's own value goes before --set" if example else hint,
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

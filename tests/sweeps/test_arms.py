@@ -17,6 +17,7 @@ from runner.spec.problems import SpecError
 from runner.sweep import arms, controls_of
 from runner.sweeps.arms import differing, done_once, planned_arms, sweep_sha256, work_sha256
 from runner.sweeps.found import run_of
+from runner.sweeps.launch import prepared
 from runner.sweeps.listing import plan_of_sweep
 from runner.validate import load_arm, load_arms, load_spec
 from tests.support.specs import FOLDER
@@ -75,6 +76,60 @@ def test_two_arms_that_ask_for_the_same_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as error:
         planned_arms(loaded, CPU, rehearse=True)
     assert "the arms 'seed=2' and 'again' ask for the same run" in str(error.value)
+
+
+def refused(file: Path, *, sets: tuple[str, ...] = ()) -> str:
+    with pytest.raises(SpecError) as error:
+        prepared(file, load_spec(file, sets, {}), sets, file.parent / "runs", {}, rehearse=False)
+    return str(error.value)
+
+
+def of_ecg(folder: Path, sweep: str) -> Path:
+    file = folder / "sweep.yaml"
+    file.write_text(f"extends: {FOLDER / 'quickstart' / 'ecg.yaml'}\nname: swept\nsweep:\n{sweep}")
+    return file
+
+
+def test_a_file_that_an_arm_lacks_is_said_at_the_place_of_the_arm(tmp_path: Path) -> None:
+    """Nobody typed `--set`, and one would not help: the arm's own value is laid over it."""
+    file = of_ecg(
+        tmp_path, "  arms:\n    plain: {train.seed: 1}\n    lost: {model.checkpoint: ./nothing.pt}\n"
+    )
+    assert refused(file) == (
+        f"{file}:6:12: sweep.arms.lost.model.checkpoint: model.checkpoint: "
+        f"nothing at {tmp_path / 'nothing.pt'} (in arm lost) [missing-file]\n"
+        "  set model.checkpoint; an arm's own value goes before --set\n"
+        f"1 problem in {file}; nothing was started"
+    )
+
+
+def test_a_file_that_several_arms_lack_is_said_once(tmp_path: Path) -> None:
+    axes = "  axes:\n    train.seed: [1, 2]\n    model.checkpoint: [null, ./nothing.pt]\n"
+    file = of_ecg(tmp_path, axes)
+    said = refused(file)
+    assert said.count("nothing at") == 1
+    assert f"{file}:6:5: sweep.axes.model.checkpoint: " in said
+    assert "(in arms seed=1,checkpoint=/" in said
+    assert ", seed=2,checkpoint=/" in said
+    assert "--set model" not in said
+
+
+def test_a_named_arm_is_found_with_each_of_its_seeds(tmp_path: Path) -> None:
+    file = of_ecg(tmp_path, "  seeds: [1, 2]\n  arms:\n    lost: {model.checkpoint: ./nothing.pt}\n")
+    said = refused(file)
+    assert f"{file}:6:12: sweep.arms.lost.model.checkpoint: model.checkpoint: nothing at" in said  # all arms
+
+
+def test_a_file_that_the_spec_itself_names_keeps_its_place(tmp_path: Path) -> None:
+    file = of_ecg(tmp_path, "  arms:\n    plain: {train.seed: 1}\n    other: {model.checkpoint: null}\n")
+    file.write_text(file.read_text() + "model:\n  checkpoint: ./nothing.pt\n")
+    said = refused(file)
+    assert f"{file}:8:15: model.checkpoint: nothing at {tmp_path / 'nothing.pt'} (in arm plain)" in said
+    assert "for example --set model.checkpoint=FOLDER" in said
+    typed = refused(file, sets=("model.checkpoint=/no/such.pt",))
+    assert (
+        "--set model.checkpoint=/no/such.pt: model.checkpoint: nothing at /no/such.pt (in arm plain)" in typed
+    )
 
 
 def test_an_arm_may_replace_a_section_and_a_list(tmp_path: Path) -> None:
