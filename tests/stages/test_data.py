@@ -392,7 +392,7 @@ def test_every_bad_line_is_named(make: Build, tmp_path: Path) -> None:
         f"3 bad records in data.path ({file})",
         "  in.jsonl:2: is not JSON: Expecting property name enclosed in double quotes at column 2",
         "  in.jsonl:4: the id 'a' is already that of in.jsonl:1",
-        "  in.jsonl:5: messages[0]: unknown role 'bot'; allowed: system, user, assistant",
+        "  in.jsonl:5: messages[0]: unknown role 'bot'; allowed: system, user, assistant; nearest: assistant",
         "  mend or remove them; nothing was written",
     ]
 
