@@ -63,7 +63,7 @@ class SoundFiles:
     def has(self, file: Path, sets: Sequence[str]) -> bool:
         """Return whether `file` with `sets` was found sound, and all that this rests on is as it was."""
         read, digest = self.entries.get(_key(file, sets), ((), ""))
-        return bool(read) and hash_of(read, self.environ) == digest
+        return bool(read) and hash_of(read, sets, self.environ) == digest
 
     def add(self, file: Path, sets: Sequence[str], read: Sequence[str], digest: str) -> None:
         """Keep that `file` with `sets` is sound; `read` and `digest` as `hash_of` takes and returns them."""
@@ -84,17 +84,24 @@ class SoundFiles:
             return
 
 
-def hash_of(paths: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """Return the hash of what files say now and of the variables that they name; None where one is gone."""
+def hash_of(paths: Sequence[str], sets: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """Return the hash of what files and `--set` say now, and of the variables that they name.
+
+    None where a file is gone, and where a text has a backslash: escaped letters may spell a variable's name, and only
+    a reader of YAML would know. Such a spec is checked each time.
+    """
     digest = hashlib.sha256()
     try:
         texts = [Path(path).read_bytes() for path in paths]
     except (OSError, ValueError):
         return None
-    for path, text in zip(paths, texts, strict=True):
+    texts += [change.encode(errors="surrogateescape") for change in sets]
+    if any(b"\\" in text for text in texts):
+        return None
+    for text in texts:
         names = PLACEHOLDER.findall(text.decode("utf-8", "replace"))
         values = [environ.get(name) for name, _ in names]
-        digest.update(repr((path, len(text), values)).encode(errors="surrogateescape"))
+        digest.update(repr((len(text), values)).encode(errors="surrogateescape"))
         digest.update(text)
     return digest.hexdigest()
 

@@ -33,7 +33,7 @@ class Checked:
     read: tuple[str, ...]
     """The absolute paths of the file and of all that it extends."""
     digest: str | None
-    """As `hash_of` those files; None where one changed meanwhile, so that nobody knows what was checked."""
+    """As `hash_of` those files; None where it has none, or one changed meanwhile, so that nobody knows what was checked."""
 
 
 def problems_in(files: Sequence[Path], sets: Sequence[str], environ: Mapping[str, str]) -> list[Problem]:
@@ -53,9 +53,9 @@ def _checked_here(
     files: Sequence[Path], sets: Sequence[str], environ: Mapping[str, str]
 ) -> dict[Path, Checked]:
     read = {file: tuple(str(part.absolute()) for part in files_read(file)) for file in files}
-    before = {file: hash_of(read[file], environ) for file in files}
+    before = {file: hash_of(read[file], sets, environ) for file in files}
     problems = problems_of_each(files, sets, environ)
-    after = {file: hash_of(read[file], environ) for file in files}
+    after = {file: hash_of(read[file], sets, environ) for file in files}
     return {
         file: Checked(problems[file], read[file], before[file] if before[file] == after[file] else None)
         for file in files

@@ -72,6 +72,29 @@ def test_a_fault_in_what_is_extended_is_found(validate: Validate, checked: list[
     assert checked[1:] == [["a.yaml"]]
 
 
+def test_a_change_that_keeps_the_length_is_seen(validate: Validate) -> None:
+    validate()
+    Path("b.yaml").write_text(BASE.replace("learning_rate:", "learning_rats:"), encoding="utf-8")
+    assert validate().return_value == 2
+
+
+def test_a_variable_that_set_names_is_part_of_it(validate: Validate, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--set", "train.learning_rate=${env:RATE:-1e-4}")
+    assert validate(*words).return_value == 0
+    monkeypatch.setenv("RATE", "fast")
+    assert validate(*words).return_value == 2
+
+
+def test_a_variable_behind_an_escape_is_not_overlooked(
+    validate: Validate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rate = r'train: {learning_rate: "$\x7benv:RATE:-1e-4}"}'
+    Path("a.yaml").write_text(f"extends: _base.yaml\n{rate}\n", encoding="utf-8")
+    assert validate().return_value == 0
+    monkeypatch.setenv("RATE", "fast")
+    assert validate().return_value == 2
+
+
 def test_a_file_with_a_fault_is_checked_each_time(validate: Validate, checked: list[Sequence[Path]]) -> None:
     Path("a.yaml").write_text("extends: _base.yaml\nsumary: a\n", encoding="utf-8")
     assert [validate().return_value for _ in range(2)] == [2, 2]
@@ -161,7 +184,7 @@ def test_the_last_found_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sound_files, "KEPT", 2)
     sound = SoundFiles(tmp_path / "sound.json", {}, "p")
     (tmp_path / "x").touch()
-    digest = hash_of([str(tmp_path / "x")], {}) or ""
+    digest = hash_of([str(tmp_path / "x")], (), {}) or ""
     for name in ("a", "b", "a", "c"):
         sound.add(Path(name), (), [str(tmp_path / "x")], digest)
     sound.store()
@@ -170,7 +193,7 @@ def test_the_last_found_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_file_that_is_gone_is_not_sound(tmp_path: Path) -> None:
-    assert hash_of([str(tmp_path / "nowhere")], {}) is None
+    assert hash_of([str(tmp_path / "nowhere")], (), {}) is None
     assert not SoundFiles(None, {}, "p", {json.dumps([str(tmp_path / "x")]): ((), "")}).has(
         tmp_path / "x", ()
     )
