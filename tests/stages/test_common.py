@@ -32,8 +32,9 @@ def test_a_place_that_a_variable_gives_is_found_from_the_users_folder(
     assert expand_path(text, USER, hub=True) == hub_or_path
 
 
-def test_a_home_folder_is_that_of_the_user() -> None:
-    assert expand_path("${env:HOMELY}", USER | {"HOMELY": "~/x"}, hub=True) == str(Path.home() / "x")
+def test_a_home_folder_is_that_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expand_path("${env:HOMELY}", USER | {"HOMELY": "~/x"}, hub=True) == str(tmp_path / "x")
 
 
 def test_a_variable_that_is_not_set_is_named() -> None:
