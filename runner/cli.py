@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -19,6 +19,9 @@ from runner.cli_data import data
 from runner.cli_report import report
 from runner.cli_results import compare, verify
 from runner.spec.problems import MachineError, Problem, RunnerError, SpecError, UsageError
+
+if TYPE_CHECKING:
+    from runner.spec_files import Trust
 
 SETS = click.option("--set", "sets", multiple=True, metavar="A.B=VALUE", help="Change a value of the spec.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -41,8 +44,24 @@ def cli() -> None:
 @AS_JSON
 @click.option("--sarif", is_flag=True, help="Print SARIF 2.1.0, for code scanning.")
 @click.option("--no-cache", is_flag=True, help="Check every file, also one found sound before and unchanged.")
+@click.option(
+    "--untrusted",
+    is_flag=True,
+    help="For specs of others: read no file outside their folder, look up no variable, keep nothing.",
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="With --untrusted: the folder that files are read from, instead of each spec's own.",
+)
 def validate(
-    paths: tuple[Path, ...], sets: tuple[str, ...], as_json: bool, sarif: bool, no_cache: bool
+    paths: tuple[Path, ...],
+    sets: tuple[str, ...],
+    as_json: bool,
+    sarif: bool,
+    no_cache: bool,
+    untrusted: bool,
+    root: Path | None,
 ) -> int:
     """Check spec files, or all specs below folders, and print every problem at once.
 
@@ -50,10 +69,12 @@ def validate(
     a variable that they name, or runner itself. This is kept in XDG_CACHE_HOME, or in ~/.cache.
     """
     from runner.spec import output
-    from runner.spec_files import find_specs
+    from runner.spec_files import Trust, find_specs
 
+    if root is not None and not untrusted:
+        raise UsageError("--root says where the files of --untrusted specs lie; give both")
     files = find_specs(paths)
-    problems = _problems_in(files, sets, no_cache=no_cache)
+    problems = _problems_in(files, sets, Trust(untrusted, root), no_cache=no_cache)
     if sarif:
         click.echo(json.dumps(output.as_sarif(problems), indent=2, ensure_ascii=False))
     elif as_json:
@@ -63,11 +84,13 @@ def validate(
     return SpecError.exit_code if problems else 0
 
 
-def _problems_in(files: Sequence[Path], sets: Sequence[str], *, no_cache: bool) -> list[Problem]:
+def _problems_in(
+    files: Sequence[Path], sets: Sequence[str], trust: Trust, *, no_cache: bool
+) -> list[Problem]:
     """Return the problems of all files; those found sound before are passed over, and those found so now are kept."""
     from runner.sound_files import SoundFiles
 
-    sound = None if no_cache else SoundFiles.kept(os.environ)
+    sound = None if no_cache or trust.untrusted else SoundFiles.kept(os.environ)
     doubtful = [file for file in files if sound is None or not sound.has(file, sets)]
     if not doubtful:
         return []
@@ -75,7 +98,7 @@ def _problems_in(files: Sequence[Path], sets: Sequence[str], *, no_cache: bool) 
         checked,
     )  # builds the classes of the spec, nearly all of the time that it takes
 
-    found = checked(doubtful, sets, os.environ)
+    found = checked(doubtful, sets, os.environ, trust)
     if sound is not None:
         for file, one in found.items():
             if not one.problems and one.digest is not None:

@@ -20,6 +20,8 @@ from pathlib import Path
 from runner.files import write_bytes
 from runner.spec.environment import PLACEHOLDER
 from runner.spec.problems import MachineError
+from runner.spec.text_file import UnreadableError, read_bytes
+from runner.spec.yaml_text import MAX_BYTES
 
 FORMAT = 1
 PACKAGES = ("runner", "converters", "eval")
@@ -92,8 +94,8 @@ def hash_of(paths: Sequence[str], sets: Sequence[str], environ: Mapping[str, str
     """
     digest = hashlib.sha256()
     try:
-        texts = [Path(path).read_bytes() for path in paths]
-    except (OSError, ValueError):
+        texts = [read_bytes(Path(path), MAX_BYTES) for path in paths]
+    except UnreadableError:
         return None
     texts += [change.encode(errors="surrogateescape") for change in sets]
     if any(b"\\" in text for text in texts):

@@ -9,26 +9,35 @@ from pathlib import Path
 from converters import foreign_ecg
 from converters.foreign import FOREIGN, VALUES, WHY
 from runner.spec.kinds import Spec
-from runner.spec.load import Examined, Fault, Loaded, examine, examine_changed, load, whole
+from runner.spec.load import Examined, Fault, Loaded, examine, examine_changed, load, sets_twice, whole
 from runner.spec.messages import Vocabulary
 from runner.spec.nearest import nearest
 from runner.spec.problems import Problem, SpecError, UsageError, choices
 from runner.spec.section import UnsoundError
 from runner.spec.yaml_text import Tree, dotted
-from runner.spec_files import missing_text
+from runner.spec_files import EVERYTHING, Trust, missing_text
 from runner.sweep import MAX_ARMS, Arm, arms, size
 
 VOCABULARY = Vocabulary(FOREIGN, WHY, VALUES, {"ecg": Vocabulary(foreign_ecg.FOREIGN)})
 
 
-def load_spec(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> Loaded:
+def load_spec(
+    file: Path, sets: Sequence[str], environ: Mapping[str, str], within: Path | None = None
+) -> Loaded:
     """Return the spec of `file`, checked in every way that needs no machine, with every arm of its sweep.
+
+    Args:
+        file: the YAML file.
+        sets: changes as on the command line.
+        environ: where `${env:NAME}` is looked up.
+        within: for the specs of others: no file outside this folder is read, and no variable looked up.
 
     Raises:
         SpecError: everything that is wrong.
     """
-    examined = _examine(file, sets, environ)
-    problems = [*examined.problems, *_arm_problems(examined, environ)]
+    examined = examine(file, sets=sets, environ=environ, vocabulary=VOCABULARY, checks=CHECKS, within=within)
+    arms_wrong = _arm_problems(examined, None if within else environ)
+    problems = [*sets_twice(sets), *examined.problems, *arms_wrong]
     if problems:
         raise SpecError(problems)
     return whole(file, examined)
@@ -65,11 +74,7 @@ def _load_one(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> Lo
     return load(file, sets=sets, environ=environ, vocabulary=VOCABULARY, checks=CHECKS)
 
 
-def _examine(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> Examined:
-    return examine(file, sets=sets, environ=environ, vocabulary=VOCABULARY, checks=CHECKS)
-
-
-def _arm_problems(base: Examined, environ: Mapping[str, str]) -> Iterable[Problem]:
+def _arm_problems(base: Examined, environ: Mapping[str, str] | None) -> Iterable[Problem]:
     """Yield what is wrong with each arm of the sweep and not with the spec itself, at the place of the sweep."""
     try:
         sweep = base.spec.sweep if base.spec else None
@@ -90,11 +95,12 @@ def _arm_problems(base: Examined, environ: Mapping[str, str]) -> Iterable[Proble
         hint = "give the named arm another name, or take the value out of the axis"
         yield Problem(mark.file, mark.line, mark.column, "sweep", "sweep", message, hint)
     bases = list(dict.fromkeys(arm.base for arm in arms(base.spec)))
-    named: list[tuple[tuple[str, ...], str]]
-    named = [(("sweep", "control"), sweep.control)] if sweep.control is not None else []
-    named += [
-        (("sweep", "controls", arm), name) for arm, own in sweep.controls.items() for name in (arm, own)
-    ]
+    named: list[tuple[tuple[str, ...], str]] = []
+    with suppress(UnsoundError):
+        named += [(("sweep", "control"), sweep.control)] if sweep.control is not None else []
+    with suppress(UnsoundError):
+        for arm, own in sweep.controls.items():
+            named += [(("sweep", "controls", arm), name) for name in (arm, own)]
     for place, name in named:
         if name not in bases:
             mark = base.tree.mark(place)
@@ -135,13 +141,13 @@ def _place_of_arm(tree: Tree, arm: Arm) -> tuple[str, ...]:
 
 
 def problems_of_each(
-    files: Iterable[Path], sets: Sequence[str], environ: Mapping[str, str]
+    files: Iterable[Path], sets: Sequence[str], environ: Mapping[str, str], trust: Trust = EVERYTHING
 ) -> dict[Path, tuple[Problem, ...]]:
     """Return the problems of each file."""
     found: dict[Path, tuple[Problem, ...]] = {}
     for file in files:
         try:
-            load_spec(file, sets, environ)
+            load_spec(file, sets, environ, trust.folder_of(file))
         except SpecError as error:
             found[file] = tuple(error.problems)
         else:

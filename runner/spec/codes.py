@@ -28,8 +28,15 @@ FAULTS: tuple[Code, ...] = (
     Code(
         "file",
         "a spec must be a file that can be read",
-        "It is missing, is a folder, or its permissions keep you out.",
+        "It is missing, is a folder, a device or a pipe, is longer than 1 MiB, or its permissions keep you out. With "
+        "`--untrusted` it may also lie outside the folder that files are read from.",
         "check the name and the permissions",
+    ),
+    Code(
+        "too-many",
+        "at most 200 problems are listed",
+        "Nobody reads more, and a file with so many is seldom meant as a spec.",
+        "mend those that are listed, then check again",
     ),
     Code(
         "yaml",
@@ -46,7 +53,7 @@ FAULTS: tuple[Code, ...] = (
     ),
     Code(
         "alias",
-        "an alias must name an anchor above it, and a file must stand for at most 50,000 values",
+        "an alias must name an anchor above it, and a file must stand for at most 20,000 values",
         "A few lines of aliases of aliases can stand for billions of values.",
         "write fewer aliases, or use `extends`",
     ),

@@ -13,7 +13,9 @@ from typing import Any
 
 from runner.spec.problems import MachineError
 
-PLACEHOLDER = re.compile(r"\$\{env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+PLACEHOLDER = re.compile(r"\$\{env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>(?:[^}$]|\$(?!\{))*))?\}")
+"""A default ends where another placeholder begins: none stands inside another."""
+
 ANY_PLACEHOLDER = re.compile(r"\$\{[^}]*\}?")
 SECRET_NAME = re.compile(
     r"(?:^|_)(?:TOKEN|(?:API)?KEY|SECRET|PASSWORD|PASSWD|PASS|(?!^PWD$)PWD|AUTH|CREDENTIALS?)(?:_|$)",

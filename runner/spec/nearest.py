@@ -23,6 +23,10 @@ def distance(a: str, b: str) -> int:
     return row[-1]
 
 
+MAX_LETTERS = 100
+"""A longer word is no slip of another."""
+
+
 def nearest(word: str, names: Iterable[str]) -> str | None:
     """Return the name nearest to `word`, if it is near enough to be a slip: a third of its letters.
 
@@ -31,6 +35,8 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
     >>> nearest("cosin", ["constant", "cosine", "linear"]), nearest("zebra", ["cosine"])
     ('cosine', None)
     """
+    if len(word) > MAX_LETTERS:
+        return None
     plain, best, found = _plain(word), 0, None
     for name in names:
         other = _plain(name)
