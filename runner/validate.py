@@ -12,11 +12,14 @@ from runner.spec.kinds import Spec
 from runner.spec.load import Examined, Fault, Loaded, examine, examine_changed, load, sets_twice, whole
 from runner.spec.messages import Vocabulary
 from runner.spec.nearest import nearest
-from runner.spec.problems import Problem, SpecError, UsageError, choices
+from runner.spec.problems import EXAMPLES, Problem, SpecError, UsageError, choices
 from runner.spec.section import UnsoundError
 from runner.spec.yaml_text import Tree, dotted
 from runner.spec_files import EVERYTHING, Trust, missing_text
 from runner.sweep import MAX_ARMS, Arm, arms, size
+
+MAX_VALUES = 200_000
+"""Values of all arms of a sweep together: each arm is a spec of its own, and checked as one."""
 
 VOCABULARY = Vocabulary(FOREIGN, WHY, VALUES, {"ecg": Vocabulary(foreign_ecg.FOREIGN)})
 
@@ -89,6 +92,13 @@ def _arm_problems(base: Examined, environ: Mapping[str, str] | None) -> Iterable
         hint = "give values under `axes`, `arms` or `seeds`, or fewer of them"
         yield Problem(mark.file, mark.line, mark.column, "sweep", "sweep", message, hint)
         return
+    if count * len(base.tree.values) > MAX_VALUES:
+        message = (
+            f"{count:,} arms of a spec with {len(base.tree.values):,} values; at most {MAX_VALUES:,} together"
+        )
+        hint = "take what the arms share out of the spec, or fewer arms"
+        yield Problem(mark.file, mark.line, mark.column, "sweep", "sweep", message, hint)
+        return
     names = [arm.name for arm in arms(base.spec)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         message = f"two arms have the name {twice[0]!r}"
@@ -101,14 +111,15 @@ def _arm_problems(base: Examined, environ: Mapping[str, str] | None) -> Iterable
     with suppress(UnsoundError):
         for arm, own in sweep.controls.items():
             named += [(("sweep", "controls", arm), name) for name in (arm, own)]
-    for place, name in named:
-        if name not in bases:
-            mark = base.tree.mark(place)
-            near = nearest(name, bases)
-            hint = choices(bases) + (f"; nearest: {near}" if near else "")
-            message = f"the sweep has no arm {name!r}"
-            yield Problem(mark.file, mark.line, mark.column, dotted(place), "sweep", message, hint)
+    unknown = [(place, name) for place, name in named if name not in bases]
+    for number, (place, name) in enumerate(unknown):
+        mark = base.tree.mark(place)
+        near = nearest(name, bases) if number < EXAMPLES else None
+        hint = choices(bases) + (f"; nearest: {near}" if near else "")
+        message = f"the sweep has no arm {name!r}"
+        yield Problem(mark.file, mark.line, mark.column, dotted(place), "sweep", message, hint)
     known = {(problem.path, problem.message) for problem in base.problems}
+    missing = tuple(f"{problem.path}." for problem in base.problems if problem.code == "missing-key")
     seen: set[tuple[str, str, str]] = set()  # one axis value is in many arms
     for arm in arms(base.spec):
         changed = examine_changed(base, sets=arm.sets, environ=environ, vocabulary=VOCABULARY, checks=CHECKS)
@@ -118,6 +129,8 @@ def _arm_problems(base: Examined, environ: Mapping[str, str] | None) -> Iterable
             what = f"{problem.path}: " if problem.path else ""
             message = f"arm {arm.name!r}: {what}{problem.message}"
             key = (dotted(place), problem.path, problem.message)
+            if problem.path.startswith(missing):
+                continue  # the arm begins a section that the spec lacks
             if key not in seen and (problem.path, problem.message) not in known:
                 seen.add(key)
                 yield Problem(

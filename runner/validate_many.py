@@ -71,7 +71,7 @@ def _checked_here(
     }
 
 
-def _shares(files: Sequence[Path], trust: Trust) -> tuple[list[Path], list[Path]]:
+def _shares(files: Sequence[Path], trust: Trust = EVERYTHING) -> tuple[list[Path], list[Path]]:
     """Return the files for this process and for the one beside it: no kind is in both; the second may be empty."""
     if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2 or len(files) < 2:
         return list(files), []

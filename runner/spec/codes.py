@@ -53,7 +53,7 @@ FAULTS: tuple[Code, ...] = (
     ),
     Code(
         "alias",
-        "an alias must name an anchor above it, and a file must stand for at most 20,000 values",
+        "an alias must name an anchor above it, and a file must stand for at most 50,000 values",
         "A few lines of aliases of aliases can stand for billions of values.",
         "write fewer aliases, or use `extends`",
     ),

@@ -30,6 +30,7 @@ from runner.spec.fields import (
 )
 from runner.spec.kinds import KINDS, Spec, broken_rules
 from runner.spec.messages import (
+    MAX_FAULTS,
     Vocabulary,
     problems_of,
     with_nearest_variants,
@@ -738,6 +739,8 @@ def _typed(tree: Tree, expanded: Any, vocabulary: Vocabulary, problems: list[Pro
         spec = cls.model_validate(expanded)
     except ValidationError as error:
         problems.extend(problems_of(error, cls, expanded, tree, vocabulary.of(expanded["kind"])))
+        if error.error_count() > MAX_FAULTS:
+            return None
         expanded = with_nearest_variants(error, without_unknown(error, expanded), cls)
         try:
             spec = cls.model_validate(expanded)

@@ -17,8 +17,11 @@ from runner.spec.nearest import nearest
 from runner.spec.problems import MAX_CHOICES, Problem, choices
 from runner.spec.yaml_text import Path, Tree, dotted, kind_of, kind_only, scalar
 
-MAX_HINTS = 300
-"""Faults of one spec for which the nearest key or value is looked for."""
+MAX_FAULTS = 300
+"""Of a spec with more faults than this only these are looked at, and no rule between its keys."""
+
+MAX_HINTS = 50
+"""Of so many faults, those for which the nearest key or value is looked for."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +72,18 @@ def problems_of(
     that section are checked as the nearest variant's, so that one slip does not hide the rest.
     """
     errors = _one_a_path(error.errors(include_url=False), data)
-    found = [_problem(path, item, cls, data, tree, vocabulary) for path, item in errors[:MAX_HINTS]]
-    found += [_plain_problem(path, item, tree) for path, item in errors[MAX_HINTS:]]
+    if error.error_count() > MAX_FAULTS:
+        found = [_problem(path, item, cls, data, tree, vocabulary) for path, item in errors[:MAX_HINTS]]
+        return (*found, *(_plain_problem(path, item, tree) for path, item in errors[MAX_HINTS:]))
+    found = [_problem(path, item, cls, data, tree, vocabulary) for path, item in errors]
     repaired = with_nearest_variants(error, data, cls)
-    for path, item in errors[:MAX_HINTS]:
+    for path, item in errors:
         if item["type"] in TAG_ERRORS and _with_tag(data, path, item, cls) is data:
             found += _of_every_variant(path, item, cls, data, tree, vocabulary)
     if repaired is not data:
         known = {(p.path, p.code) for p in found}
         tags = {p.path for p in found}
-        for path, item in _rest(repaired, cls)[:MAX_HINTS]:
+        for path, item in _rest(repaired, cls):
             problem = _problem(path, item, cls, repaired, tree, vocabulary)
             if (problem.path, problem.code) not in known and problem.path not in tags:
                 found.append(problem)
@@ -96,7 +101,7 @@ def _plain_problem(path: Path, item: ErrorDetails, tree: Tree) -> Problem:
 
 def with_nearest_variants(error: ValidationError, data: Any, cls: type[BaseModel]) -> Any:
     """Return the data with every mistyped word that selects a variant set to the nearest one there is."""
-    for path, item in _one_a_path(error.errors(include_url=False), data)[:MAX_HINTS]:
+    for path, item in _one_a_path(error.errors(include_url=False), data):
         if item["type"] in TAG_ERRORS:
             data = _with_tag(data, path, item, cls)
     return data

@@ -19,7 +19,7 @@ from runner.spec.problems import Problem
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 50
-MAX_NODES = 20_000
+MAX_NODES = 50_000
 """Values in a file, each alias counted with all that it stands for."""
 
 MAX_ANCHORS = 200
@@ -74,10 +74,10 @@ class Tree:
         """Return the place of `path`, of a mapping or a list that of its key: a block begins a line below it."""
         value: Any = self.value
         for part in path:
-            entries = dict(enumerate(value)) if isinstance(value, tuple) else value
-            if not isinstance(entries, Mapping) or part not in entries:
+            in_list = isinstance(value, tuple) and isinstance(part, int) and part < len(value)
+            if not in_list and not (isinstance(value, Mapping) and part in value):
                 return self.mark(path)
-            value = entries[part]
+            value = value[part]
         return self.mark(path, of_key=isinstance(value, (Mapping, tuple)))
 
 
