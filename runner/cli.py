@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
-import json
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from runner.cli_data import data
 from runner.cli_report import report
 from runner.cli_results import compare, verify
 from runner.spec.problems import MachineError, Problem, RunnerError, SpecError, UsageError
+from runner.terminal import say, say_json
 
 if TYPE_CHECKING:
     from runner.spec_files import Trust
@@ -76,11 +77,11 @@ def validate(
     files = find_specs(paths)
     problems = _problems_in(files, sets, Trust(untrusted, root), no_cache=no_cache)
     if sarif:
-        click.echo(json.dumps(output.as_sarif(problems), indent=2, ensure_ascii=False))
+        say_json(output.as_sarif(problems))
     elif as_json:
-        click.echo(json.dumps(output.as_json(problems, files), indent=2, ensure_ascii=False))
+        say_json(output.as_json(problems, files))
     else:
-        click.echo(output.as_text(problems, files))
+        say(output.as_text(problems, files))
     return SpecError.exit_code if problems else 0
 
 
@@ -128,9 +129,9 @@ def plan(spec: Path, sets: tuple[str, ...], as_json: bool, rehearse: bool, arm: 
     swept = None if arm else plan_of_sweep(spec, loaded, sets, os.environ, machine, rehearse=rehearse)
     if as_json:
         value = plan_to_json(made) | (swept.to_json() if swept else {"arms": []})
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        say_json(value)
     else:
-        click.echo(f"{plan_text(made)}\n\n{swept.to_text()}" if swept else plan_text(made))
+        say(f"{plan_text(made)}\n\n{swept.to_text()}" if swept else plan_text(made))
     return 0
 
 
@@ -160,7 +161,7 @@ def convert(
     for path, file in zip(written, made.files, strict=True):
         write_text(path, file.text)
     names = [str(path) for path in written]
-    click.echo(json.dumps({"files": names}, indent=2) if as_json else "\n".join(names))
+    say_json({"files": names}) if as_json else say("\n".join(names))
     return 0
 
 
@@ -217,7 +218,7 @@ def launch(
         finished = launching.run(begun, os.environ, quiet=quiet, say=tell)
     else:
         finished = sweeping.run(begun, os.environ, quiet=quiet, say=tell)
-    click.echo(json.dumps(finished.summary, indent=2, ensure_ascii=False) if as_json else finished.text)
+    say_json(finished.summary) if as_json else say(finished.text)
     return finished.exit_code
 
 
@@ -233,7 +234,7 @@ def status(run: Path, as_json: bool) -> int:
     value = state_of_sweep(run) if is_sweep(run) else state_of(run)
     line = f"{value['state']}  {value['reason']}".rstrip()
     text = f"{line}\n\n{arms_text(value['arms'])}" if "arms" in value else line
-    click.echo(json.dumps(value, indent=2) if as_json else text)
+    say_json(value) if as_json else say(text)
     return 0
 
 
@@ -245,7 +246,7 @@ def explain(word: str, as_json: bool) -> int:
     from runner.explain import explain as explanation
 
     text = explanation(word)
-    click.echo(json.dumps({"word": word, "text": text}, ensure_ascii=False) if as_json else text)
+    say_json({"word": word, "text": text}) if as_json else say(text)
     return 0
 
 
@@ -261,7 +262,7 @@ def schema(kind: str) -> int:
     if kind not in KINDS:
         near = nearest(kind, KINDS)
         raise UsageError(f"unknown kind {kind!r}; {choices(KINDS)}" + (f"; nearest: {near}" if near else ""))
-    click.echo(schema_text(kind), nl=False)
+    say(schema_text(kind), nl=False)
     return 0
 
 
@@ -287,7 +288,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _report_error(lacking, words)
         code = lacking.exit_code
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        say(told.getvalue(), err=True, nl=False)
         code = UsageError.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
@@ -297,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC or error.filename is not None:
             raise  # a fault of ours; every file that we write says its own name
-        click.echo(f"runner: cannot write the answer: {error.strerror}", err=True)
+        say(f"runner: cannot write the answer: {error.strerror}", err=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = MachineError.exit_code
     code = code if isinstance(code, int) else 0
@@ -342,10 +345,10 @@ def _report_error(error: RunnerError, words: Sequence[str]) -> None:
     if "--json" in words:
         problems: tuple[Problem, ...] = error.problems if isinstance(error, SpecError) else ()
         value = {"error": str(error), "exit_code": error.exit_code, "problems": [vars(p) for p in problems]}
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        say_json(value)
     else:
         prefix = "" if isinstance(error, SpecError) else "runner: "
-        click.echo(prefix + str(error), err=True)
+        say(prefix + str(error), err=True)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from runner.spec.problems import MachineError
+from runner.terminal import say, say_json
 
 
 @click.command()
@@ -32,7 +32,7 @@ def report(run: Path, as_json: bool) -> int:
         written = write_report(found.path)
     files = [written.page, written.card, written.results, *written.plots]
     if as_json:
-        click.echo(json.dumps({"run": str(found.path), "files": [str(f) for f in files]}, indent=2))
+        say_json({"run": str(found.path), "files": [str(f) for f in files]})
     else:
-        click.echo(str(run / written.page))
+        say(str(run / written.page))
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.spec.problems import UsageError
+from runner.terminal import say, say_json
 
 if TYPE_CHECKING:
     from runner.comparing import Comparison
@@ -32,7 +32,7 @@ def verify(run: Path, as_json: bool) -> int:
     from runner.verify import verify as verified
 
     found = verified(find(run).path)
-    click.echo(json.dumps(_as_json(found), indent=2, ensure_ascii=False) if as_json else _as_text(found))
+    say_json(_as_json(found)) if as_json else say(_as_text(found))
     return 0 if found.equal else 1
 
 
@@ -138,11 +138,9 @@ def _compare_runs(runs: Sequence[Path], out: Path, *, different_locks: bool, as_
 
     found = compared([find(run).path for run in runs], different_locks=different_locks)
     write_text(out, render(compare_page(found.runs, found.changes, found.warnings)))
-    click.echo(
-        json.dumps(_comparison(found, out), indent=2, ensure_ascii=False) if as_json else _table(found)
-    )
+    say_json(_comparison(found, out)) if as_json else say(_table(found))
     if not as_json:
-        click.echo(str(out))
+        say(str(out))
     return 0
 
 
@@ -162,9 +160,9 @@ def _compare_sweep(
     page = write_page(folder, found, out)
     if as_json:
         value = {**compared_json(found), "page": str(page)}
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        say_json(value)
     else:
-        click.echo(f"{compared_arms_text(found)}\n\n{shown(page)}")
+        say(f"{compared_arms_text(found)}\n\n{shown(page)}")
     return 0
 
 

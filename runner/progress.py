@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from runner.spec.visible import visible
+
 PLAIN_EVERY_S = 10.0
 """Seconds between two lines about the same stage where output is no terminal."""
 
@@ -34,7 +36,7 @@ def tell(text: str) -> None:
     if sys.stderr is None:  # closed before we began
         return
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(visible(text), file=sys.stderr, flush=True)
     except OSError:  # a pipe that was closed, a terminal that is gone, a full disk
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
@@ -137,9 +139,9 @@ class Bars:
         from rich.progress import Progress as RichProgress
 
         self._progress = RichProgress(
-            TextColumn("{task.fields[mark]} {task.description:<10}"),
+            TextColumn("{task.fields[mark]} {task.description:<10}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             TimeElapsedColumn(),
             console=Console(stderr=True),
         )
@@ -154,7 +156,7 @@ class Bars:
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=None, text="", mark="·")
         task = self._tasks[stage]
-        text = describe(event)
+        text = visible(describe(event))
         if kind in ("stage_skipped", "stage_taken"):
             self._progress.update(task, total=1, completed=1, text=text, mark="=")
             self._progress.stop_task(task)

@@ -415,7 +415,7 @@ def _text_of(file: Path, problems: list[Problem]) -> str | None:
 def _shown(file: Path) -> str:
     """Return a file's name as short as it can be given from here."""
     try:
-        return str(file.resolve().relative_to(Path.cwd())) if file.is_absolute() else str(file)
+        return str(Path(os.path.realpath(file)).relative_to(Path.cwd())) if file.is_absolute() else str(file)
     except ValueError:
         return str(file)
 

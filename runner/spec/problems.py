@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
+from runner.spec.visible import on_one_line
+
 MAX_CHOICES = 12
 """Allowed values are listed up to this many; beyond it the nearest match says more."""
 
@@ -41,10 +43,11 @@ class Problem:
     hint: str = ""
 
     def text(self) -> str:
-        """Return the two lines that a person reads."""
-        where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        head = f"{where}: {self.path}: {self.message}" if self.path else f"{where}: {self.message}"
-        return f"{head} [{self.code}]" + (f"\n  {self.hint}" if self.hint else "")
+        """Return the two lines that a person reads; what a spec says in them cannot pass for a third."""
+        file, path, message, hint = map(on_one_line, (self.file, self.path, self.message, self.hint))
+        where = f"{file}:{self.line}:{self.column}" if self.line else file
+        head = f"{where}: {path}: {message}" if path else f"{where}: {message}"
+        return f"{head} [{self.code}]" + (f"\n  {hint}" if hint else "")
 
 
 class RunnerError(Exception):
@@ -141,6 +144,6 @@ def counted(problems: Sequence[Problem]) -> str:
 def choices(allowed: Iterable[str]) -> str:
     """Return `allowed: a, b, c`, shortened where the list is long."""
     names = list(allowed)
-    shown = ", ".join(names[:MAX_CHOICES])
+    shown = ", ".join(name if len(name) <= 60 else f"{name[:57]}..." for name in names[:MAX_CHOICES])
     rest = f", ... ({len(names)} in all)" if len(names) > MAX_CHOICES else ""
     return f"allowed: {shown}{rest}"
