@@ -18,7 +18,7 @@ from runner import __version__
 from runner.cli_data import data
 from runner.cli_report import report
 from runner.cli_results import compare, verify
-from runner.spec.problems import MachineError, Problem, RunnerError, SpecError, UsageError
+from runner.spec.problems import MachineError, Problem, RunnerError, SpecError, UsageError, how_to_install
 from runner.terminal import say, say_json
 
 if TYPE_CHECKING:
@@ -313,7 +313,8 @@ def _lacking(package: str) -> MachineError:
     """Return what to say where a package is missing that a core install does not bring."""
     return MachineError(
         f"this needs the package {package}, which is not installed; nothing was written\n"
-        "  pip install 'runner[eval]' to judge, compare and report, 'runner[train]' or 'runner[ecg]' to train"
+        f"  to judge, compare and report: {how_to_install('eval')}\n"
+        f"  to train, instead of eval: train for llm and vlm, ecg for ecg"
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from runner.spec.problems import MachineError
+from runner.spec.problems import MachineError, how_to_install
 from runner.terminal import say, say_json
 
 
@@ -24,7 +24,7 @@ def report(run: Path, as_json: bool) -> int:
     found = find(run)
     if find_spec("matplotlib") is None:
         raise MachineError(
-            "pictures need the package matplotlib: pip install 'runner[eval]'; nothing was written"
+            f"pictures need the package matplotlib; nothing was written\n  {how_to_install('eval')}"
         )
     from runner.stages.report import write_report
 

@@ -14,7 +14,7 @@ from runner.spec.kinds import Spec
 from runner.spec.load import Loaded
 from runner.spec.model import TINY_RANDOM, AxolotlSpec
 from runner.spec.nearest import nearest
-from runner.spec.problems import Problem
+from runner.spec.problems import Problem, how_to_install
 from runner.spec.sources import MedquadSource
 from runner.spec.tasks import EcgBenchTask, LmEvalTask
 from runner.spec.yaml_text import Path as SpecPath
@@ -50,14 +50,14 @@ NEEDED: Mapping[str, Mapping[str, str]] = MappingProxyType(
 def missing_packages(spec: Spec) -> list[str]:
     """Return what is to be installed before this spec can run here, each with the command."""
     extras = sorted({extra for package, extra in NEEDED[spec.kind].items() if find_spec(package) is None})
-    missing = [f"packages of the extra {extra!r}: pip install 'runner[{extra}]'" for extra in extras]
+    missing = [f"packages of the extra {extra!r}: {how_to_install(extra)}" for extra in extras]
     asked: Mapping[str, tuple[str, bool]] = {}
     if spec.kind == "ecg":
         asked = {"tensorboard": ("tracking.tensorboard", spec.tracking.tensorboard)}
     else:
         asked = _asked_of_engine(spec)
         if any(isinstance(task, LmEvalTask) for task in spec.evaluate) and find_spec("lm_eval") is None:
-            missing.append("lm-eval, which `evaluate` asks for: pip install 'runner[eval]'")
+            missing.append(f"lm-eval, which `evaluate` asks for: {how_to_install('eval')}")
     return missing + [
         f"the package for {what}: pip install {package.replace('_', '-')}"
         for package, (what, wanted) in asked.items()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from runner.files import write_bytes
 from runner.spec.environment import PLACEHOLDER
-from runner.spec.problems import MachineError
+from runner.spec.problems import MachineError, how_to_install
 from runner.spec.text_file import UnreadableError, read_bytes
 from runner.spec.yaml_text import MAX_BYTES
 
@@ -125,7 +125,7 @@ def program_hash() -> str:
 def _folder(package: str) -> Path:
     found = find_spec(package)
     if found is None or found.origin is None:
-        raise MachineError(f"the package {package} is not installed\n  pip install it again")
+        raise MachineError(f"the package {package} is not installed\n  {how_to_install()}")
     return Path(found.origin).parent
 
 

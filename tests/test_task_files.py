@@ -96,7 +96,7 @@ def test_a_missing_harness_is_one_line(make_spec: MakeSpec, monkeypatch: pytest.
     monkeypatch.setattr(missing, "find_spec", lambda name: None if name == "lm_eval" else real(name))
     asked = make_spec({"evaluate": ({"task": "lm_eval", "tasks": ("mmlu_anatomy",)},)})
     lines = [line for line in missing.missing_packages(asked) if "lm-eval" in line]
-    assert lines == ["lm-eval, which `evaluate` asks for: pip install 'runner[eval]'"]
+    assert lines == ["lm-eval, which `evaluate` asks for: pip install -c constraints.txt '.[eval]' (in the checkout of runner)"]
     assert not any("lm-eval" in line for line in missing.missing_packages(make_spec()))
 
 

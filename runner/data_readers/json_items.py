@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from runner.data_readers.common import Input, Progress, changed, reading
-from runner.spec.problems import DataError, MachineError
+from runner.spec.problems import DataError, MachineError, how_to_install
 
 _BUFFER = 1 << 18
 _BOM = b"\xef\xbb\xbf"
@@ -38,7 +38,7 @@ def items(path: Path, item: Input, progress: Progress) -> Iterator[Any]:
         import ijson
     except ImportError as error:
         raise MachineError(
-            "reading a large JSON file needs the package ijson\n  pip install 'runner[ecg]'"
+            f"reading a large JSON file needs the package ijson\n  {how_to_install('ecg')}"
         ) from error
     _require_list(path)
     number = 0

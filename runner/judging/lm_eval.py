@@ -15,7 +15,7 @@ from typing import Any
 from runner.judging.harness import Leaf, load_leaves
 from runner.judging.lines import Lines
 from runner.judging.run import Judging
-from runner.spec.problems import MachineError, StageError
+from runner.spec.problems import MachineError, StageError, how_to_install
 from runner.stages.common import expand_path
 
 PACKAGES = ("datasets", "lm_eval")
@@ -73,7 +73,7 @@ def _leaves(run: Judging, task: Mapping[str, Any]) -> list[Leaf]:
         try:
             run.kept[key] = load_leaves({**task, **dict.fromkeys(_PLACES), **places})
         except ImportError as error:
-            raise MachineError(f"lm-eval is not installed ({error}): pip install 'runner[eval]'") from error
+            raise MachineError(f"lm-eval is not installed ({error}): {how_to_install('eval')}") from error
     leaves: list[Leaf] = run.kept[key]
     return leaves
 

@@ -96,6 +96,18 @@ class MachineError(RunnerError):
     exit_code = 3
 
 
+def how_to_install(*extras: str) -> str:
+    """Return the command that installs this program with extras, which works in its checkout alone.
+
+    On the public index `runner` is another project, so that no message may say `pip install` and that name.
+
+    >>> how_to_install("train", "eval")
+    "pip install -c constraints.txt '.[train,eval]' (in the checkout of runner)"
+    """
+    what = f"'.[{','.join(extras)}]'" if extras else "."
+    return f"pip install -c constraints.txt {what} (in the checkout of runner)"
+
+
 def bounded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """Return the problems in the order of file and line, each once; of a great many the first and their number."""
     found = sorted(set(problems))

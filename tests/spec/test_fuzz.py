@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from runner.spec.load import Loaded
+from runner.spec.load import Loaded, files_read
 from runner.spec.problems import SpecError
 from runner.spec.resolved import resolved_text
 from runner.spec.yaml_text import read
@@ -120,6 +120,7 @@ def test_the_base_is_right(folder: Path) -> None:
 def load(text: str, folder: Path, sets: tuple[str, ...] = ()) -> Loaded | SpecError:
     file = folder / "spec.yaml"
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    assert file in files_read(file) or not files_read(file)
     try:
         return load_spec(file, sets, {"X": "4"})
     except SpecError as error:
@@ -193,3 +194,30 @@ def test_any_damage_to_the_text_loads_or_is_refused(folder: Path, place: int, le
     if isinstance(result, SpecError):
         lines = len(TEXT.split("\n")) + 3
         assert all(0 <= problem.line <= lines for problem in result.problems)
+
+
+SWEEPS = st.fixed_dictionaries(
+    {},
+    optional={
+        "axes": st.dictionaries(st.sampled_from(WORDS), st.lists(VALUES, max_size=3) | SCALARS, max_size=2),
+        "arms": st.dictionaries(
+            st.text(max_size=3),
+            st.dictionaries(st.sampled_from(WORDS), VALUES, max_size=2) | SCALARS,
+            max_size=2,
+        ),
+        "seeds": st.lists(st.integers(0, 9), max_size=2) | SCALARS,
+        "control": SCALARS,
+        "controls": st.dictionaries(st.text(max_size=3), SCALARS, max_size=2) | SCALARS,
+    },
+)
+
+
+@IN_ONE_FOLDER
+@given(SWEEPS, st.sampled_from([None, *BASE]), st.sampled_from([*BASE, "sweep"]), VALUES)
+def test_any_sweep_of_a_spec_that_lacks_a_key_or_has_one_twice(
+    folder: Path, sweep: dict[str, Any], gone: str | None, twice: str, value: Any
+) -> None:
+    rest = {key: item for key, item in BASE.items() if key != gone} | {"sweep": sweep}
+    text = yaml.safe_dump(rest, allow_unicode=True, sort_keys=False)
+    load(text, folder)
+    load(text + yaml.safe_dump({twice: value}, allow_unicode=True), folder)
