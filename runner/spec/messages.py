@@ -315,8 +315,8 @@ def _words(
         word, key = _BOUNDS[kind]
         return (
             "bad-value",
-            f"expected a number {word} {context[key]:g}, got {quoted}",
-            _about(field_in(cls, path, data)),
+            f"expected a number {word} {_number(context[key])}, got {quoted if len(quoted) <= 60 else shown}",
+            _about(field_in(cls, path, data)) + (BEYOND if key in ("le", "lt") and context[key] > 1 else ""),
         )
     if kind == "string_pattern_mismatch":
         message = f"{quoted} does not fit the pattern {context['pattern']}"
@@ -328,6 +328,14 @@ def _words(
         )
         return "bad-value", message, _about(field_in(cls, path, data))
     return "bad-value", f"{item['msg']}, got {shown}", _about(field_in(cls, path, data))
+
+
+BEYOND = " A larger one is a slip of the keyboard, or more than any run could take."
+
+
+def _number(value: float) -> str:
+    """Return a bound as people write it: `4,294,967,295`, `0.5`."""
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e13 else f"{value:g}"
 
 
 def _expected(kind: str, path: Path, cls: type[BaseModel], data: Any) -> str:

@@ -104,6 +104,7 @@ class FromSignalsSource(ImageSource):
         "Only so many recordings, spread evenly over the set; `synthetic` makes so many, and needs the number.",
         unit="records",
         ge=1,
+        le=1_000_000_000,
     )
     questions: tuple[Question, ...] = key(
         ("report", "superclasses", "rhythm", "intervals"),
@@ -121,7 +122,10 @@ class FromSignalsSource(ImageSource):
         lt=1,
     )
     seed: int = key(
-        0, "Seed of the wording, of the diagnoses that `verify` asks for, and of `synthetic`.", ge=0
+        0,
+        "Seed of the wording, of the diagnoses that `verify` asks for, and of `synthetic`.",
+        ge=0,
+        le=2**32 - 1,
     )
 
     def below_root(self) -> tuple[tuple[str, str | None], ...]:
@@ -187,7 +191,9 @@ class _InMixture(Section):
     """What a part of a mixture has beside its source."""
 
     use: bool = key(True, "Whether the part is read; an ablation leaves parts out by it.")
-    take: int | None = key(None, "How many records of this part; all without it.", unit="records", gt=0)
+    take: int | None = key(
+        None, "How many records of this part; all without it.", unit="records", gt=0, le=1_000_000_000
+    )
     stand_ins: tuple[StandIn, ...] = key(
         (),
         "What a rehearsal reads where this part is not at hand: the first of these that is. A run reads the part "
@@ -233,13 +239,17 @@ class ImageLimits(Section):
     """Which image files are taken, and how many may be left out. What is left out is counted and named."""
 
     missing: int = key(
-        0, "How many images may be missing; their records are left out. One more is an error.", ge=0
+        0,
+        "How many images may be missing; their records are left out. One more is an error.",
+        ge=0,
+        le=1_000_000_000,
     )
     unusable: int = key(
         0,
         "How many image files may be unusable (truncated, no image, CMYK, animated, above `megapixels`); their "
         "records are left out. One more is an error.",
         ge=0,
+        le=1_000_000_000,
     )
     megapixels: float = key(
         40.0,
@@ -285,7 +295,7 @@ class VlmDataCommon(Section):
         "seed of `render`.",
     )
     limits: ImageLimits = key(ImageLimits, "Which image files are taken, and how many may be left out.")
-    workers: int = key(0, "Processes that draw pages; 0: one per core.", unit="processes", ge=0)
+    workers: int = key(0, "Processes that draw pages; 0: one per core.", unit="processes", ge=0, le=10_000)
 
 
 class EcgInstructData(VlmDataCommon, EcgInstructSource):

@@ -379,5 +379,5 @@ def kind_of(value: Any) -> str:
     if isinstance(value, str):
         return f"the text {value!r}" if len(value) <= 60 else f"the text {value[:57]!r}..."
     if isinstance(value, (int, float)):
-        return f"the number {value!r}"
+        return f"the number {value!r}" if len(repr(value)) <= 30 else f"a number of {len(repr(value))} digits"
     return "a mapping" if isinstance(value, Mapping) else "a list"
