@@ -7,6 +7,7 @@ with its success, so that a later `--resume` runs only what is missing or has ch
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -28,12 +29,14 @@ from runner.plan import Plan, complete, plan_to_json
 from runner.progress import Progress
 from runner.run_dir import RunDir
 from runner.spec.problems import RunnerError, StageError
-from runner.stage import Stage
+from runner.stage import SAYS, Stage
 from runner.stage_results import StageResults, snapshot
 from runner.targets import local
 
 POLL_S = 0.1
 LOG_TAIL = 25
+TRACEBACK = "Traceback (most recent call last)"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """Lines of a failed stage's log that are shown."""
 INTERRUPTED = 130
 
@@ -283,8 +286,8 @@ class _Execution:
         return Outcome("done", 0, "")
 
     def _tail(self, stage: Stage) -> str:
-        lines = self.run.log(stage.name).read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(f"  | {line}" for line in lines[-LOG_TAIL:])
+        log = self.run.log(stage.name).read_text(encoding="utf-8", errors="replace")
+        return "\n".join(f"  | {line}" for line in end_of_log(log))
 
     def _key(self, stage: Stage) -> str:
         """Return a hash of all that the stage's result depends on."""
@@ -335,3 +338,22 @@ def _short_of(plan: Plan, manifest: Mapping[str, Any]) -> str:
         f"the spec's own split wants {' + '.join(map(str, asked))} = {sum(asked):,} records, and {there:,} are "
         "there: the real run on these data would be refused"
     )
+
+
+def end_of_log(log: str) -> list[str]:
+    r"""Return the end of a failed stage's log, beginning with what failed: packages may have said much before, and after.
+
+    >>> end_of_log("a package: old\nTraceback (most recent call last):\n  x\nKeyError: 1\nand more")
+    ['KeyError: 1', 'Traceback (most recent call last):', '  x', 'and more']
+    >>> end_of_log("a package: old\nrunner: no such table\n  give another")
+    ['runner: no such table', '  give another']
+    """
+    lines = [plain for line in log.splitlines() if (plain := _COLOURS.sub("", line).rstrip())]
+    begins = [n for n, line in enumerate(lines) if line.startswith((SAYS, TRACEBACK))]
+    if not begins:
+        return lines[-LOG_TAIL:]
+    found = lines[begins[-1] :]
+    if found[0].startswith(SAYS):
+        return found[:LOG_TAIL]
+    said = next((n for n, line in enumerate(found[1:], 1) if not line.startswith(" ")), len(found) - 1)
+    return [found[said], *found[:said][-LOG_TAIL:], *found[said + 1 :][:LOG_TAIL]]

@@ -17,6 +17,7 @@ from runner.events import read_events
 from runner.execute import Outcome, execute
 from runner.files import read_json, write_json, write_text
 from runner.missing import missing_files, missing_packages, unusable_tokenizer
+from runner.missing_models import unfit_models
 from runner.plan import FORMAT, Plan, make_plan, plan_from_json, plan_to_json
 from runner.probe import probe_machine
 from runner.progress import progress_for
@@ -68,6 +69,7 @@ def missing_for(loaded: Loaded, environ: Mapping[str, str], *, rehearse: bool) -
     missing = [
         *missing_files(loaded, environ, rehearse=rehearse),
         *unusable_tokenizer(loaded, environ, rehearse=rehearse),
+        *unfit_models(loaded, environ, rehearse=rehearse),
     ]
     return missing or list(unusable_tasks(loaded, environ))
 

@@ -73,6 +73,20 @@ CINC_HZ: Mapping[str, float] = MappingProxyType(
 """Database of the challenge -> its sampling rate."""
 
 
+_PERSON = ("age", "age_band", "sex", "site")
+ATTRIBUTES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "arrays": (*_PERSON, "fold"),
+        "cinc2021": _PERSON,
+        "code15": _PERSON,
+        "ptbxl": (*_PERSON, "fold"),
+        "sph": _PERSON,
+        "synthetic_ecg": _PERSON,
+    }
+)
+"""Source -> what is known of its records beside the signal, by which sub-groups may be made."""
+
+
 def rate_of(data: EcgData) -> float | None:
     """Return the sampling rate of all recordings of a source in Hz; None where they differ, or nobody knows."""
     if data.source == "cinc2021":

@@ -56,6 +56,20 @@ def substitute(text: str, environ: Mapping[str, str]) -> tuple[str, tuple[Missin
     return PLACEHOLDER.sub(value, text), tuple(missing)
 
 
+def without_values(text: str, environ: Mapping[str, str]) -> str:
+    """Return a text as messages name it: a variable that is set by its name, one that is not by its default.
+
+    >>> without_values("${env:ROOT:-/data}/x/${env:NAME}", {"NAME": "private"})
+    '/data/x/${env:NAME}'
+    """
+
+    def named(match: re.Match[str]) -> str:
+        name = match["name"]
+        return f"${{env:{name}}}" if environ.get(name) else match["default"] or ""
+
+    return PLACEHOLDER.sub(named, text)
+
+
 def empty_unless_set(text: str) -> tuple[str, ...]:
     """Return the variables of which one must be set for `text` to be more than nothing; none where it always is.
 

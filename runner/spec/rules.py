@@ -27,6 +27,7 @@ from runner.spec.task_rules import (
     name_of,
     nothing_is_ignored,
     positive_is_a_label,
+    subgroups_of_tables,
     temperature_is_fitted_elsewhere,
     thresholds_are_chosen_elsewhere,
     words_tell_labels_apart,
@@ -695,6 +696,13 @@ RULES: tuple[Rule[AxolotlSpec], ...] = (
         "It has as many positions as model.context; the first answer would end the baseline.",
         "lower max_new_tokens of the task, or raise model.context",
         answers_have_room,
+    ),
+    Rule(
+        "R118",
+        "sub-groups of a table are made by age_band, sex and, of hospitals side by side, site",
+        "Its records say nothing else; it would be found out after a first evaluation.",
+        "take one of these, or take the name out",
+        subgroups_of_tables,
     ),
     Rule(
         "R060",

@@ -9,7 +9,7 @@ from eval.ecgbench import SETS
 from runner.spec.model import TINY_RANDOM, AxolotlSpec, LlmSpec
 from runner.spec.nearest import nearest
 from runner.spec.section import given
-from runner.spec.sources import TabularSource
+from runner.spec.sources import CardioSource, TabularSource, UciHeartSource
 from runner.spec.tabular_rules import sources_of
 from runner.spec.tasks import (
     ClassificationTask,
@@ -98,6 +98,23 @@ def first_words_are_answers(spec: AxolotlSpec) -> Broken:
                 yield (
                     (*path, "labels", label),
                     f"begins with {words[0]!r}, but the records answer {label!r} (data.answers)",
+                )
+
+
+def subgroups_of_tables(spec: AxolotlSpec) -> Broken:
+    """Yield sub-groups by an attribute that no record of a table has."""
+    tables = [source for _, source in sources_of(spec)]
+    if not tables or not all(isinstance(source, (CardioSource, UciHeartSource)) for source in tables):
+        return
+    with_site = any(isinstance(source, UciHeartSource) for source in tables)
+    known = ("age_band", "sex", "site") if with_site else ("age_band", "sex")
+    for path, task in _classifications(spec):
+        for place, name in enumerate(task.subgroups):
+            if name not in known:
+                near = nearest(name, known)
+                yield (
+                    (*path, "subgroups", place),
+                    f"no record has {name!r}" + (f"; nearest: {near}" if near else ""),
                 )
 
 

@@ -14,6 +14,7 @@ from runner.events import EventWriter
 from runner.files import read_json, write_json, write_text
 from runner.spec.environment import expand, has_placeholder
 from runner.spec.problems import RunnerError
+from runner.stage import SAYS
 
 __all__ = ["expand", "expand_path", "read_json", "stage_main", "throttled", "write_json", "write_text"]
 
@@ -60,7 +61,7 @@ def stage_main(default_name: str, body: Body) -> NoReturn:
     try:
         code = body(read_json(Path("config") / f"{name}.json"), EventWriter(Path("events.jsonl"), name))
     except RunnerError as error:
-        print(error, file=sys.stderr, flush=True)
+        print(f"{SAYS}{error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
     sys.exit(code or 0)
 

@@ -27,7 +27,7 @@ def read_table(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
                     raise DataError(f"{path}:{reader.line_num}: expected {len(header)} cells")
                 rows.append(row)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"cannot read {path}: {error.strerror}\n  {_right_folder(path)}") from error
+        raise DataError(f"cannot read {path}: {error.strerror}\n  {right_folder(path)}") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -35,11 +35,22 @@ def read_table(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     return rows
 
 
-def _right_folder(path: Path) -> str:
-    """Return which folder to give: often the one given lies a level above or below the set's own."""
-    places = (path.parent.parent / path.name, *sorted(path.parent.glob(f"*/{path.name}")))
-    found = next((place.parent for place in places if place.is_file()), None)
-    return f"it lies in {found}: give that folder" if found else f"give the folder that holds {path.name}"
+def right_folder(path: Path, named: Path | None = None) -> str:
+    """Return which folder to give: often the one given lies a level above or below the set's own.
+
+    Args:
+        path: the table, where it is not.
+        named: its folder as messages name it, where that is not its own name.
+    """
+    named = named or path.parent
+    if (path.parent.parent / path.name).is_file():
+        return f"it lies in {named.parent if named.name[:2] != '${' else f'{named}/..'}: give that folder"
+    found = next((place for place in sorted(path.parent.glob(f"*/{path.name}")) if place.is_file()), None)
+    return (
+        f"it lies in {named / found.parent.name}: give that folder"
+        if found
+        else f"give the folder that holds {path.name}"
+    )
 
 
 def by_id(rows: Iterable[dict[str, str]], column: str, path: Path) -> dict[str, dict[str, str]]:
