@@ -14,7 +14,8 @@ from runner.spec.load import Loaded
 from runner.spec.nearest import nearest
 from runner.spec.problems import MachineError, Problem, UsageError
 from runner.spec.tasks import LmEvalTask
-from runner.spec.yaml_text import dotted
+from runner.spec.text_file import UnreadableError, read_text
+from runner.spec.yaml_text import MAX_BYTES, dotted
 
 
 def unusable_tasks(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Problem]:
@@ -28,15 +29,44 @@ def unusable_tasks(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Probl
         if not isinstance(task, LmEvalTask) or not (folder := expand(task.include or "", environ)):
             continue
         refuse_code(Path(folder))
-        own = {name for file in _files(Path(folder)) for name in names_in(_text(file))}
+        texts = [_text(file) for file in _files(Path(folder))]
+        own = {name for text in texts for name in names_in(text)}
+        without_split = {name for text in texts if (name := _without_split(text))}
         for place, name in enumerate(task.tasks):
+            if name in without_split:
+                mark = loaded.tree.mark(path := ("evaluate", number, "tasks", place))
+                message = f"the task file of {name!r} names no split whose questions are asked"
+                hint = "write test_split (or validation_split) into it, with a name that its data_files have"
+                yield Problem(mark.file, mark.line, mark.column, dotted(path), CODE, message, hint)
             if name in own or name in harness_names():
                 continue
             mark = loaded.tree.mark(path := ("evaluate", number, "tasks", place))
             near = nearest(name, sorted(own))
             hint = f"nearest: {near}" if near else f"the folder has {', '.join(sorted(own)) or 'none'}"
+            if other := _of_another_ending(name, Path(folder)):
+                hint = f"{other} has it, but lm-eval reads files that end in .yaml; rename it"
             message = f"neither lm-eval nor {folder} has a task {name!r}"
             yield Problem(mark.file, mark.line, mark.column, dotted(path), CODE, message, hint)
+
+
+def _without_split(text: str) -> str | None:
+    """Return the name of a task whose file alone says all of it, and says no split to ask; None for any other file."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    known = {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}
+    task = known.get("task")
+    if not isinstance(task, yaml.ScalarNode) or not {"dataset_path", "output_type"} <= known.keys():
+        return None
+    silent = not {"include", "test_split", "validation_split"} & known.keys()
+    return str(task.value) if silent else None
+
+
+def _of_another_ending(name: str, folder: Path) -> Path | None:
+    """Return the file in a folder that has a task, but not the ending that the harness looks for."""
+    try:
+        return next((file for file in sorted(folder.rglob("*.yml")) if name in names_in(_text(file))), None)
+    except (MachineError, yaml.YAMLError):
+        return None
 
 
 def refuse_code(folder: Path) -> None:
@@ -72,9 +102,9 @@ def _files(folder: Path) -> list[Path]:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MachineError(f"cannot read {file}: {error}") from error
+        return read_text(file, MAX_BYTES)
+    except UnreadableError as error:
+        raise MachineError(f"cannot read {file}: {str(error).removeprefix('cannot be read: ')}") from error
 
 
 def _included(name: str, file: Path) -> Path:
