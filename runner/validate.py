@@ -109,8 +109,8 @@ def _arm_problems(base: Examined, environ: Mapping[str, str] | None) -> Iterable
     with suppress(UnsoundError):
         named += [(("sweep", "control"), sweep.control)] if sweep.control is not None else []
     with suppress(UnsoundError):
-        for arm, own in sweep.controls.items():
-            named += [(("sweep", "controls", arm), name) for name in (arm, own)]
+        for base_name, own in sweep.controls.items():
+            named += [(("sweep", "controls", base_name), name) for name in (base_name, own)]
     unknown = [(place, name) for place, name in named if name not in bases]
     for number, (place, name) in enumerate(unknown):
         mark = base.tree.mark(place)

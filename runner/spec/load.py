@@ -120,7 +120,8 @@ def whole(file: Path, examined: Examined) -> Loaded:
     """
     if examined.problems or examined.spec is None or examined.tree is None:
         raise SpecError(examined.problems)
-    text = _text_of(file, problems := [])
+    problems: list[Problem] = []
+    text = _text_of(file, problems)
     if text is None:  # it went away meanwhile
         raise SpecError(problems)
     return Loaded(examined.spec, file, text, examined.tree)

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from runner.spec.describe import type_in_words
+from runner.spec.describe import bound_in_words, type_in_words
 from runner.spec.environment import PLACEHOLDER, has_placeholder
 from runner.spec.fields import TAGS, Leaf, classes_in, field_at, field_in, literals_in, places_of
 from runner.spec.nearest import nearest
@@ -315,7 +315,7 @@ def _words(
         word, key = _BOUNDS[kind]
         return (
             "bad-value",
-            f"expected a number {word} {_number(context[key])}, got {quoted if len(quoted) <= 60 else shown}",
+            f"expected a number {word} {bound_in_words(context[key])}, got {quoted if len(quoted) <= 60 else shown}",
             _about(field_in(cls, path, data)) + (BEYOND if key in ("le", "lt") and context[key] > 1 else ""),
         )
     if kind == "string_pattern_mismatch":
@@ -331,11 +331,6 @@ def _words(
 
 
 BEYOND = " A larger one is a slip of the keyboard, or more than any run could take."
-
-
-def _number(value: float) -> str:
-    """Return a bound as people write it: `4,294,967,295`, `0.5`."""
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e13 else f"{value:g}"
 
 
 def _expected(kind: str, path: Path, cls: type[BaseModel], data: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 from runner.spec.visible import on_one_line
 
@@ -119,10 +119,19 @@ def bounded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 
 def _clipped(problem: Problem) -> Problem:
-    texts = {field.name: getattr(problem, field.name) for field in fields(problem)}
-    long = {name: text for name, text in texts.items() if isinstance(text, str) and len(text) > MAX_LETTERS}
-    cut = {name: f"{text[:MAX_LETTERS]}... ({len(text):,} letters)" for name, text in long.items()}
-    return replace(problem, **cut) if cut else problem
+    return Problem(
+        _cut(problem.file),
+        problem.line,
+        problem.column,
+        _cut(problem.path),
+        problem.code,
+        _cut(problem.message),
+        _cut(problem.hint),
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_LETTERS else f"{text[:MAX_LETTERS]}... ({len(text):,} letters)"
 
 
 def render(problems: Sequence[Problem]) -> str:
