@@ -65,9 +65,10 @@ FAULTS: tuple[Code, ...] = (
     ),
     Code(
         "set",
-        "`--set` must be path=value",
-        "The value is read by the same rules and passes the same checks as the file.",
-        "write for example --set train.epochs=1",
+        "`--set` must be path=value, and none may make an earlier one void",
+        "The value is read by the same rules and passes the same checks as the file. Of two for one key the first would be "
+        "dropped without a word.",
+        "write for example --set train.epochs=1, once",
     ),
     Code(
         "env",

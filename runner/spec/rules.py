@@ -139,7 +139,8 @@ def _is_multiple(one: float | None, other: float | None) -> bool:
 
 
 def _cadence(cadence: Cadence) -> str:
-    return f"{cadence.steps} steps" if cadence.steps else f"{cadence.epochs or 0:g} epochs"
+    number, word = (f"{cadence.steps}", "step") if cadence.steps else (f"{cadence.epochs or 0:g}", "epoch")
+    return f"{number} {word}{'' if number == '1' else 's'}"
 
 
 # --------------------------------------------------------------------------------------------- data
