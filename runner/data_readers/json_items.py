@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from runner.data_readers.common import Input, Progress, changed, reading
 from runner.spec.problems import DataError, MachineError, how_to_install
+from runner.spec.text_file import require_regular
 
 _BUFFER = 1 << 18
 _BOM = b"\xef\xbb\xbf"
@@ -68,6 +69,8 @@ def items(path: Path, item: Input, progress: Progress) -> Iterator[Any]:
 
 
 def _require_list(path: Path) -> None:
+    with reading(path):
+        require_regular(path)
     with reading(path), path.open("rb") as file:
         start = file.read(4096).removeprefix(_BOM).lstrip()
     if start.startswith(b"["):

@@ -142,7 +142,7 @@ def look_at(
         found[number] = one
         progress(len(found), len(raws), "recordings")
     faulty = [
-        f"{recordings.name_of(raws[number])}: {one.reason}: {one.detail}"
+        (recordings.name_of(raws[number]), f"{one.reason}: {one.detail}")
         for number, one in sorted(found.items())
         if isinstance(one, Lost) and one.faulty
     ]

@@ -42,6 +42,18 @@ def read_bytes(file: Path, most: int) -> bytes:
     return content
 
 
+def require_regular(file: Path) -> None:
+    """Refuse what is no regular file, before it is opened: a pipe would be waited for.
+
+    Raises:
+        UnreadableError: it is not there, or is a folder, a pipe or a device.
+    """
+    try:
+        _refuse_irregular(file.stat().st_mode)
+    except OSError as error:
+        raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
+
+
 def read_text(file: Path, most: int) -> str:
     """Return the text of a regular UTF-8 file of at most `most` bytes, each line end as one line feed.
 
