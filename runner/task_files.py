@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from stat import S_ISREG
 
 import yaml
 
@@ -61,9 +62,15 @@ def refuse_code(folder: Path) -> None:
                     f"{file}:{code.line}:{code.column}: this task file would run code: {code.what}\n"
                     "  task files are data here; write it as a template, or make the data ready beforehand"
                 )
-            pending += [_included(name, file) for name in included(text)]
+            pending += [_included(name, file, folder) for name in included(text)]
         except yaml.YAMLError as error:
             raise UsageError(f"{file} is no YAML: {str(error).splitlines()[0]}") from error
+        except RecursionError:
+            raise UsageError(f"{file} is nested too deeply to be a task file") from None
+
+
+LARGEST = 1 << 20
+"""Bytes of a task file; lm-eval's own have less than a tenth of it."""
 
 
 def _files(folder: Path) -> list[Path]:
@@ -72,11 +79,31 @@ def _files(folder: Path) -> list[Path]:
 
 def _text(file: Path) -> str:
     try:
+        found = file.stat()
+        if not S_ISREG(found.st_mode):
+            raise UsageError(f"{file} is no task file: not a regular file")
+        if found.st_size > LARGEST:
+            raise UsageError(f"{file} is no task file: {found.st_size:,} bytes, more than {LARGEST:,}")
         return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MachineError(f"cannot read {file}: {error}") from error
+    except (OSError, ValueError) as error:  # a name with NUL, bytes that are no UTF-8
+        raise MachineError(f"cannot read {str(file)!r}: {error}") from error
 
 
-def _included(name: str, file: Path) -> Path:
-    """Return the file that the harness would take: below the current folder first, then beside the other."""
-    return Path(name) if Path(name).is_file() else file.parent / name
+def _included(name: str, file: Path, folder: Path) -> Path:
+    """Return the file that the harness would take: below the current folder first, then beside the other.
+
+    Raises:
+        MachineError: the name cannot be that of a file.
+        UsageError: it lies outside the folder that the spec names.
+    """
+    try:
+        found = Path(name) if Path(name).is_file() else file.parent / name
+        inside = found.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise MachineError(f"{file}: cannot include {name!r}: {error}") from error
+    if not inside:
+        raise UsageError(
+            f"{file}: include {name!r} leads out of {folder}, where nothing says that its files are task files\n"
+            "  copy it into the folder, or name a folder that holds both"
+        )
+    return found
