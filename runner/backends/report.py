@@ -21,6 +21,7 @@ def report_stage(spec: Spec, *, rehearsal: bool) -> Stage:
             "summary": spec.summary,
             "notes": spec.report.notes,
             "rehearsal": rehearsal,
+            "examples": spec.report.examples or ("none" if spec.data.holds_patients() else "full"),
             "reference": spec.reference.model_dump(mode="json") if spec.reference else None,
         },
     )
