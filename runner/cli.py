@@ -18,6 +18,7 @@ from runner import __version__
 from runner.cli_data import data
 from runner.cli_report import report
 from runner.cli_results import compare, verify
+from runner.cli_runs import runs
 from runner.spec.problems import MachineError, Problem, RunnerError, SpecError, UsageError
 
 SETS = click.option("--set", "sets", multiple=True, metavar="A.B=VALUE", help="Change a value of the spec.")
@@ -242,7 +243,7 @@ def schema(kind: str) -> int:
     return 0
 
 
-for command in (data, report, verify, compare):
+for command in (data, report, verify, compare, runs):
     cli.add_command(command)
 
 
