@@ -70,5 +70,5 @@ def markdown(text: str) -> str:
     line = "".join(c if c.isprintable() or c in JOINERS else "\ufffd" for c in line)
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = re.sub(r"([\\|`*_\[\]~$])", r"\\\1", line)
-    line = re.sub(r"^(\d+)([.)])", r"\1\\\2", line)  # a list
-    return re.sub(r"^([#+=-])", r"\\\1", line)  # a heading, a list, a line
+    line = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)  # a list
+    return re.sub(r"^([#+=-])(?=[#=\s-]|$)", r"\\\1", line)  # a heading, a list, a line
