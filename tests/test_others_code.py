@@ -56,7 +56,7 @@ def test_a_chat_template_reaches_nothing(folder: Path, dunder: str) -> None:
     theirs = load_tokenizer(str(folder))
     template = template_of(theirs, "tokenizer")
     assert template == attack
-    with pytest.raises(DataError, match="unsafe|undefined"):
+    with pytest.raises(DataError, match=r"unsafe|undefined"):
         list(rows_of(theirs, [{"id": "r", "messages": MESSAGES}], template, 64))
     assert not ran.exists()
 
