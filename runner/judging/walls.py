@@ -9,21 +9,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jinja2 import TemplateError
+from jinja2.exceptions import SecurityError
 from jinja2.runtime import Undefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from converters.harness_names import OWN
 from runner.spec.problems import UsageError
 
-DATA = (str, bytes, int, float, type(None), list, tuple, dict, set, date, time, timedelta, Undefined)
-"""What a question may hold for a template to look into. Of anything else, such as an image with its `save`, nothing."""
+DATA = (str, bytes, bool, int, float, type(None), list, tuple, dict, set, date, datetime, time, timedelta)
+"""Types of what a template may look into, exactly these: a number of NumPy is a float too, and has a method that writes
+files, as an image has. Of anything else a template gets the text."""
 OF_THE_LANGUAGE = ("jinja2.runtime", "jinja2.utils")
 """Where `loop`, `namespace` and `cycler` come from."""
 
@@ -33,7 +35,7 @@ class OnlyData(ImmutableSandboxedEnvironment):
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Return whether a template may have this attribute."""
-        known = isinstance(obj, DATA) or type(obj).__module__ in OF_THE_LANGUAGE
+        known = type(obj) in DATA or isinstance(obj, Undefined) or type(obj).__module__ in OF_THE_LANGUAGE
         return known and super().is_safe_attribute(obj, attr, value)
 
 
@@ -77,5 +79,5 @@ def told_templates(task: str) -> Iterator[None]:
         raise UsageError(f"a template of {task!r} cannot be rendered: {error}") from error
 
 
-def _abs(path: Any) -> str:
+def _abs(path: str | Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100 without `..`, which Path.absolute keeps; links are not followed

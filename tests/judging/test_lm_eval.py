@@ -499,17 +499,19 @@ def test_a_task_that_does_not_work_is_one_line(
         harness.load_leaves(foreign | {"tasks": [name]})
 
 
-def test_a_template_calls_no_method_of_a_picture(tmp_path: Path) -> None:
-    """A question may hold one, and `save` writes anywhere."""
-    from jinja2.sandbox import SecurityError
+def test_a_template_calls_no_method_that_writes(tmp_path: Path) -> None:
+    """A question may hold a picture or an array; `save` and `tofile` write anywhere."""
+    import numpy as np
+    from jinja2.exceptions import SecurityError
     from lm_eval import utils
     from PIL import Image
 
     raise_walls()
-    picture = {"image": Image.new("L", (1, 1))}
-    with pytest.raises(SecurityError, match="attribute 'save'"):
-        utils.apply_template(f"{{{{ image.save('{tmp_path / 'ran.png'}') }}}}", picture)
-    assert not (tmp_path / "ran.png").exists()
+    question = {"image": Image.new("L", (1, 1)), "numbers": np.zeros(3), "number": np.float64(1)}
+    for call in ("image.save", "numbers.tofile", "number.tofile"):
+        with pytest.raises(SecurityError, match=r"attribute '(save|tofile)'"):
+            utils.apply_template(f"{{{{ {call}('{tmp_path / 'ran.png'}') }}}}", question)
+    assert not list(tmp_path.iterdir())
     text = "{% for w in words %}{{ loop.index }}{{ w.upper() | regex_replace('A', 'b') }} {% endfor %}"
     assert utils.apply_template(text, {"words": ["a", "c"]}) == "1b 2C "
 
