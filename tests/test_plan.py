@@ -230,7 +230,8 @@ def test_a_page_shows_no_record_of_a_patient_by_itself(path: Path) -> None:
     found = list(parts.values() if isinstance(parts, dict) else parts or [data])
     public = all(p.source in PUBLIC or getattr(p, "format", "") == "synthetic" for p in found)
     shown = make_plan(spec, A100S).stages[-1].settings["examples"]
-    assert shown == (spec.report.examples or ("full" if public else "none"))
+    assert spec.report.examples == "by_source"
+    assert shown == ("full" if public else "none")
 
 
 def test_what_a_page_shows_can_be_said(make_spec: Make) -> None:

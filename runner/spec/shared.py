@@ -34,11 +34,11 @@ class Report(Section):
 
     title: str | None = key(None, "Heading; without it the spec's `name`.")
     notes: str | None = key(None, "A paragraph printed under the heading.")
-    examples: Examples | None = key(
-        None,
+    examples: Literal["by_source", "none", "redacted", "full"] = key(
+        "by_source",
         "Whether the page shows records: `none`, `redacted` (how many words there are, and which carry loss) or "
-        "`full`. Without it `full` where the source says that it holds no patients (medquad, invented records), "
-        "`none` otherwise. The model card holds no record whatever stands here.",
+        "`full`. `by_source` is `full` where the source says that it holds no patients (medquad, invented records), "
+        "and `none` otherwise. The model card holds no record whatever stands here.",
     )
 
 
