@@ -18,11 +18,13 @@ from runner import __version__
 from runner.cli_data import data
 from runner.cli_report import report
 from runner.cli_results import compare, verify
+from runner.cli_runs import runs
 from runner.spec.problems import MachineError, Problem, RunnerError, SpecError, UsageError, how_to_install
 from runner.terminal import say, say_json
 
 if TYPE_CHECKING:
     from runner.spec_files import Trust
+
 
 SETS = click.option("--set", "sets", multiple=True, metavar="A.B=VALUE", help="Change a value of the spec.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -266,7 +268,7 @@ def schema(kind: str) -> int:
     return 0
 
 
-for command in (data, report, verify, compare):
+for command in (data, report, verify, compare, runs):
     cli.add_command(command)
 
 

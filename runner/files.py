@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes, *, flushed: bool = True) -> None:
     """Write `content` to `path` whole or not at all: a temporary file beside it, flushed, renamed.
 
+    Who may read it is the caller's umask, as for every file of a run.
+
     Args:
         path: the file.
         content: all of it.
@@ -34,15 +36,15 @@ def write_bytes(path: Path, content: bytes, *, flushed: bool = True) -> None:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "wb", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with aside.open(
+            "xb"
+        ) as file:  # not by tempfile, whose files have a mode of their own whatever the umask is
+            temporary = aside
             file.write(content)
             file.flush()
             if flushed:
                 os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
         if temporary is not None:

@@ -191,7 +191,7 @@ def _with_interval(row: Mapping[str, Any]) -> str:
 
 
 def learned_from(events: Sequence[Mapping[str, Any]]) -> str:
-    """Return which modules train and, of text, the share of tokens that carry loss and the first record marked."""
+    """Return which modules train and, of text, the share of tokens that carry loss; no record, for cards are published."""
     last = {(event["event"], event.get("split")): event for event in events}
     modules, data = last.get(("modules", None)), last.get(("dataset", "train"))
     if modules is None:
@@ -203,7 +203,6 @@ def learned_from(events: Sequence[Mapping[str, Any]]) -> str:
     names = ", ".join(modules["names"][:6]) + (", ..." if len(modules["names"]) > 6 else "")
     if data is None:  # no text that a loss could be shown in: a signal
         return "\n".join([share + (f", such as {names}." if names else "."), *matched])
-    first = "\n".join(f"    {line}" for line in data["first"].splitlines())
     part = data.get("inspected", data["rows"])
     looked_at = f" in the {part} rows that were looked at" if part < data["rows"] else ""
     return "\n".join(
@@ -211,9 +210,6 @@ def learned_from(events: Sequence[Mapping[str, Any]]) -> str:
             share + (f", such as {names}." if names else "."),
             *matched,
             "",
-            f"{data['label_tokens']:,} of {data['tokens']:,} tokens ({data['label_share']:.1%}) carry loss{looked_at}. "
-            "The first record, with what carries loss between \u27e6 and \u27e7:",
-            "",
-            first,
+            f"{data['label_tokens']:,} of {data['tokens']:,} tokens ({data['label_share']:.1%}) carry loss{looked_at}.",
         ]
     )

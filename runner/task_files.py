@@ -91,9 +91,11 @@ def refuse_code(folder: Path) -> None:
                     f"{file}:{code.line}:{code.column}: this task file would run code: {code.what}\n"
                     "  task files are data here; write it as a template, or make the data ready beforehand"
                 )
-            pending += [_included(name, file) for name in included(text)]
+            pending += [_included(name, file, folder) for name in included(text)]
         except yaml.YAMLError as error:
             raise UsageError(f"{file} is no YAML: {str(error).splitlines()[0]}") from error
+        except RecursionError:
+            raise UsageError(f"{file} is nested too deeply to be a task file") from None
 
 
 def _files(folder: Path) -> list[Path]:
@@ -104,9 +106,26 @@ def _text(file: Path) -> str:
     try:
         return read_text(file, MAX_BYTES)
     except UnreadableError as error:
-        raise MachineError(f"cannot read {file}: {str(error).removeprefix('cannot be read: ')}") from error
+        raise MachineError(
+            f"cannot read {str(file)!r}: {str(error).removeprefix('cannot be read: ')}"
+        ) from error
 
 
-def _included(name: str, file: Path) -> Path:
-    """Return the file that the harness would take: below the current folder first, then beside the other."""
-    return Path(name) if Path(name).is_file() else file.parent / name
+def _included(name: str, file: Path, folder: Path) -> Path:
+    """Return the file that the harness would take: below the current folder first, then beside the other.
+
+    Raises:
+        MachineError: the name cannot be that of a file.
+        UsageError: it lies outside the folder that the spec names.
+    """
+    try:
+        found = Path(name) if Path(name).is_file() else file.parent / name
+        inside = found.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise MachineError(f"{file}: cannot include {name!r}: {error}") from error
+    if not inside:
+        raise UsageError(
+            f"{file}: include {name!r} leads out of {folder}, where nothing says that its files are task files\n"
+            "  copy it into the folder, or name a folder that holds both"
+        )
+    return found

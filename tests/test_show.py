@@ -112,4 +112,7 @@ def test_rows_with_images_are_said_to_be_a_part() -> None:
     assert "10 of 50 tokens (20.0%) carry loss in the 8 rows that were looked at." in learned_from(
         [modules, dataset]
     )
-    assert "10 of 50 tokens (20.0%) carry loss. " in learned_from([modules, {**dataset, "inspected": 100}])
+    whole = learned_from([modules, {**dataset, "inspected": 100}])
+    assert whole.endswith("10 of 50 tokens (20.0%) carry loss."), (
+        "and no record: a card and a log are passed on"
+    )

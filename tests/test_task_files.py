@@ -104,6 +104,38 @@ def test_files_that_include_each_other_end(own: Path) -> None:
     refuse_code(own)
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("../other.yaml", "leads out of"),
+        ("/etc/passwd", "leads out of"),
+        ("linked.txt", "leads out of"),
+        (r'"a\0b"', "cannot include"),
+        ("/dev/zero", "leads out of"),
+    ],
+)
+def test_nothing_is_included_from_elsewhere(tmp_path: Path, own: Path, name: str, says: str) -> None:
+    (tmp_path / "other.yaml").write_text("x: 1\n")
+    (own / "linked.txt").symlink_to(tmp_path / "other.yaml")
+    (own / "b.yaml").write_text(f"include: {name}\n")
+    with pytest.raises((UsageError, MachineError), match=says):
+        refuse_code(own)
+
+
+def test_a_task_file_is_a_regular_file_of_some_size(own: Path) -> None:
+    (own / "b.yaml").write_text("[" * 5000)
+    with pytest.raises(UsageError, match="nested too deeply"):
+        refuse_code(own)
+    with (own / "b.yaml").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(MachineError, match=r"1,099,511,627,776 bytes; at most 1,048,576 are read"):
+        refuse_code(own)
+    (own / "b.yaml").unlink()
+    (own / "b.yaml").symlink_to("/dev/zero")
+    with pytest.raises(MachineError, match="it is a device"):
+        refuse_code(own)
+
+
 def test_folders_that_are_not_there_are_named(tmp_path: Path) -> None:
     loaded = loaded_with(tmp_path, "[mmlu_anatomy]", tmp_path / "gone")
     (problem,) = missing.missing_files(loaded, {}, rehearse=False)

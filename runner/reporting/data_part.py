@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eval.report.format import MISSING, size
-from eval.report.judged import flat
+from eval.report.judged import NO_EXAMPLES, REDACTED, flat
 from eval.report.view import (
     Block,
     Cell,
@@ -22,11 +22,18 @@ from eval.report.view import (
     text_cell,
 )
 from runner.reporting.record import RunRecord
+from runner.spec.shared import Examples
 
 Json = Mapping[str, Any]
 
 SHOWN_IDS = 3
 HASH_DIGITS = 12
+SHOWN: Mapping[Examples, str] = {
+    "none": f"{NO_EXAMPLES} Dropped records are counted and not named.",
+    "redacted": f"{REDACTED} Dropped records are counted and not named.",
+    "full": "This page shows records in full (report.examples: full): it goes where the records may go.",
+}
+"""What a reader may pass on depends on it, so the page says it."""
 
 
 def data_section(record: RunRecord) -> Section:
@@ -37,8 +44,14 @@ def data_section(record: RunRecord) -> Section:
     blocks: list[Block] = [_splits(manifest, record.tokens)]
     if record.tokens.get("available", True) is False:
         blocks.append(Text((f"Share of cut records: not known ({record.tokens['reason']}).",)))
+    blocks.append(Text((SHOWN[record.examples],)))
     blocks += [Heading("Proof of the split"), Checks(split_checks(manifest))]
-    blocks += [Heading("Dropped records"), _dropped(manifest), Heading("Manifest"), _sources(manifest)]
+    blocks += [
+        Heading("Dropped records"),
+        _dropped(manifest, named=record.examples == "full"),
+        Heading("Manifest"),
+        _sources(manifest),
+    ]
     blocks.append(Details("Settings of the data stage, and hashes", (_settings(manifest),)))
     return Section("data", "Data", tuple(blocks), _lead(manifest))
 
@@ -120,7 +133,8 @@ def _crossing(count: int, one: str, several: str, where: str) -> Check:
     return Check(count == 0, f"{who} {where}")
 
 
-def _dropped(manifest: Json) -> Table | Text:
+def _dropped(manifest: Json, *, named: bool) -> Table | Text:
+    """Return how many records were dropped and why; which they are, a patient's number often, only where `named`."""
     dropped: Json = manifest["dropped"]
     if not dropped:
         return Text(("No record was dropped.",))
@@ -128,13 +142,16 @@ def _dropped(manifest: Json) -> Table | Text:
         (
             text_cell(reason),
             count_cell(item["count"]),
-            text_cell(_some(item["ids"], item["count"])),
+            *((text_cell(_some(item["ids"], item["count"])),) if named else ()),
         )
         for reason, item in sorted(dropped.items(), key=lambda pair: -pair[1]["count"])
     )
-    columns = (Column("Reason"), Column("Records", number=True), Column("Which", code=True))
+    which = (Column("Which", code=True),) if named else ()
+    more = "more of them" if named else "them"
     return Table(
-        "Every record that was read and is in no split; the manifest names more of them.", columns, rows
+        f"Every record that was read and is in no split; the manifest names {more}.",
+        (Column("Reason"), Column("Records", number=True), *which),
+        rows,
     )
 
 

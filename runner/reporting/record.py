@@ -16,6 +16,7 @@ from runner.methods import Cost, MethodRow, cost_of, method_row
 from runner.reporting.base import RANDOM, has_loaded, method_in_words, rank_of, weights_at_start
 from runner.results import results_of
 from runner.spec.problems import RunnerError
+from runner.spec.shared import Examples
 
 Json = Mapping[str, Any]
 
@@ -53,6 +54,12 @@ class RunRecord:
         """The spec that was planned."""
         spec: Json = self.plan["spec"]
         return spec
+
+    @property
+    def examples(self) -> Examples:
+        """How much of single records the page shows; plans of before this was asked did not say, and show none."""
+        word: Examples = self.settings.get("examples", "none")
+        return word
 
     def results(self) -> dict[str, Any]:
         """Return the numbers of the run set beside the published ones."""

@@ -1,6 +1,6 @@
 """Where recordings come from, what is done to their signals, and who is on which side: `data` of an ECG spec."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -88,6 +88,9 @@ class EcgSplit(Section):
 class EcgDataCommon(Section):
     """What every source of recordings has in common."""
 
+    HOLDS_PATIENTS: ClassVar[bool] = True
+    """Whether a recording may be of a patient; so it is unless a source knows better."""
+
     pipeline: tuple[PipelineStep, ...] = key(
         description="What is done to each signal in mV, in this order, before it is stored. All recordings must "
         "come out with one length and one sampling rate.",
@@ -115,6 +118,10 @@ class EcgDataCommon(Section):
     workers: int = key(
         0, "Processes that read recordings; 0: one per core.", unit="processes", ge=0, le=10_000
     )
+
+    def holds_patients(self) -> bool:
+        """Return whether a recording may be of a patient: a page then shows none unless it is told to."""
+        return self.HOLDS_PATIENTS
 
 
 class FolderOfRecords(EcgDataCommon):
@@ -250,6 +257,8 @@ class ArraysData(FolderOfRecords):
 
 class SyntheticEcgData(EcgDataCommon):
     """Invented 12-lead recordings whose labels can be seen in the signal: for trying things out, not for medicine."""
+
+    HOLDS_PATIENTS: ClassVar[bool] = False
 
     source: Literal["synthetic_ecg"] = key(description="The word that selects this source.")
     records: int = key(description="How many recordings are generated.", unit="records", ge=10, le=10_000_000)

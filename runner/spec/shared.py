@@ -27,11 +27,21 @@ class Compute(Section):
 # ----------------------------------------------------------------------------------- report, tracking
 
 
+Examples = Literal["none", "redacted", "full"]
+"""How much of single records a page shows."""
+
+
 class Report(Section):
     """The page at the end of the run."""
 
     title: str | None = key(None, "Heading; without it the spec's `name`.")
     notes: str | None = key(None, "A paragraph printed under the heading.")
+    examples: Literal["by_source", "none", "redacted", "full"] = key(
+        "by_source",
+        "Whether the page shows records: `none`, `redacted` (how many words there are, and which carry loss) or "
+        "`full`. `by_source` is `full` where the source says that it holds no patients (medquad, invented records), "
+        "and `none` otherwise. The model card holds no record whatever stands here.",
+    )
 
 
 class Mlflow(Section):

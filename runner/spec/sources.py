@@ -51,9 +51,18 @@ class Filter(Section):
 class SourceSection(Section):
     """Options of one data source. `NAME` is the word that selects it."""
 
+    HOLDS_PATIENTS: ClassVar[bool] = True
+    """Whether a record may be of a patient; so it is unless a source knows better."""
+
+    def holds_patients(self) -> bool:
+        """Return whether a record may be of a patient: a page then shows none unless it is told to."""
+        return self.HOLDS_PATIENTS
+
 
 class MedquadSource(SourceSection):
     """MedQuAD, the XML files of the public repository (Ben Abacha, Demner-Fushman 2019)."""
+
+    HOLDS_PATIENTS: ClassVar[bool] = False
 
     source: Literal["medquad"] = key(description="The word that selects this source.")
     root: str = key(
@@ -110,6 +119,8 @@ class HuggingfaceSource(SourceSection):
 
 class SyntheticSource(SourceSection):
     """Invented medical questions with consistent answers: for trying things out, not for medicine."""
+
+    HOLDS_PATIENTS: ClassVar[bool] = False
 
     source: Literal["synthetic_medical_qa"] = key(description="The word that selects this source.")
     records: int = key(description="How many records are generated.", unit="records", ge=10, le=10_000_000)
@@ -280,6 +291,10 @@ class MixtureSource(SourceSection):
 
     source: Literal["mixture"] = key(description="The word that selects this source.")
     components: tuple[Component, ...] = key(description="The parts, each a source.", min_length=1)
+
+    def holds_patients(self) -> bool:
+        """Return whether any part may."""
+        return any(part.holds_patients() for part in self.components)
 
 
 class DataCommon(Section):

@@ -196,7 +196,8 @@ class LmEvalTask(Section):
     )
     include: str | None = key(
         None,
-        "Folder of your own task files. A file that would run Python (`!function`) is refused.",
+        "Folder of your own task files. A file that would run code (`!function`, a metric or a data set that is a "
+        "program) or include another from outside the folder is refused; templates are rendered in a sandbox.",
         form="path",
         placeholder=True,
     )

@@ -132,6 +132,10 @@ class FromSignalsSource(ImageSource):
         """Return the folder of the set; invented recordings have none."""
         return () if self.format == "synthetic" else (("folder", self.folder),)
 
+    def holds_patients(self) -> bool:
+        """Return whether the recordings are of patients; invented ones are not."""
+        return self.format != "synthetic"
+
 
 class EcgQaSource(ImageSource):
     """ECG-QA (Oh et al., NeurIPS 2023): questions about recordings of PTB-XL, of which pages are drawn.
@@ -230,6 +234,11 @@ class ImageMixtureSource(SourceSection):
     components: dict[str, ImageComponent] = key(
         description="The parts by name: `data.components.NAME.use: false` leaves one out.", min_length=1
     )
+
+    def holds_patients(self) -> bool:
+        """Return whether any part may, or what a rehearsal reads in its place."""
+        parts = self.components.values()
+        return any(one.holds_patients() for part in parts for one in (part, *part.stand_ins))
 
 
 # ----------------------------------------------------------------------------------------------- common

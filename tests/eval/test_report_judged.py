@@ -176,7 +176,8 @@ def test_an_answer_stands_with_that_of_the_other_model_and_the_rest_is_folded_aw
     def examples(who: str) -> list[dict[str, str]]:
         return [{"id": f"r{n}", "prompt": "p", "answer": f"{who}{n}", "reference": ""} for n in range(5)]
 
-    (section,) = task_sections([result(0.2, examples=examples("b"))], [result(0.3, examples=examples("t"))])
+    sides = [result(0.2, examples=examples("b"))], [result(0.3, examples=examples("t"))]
+    (section,) = task_sections(*sides, examples="full")
     shown = next(block for block in section.blocks if isinstance(block, Examples))
     assert shown.items[0].answers == (("baseline", "b0"), ("tuned", "t0"))
     assert shown.items[0].reference == "(empty)"
