@@ -297,7 +297,8 @@ def spoilt(records: int = 50, **how: Any) -> Asked:
 
 def test_faulty_records_are_counted_named_and_limited(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"2 of 50 recordings are faulty, at most 1 % may be\n  syn03: signal is sho"
+        DataError,
+        match=r"2 of 50 recordings are faulty, at most 1 % may be\n  2 recordings: signal is sho.*\n    syn03: 10 of",
     ):
         convert(spoilt(faulty=(3, 7)), tmp_path / "a.h5")
     assert list(tmp_path.iterdir()) == []
@@ -437,7 +438,7 @@ def _replaced(place: Path, old: str, new: str) -> None:
 SPOILT: tuple[tuple[Callable[[Path], object], str], ...] = (
     (
         lambda place: place.with_suffix(".mat").unlink(),
-        "no signal file beside the header: {0}.mat: No such file",
+        "no signal file: {0}.mat: No such file",
     ),
     (lambda place: place.unlink(), "no header beside the signal file: {0}.hea"),
     (
