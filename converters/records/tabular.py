@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def number_in(cells: Mapping[str, str], column: str) -> float | None:
     text = cells[column].strip()
     if text in MISSING:
         return None
-    if not NUMBER.fullmatch(text):
+    if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
         raise BadRecordError(f"{column}: expected a number, got {text!r:.60}")
     return float(text)
 

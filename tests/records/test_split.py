@@ -83,6 +83,7 @@ def test_ratios_use_every_record_and_no_group_crosses(
     assert prove(divided.parts, split)["crossing"] == 0
     assert divided.parts["train"]
     assert bool(divided.parts["validation"]) == (ratios[1] > 0)
+    assert bool(divided.parts["test"]) == (ratios[2] > 0)
 
 
 @settings(max_examples=30)
