@@ -197,7 +197,7 @@ def _limited(
     if len(faulty) > faults_at_most * len(raws):
         raise DataError(
             f"{source.name}: {len(faulty)} of {len(raws)} recordings are faulty, at most {100 * faults_at_most:g} % may "
-            f"be{_named(faulty, raws)}\n  {_remedy(faulty, len(raws))}; nothing was written"
+            f"be{_named(faulty, raws)}\n  {_remedy(source, faulty, len(raws))}; nothing was written"
         )
 
 
@@ -218,10 +218,10 @@ def _named(faulty: Sequence[LeftOut], raws: Sequence[Any]) -> str:
     return "".join(lines)
 
 
-def _remedy(faulty: Sequence[LeftOut], total: int) -> str:
+def _remedy(source: EcgSource, faulty: Sequence[LeftOut], total: int) -> str:
     """Return what can be done; to leave recordings out is none where hardly any would stay."""
     ways = ["mend or remove them"]
-    if any(one.reason == GAPS for one in faulty):
+    if "fill_at_most" in source.options() and any(one.reason == GAPS for one in faulty):
         ways.append("allow gaps to be filled in with data.fill_at_most")
     enough = _enough(len(faulty), total)
     if enough <= MOST_OFFERED:

@@ -311,6 +311,16 @@ def test_faulty_records_are_counted_named_and_limited(tmp_path: Path) -> None:
     assert "syn03" not in store.ids
 
 
+def test_no_remedy_is_offered_that_is_none(tmp_path: Path) -> None:
+    """All are faulty: `data.faults_at_most` of 1 is refused, and would leave nothing."""
+    for faulty, offered in ((range(25), True), (range(26), False), (range(50), False)):
+        with pytest.raises(DataError) as refused:
+            convert(spoilt(faulty=tuple(faulty)), tmp_path / "a.h5")
+        assert ("raising data.faults_at_most (to 0.5)" in str(refused.value)) is offered
+        assert str(refused.value).count("samples\n") + 1 >= 5
+        assert f"... and {len(faulty) - 5} more" in str(refused.value)
+
+
 def test_another_sampling_rate_is_a_fault_unless_resampled(tmp_path: Path) -> None:
     asked = replace(spoilt(other_rate=(5,)), faults_at_most=0.5, steps=(Standardise(), PadOrCrop(1024)))
     store = convert(asked, tmp_path / "a.h5")

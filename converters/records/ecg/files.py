@@ -172,7 +172,9 @@ def npy_of(path: Path) -> NDArray[Any]:
         if not start:
             raise UnfitError(UNREADABLE, "it is empty")
         if start != b"\x93NUM":
-            raise UnfitError(UNREADABLE, f"it is no .npy array: it begins with {start!r}")
+            raise UnfitError(
+                UNREADABLE, f"it begins with {start!r}, which no .npy does; .npy and .csv are read"
+            )
         file.seek(0)
         shape, column_first, dtype = _description(file)
         require_numbers(dtype)

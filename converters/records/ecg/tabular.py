@@ -10,9 +10,10 @@ A signal file is a `.npy` of the shape (lead, time), (time, lead) or (record, ..
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from converters.records.ecg.record import (
     LEADS,
     NO_LABEL,
     UNKNOWN_CODE,
+    WRONG_LEADS,
     WRONG_RATE,
     WRONG_SHAPE,
     EcgClass,
@@ -42,6 +44,9 @@ from converters.records.ecg.tables import by_id, count_of, fold_of, read_table
 from converters.records.ecg.wfdb_reader import MV_PER_UNIT
 from converters.records.record import Dropped
 from runner.spec.problems import DataError
+
+LIMBS_FIT, LIMBS_UNFIT = 0.01, 0.05
+"""Share of the energy of limb leads that may be none of theirs where they are said to fit, and not to fit."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,48 @@ class TabularEcg:
             raise Faulty(
                 WRONG_SHAPE, raw.id, f"{stored.shape}; expected {len(self.file_leads)} leads ({self.axes})"
             )
-        return np.asarray(stored), self.file_leads
+        signal = np.asarray(stored)
+        if pair := exchanged(signal, self.file_leads):
+            text = f"{pair[0]} and {pair[1]} are exchanged: with them in the other order III is II - I, and aVR, aVL, aVF fit"
+            raise Faulty(WRONG_LEADS, raw.id, f"{text} (is data.file_leads the order in the file?)")
+        return signal, self.file_leads
+
+
+def exchanged(signal: FloatArray, leads: Sequence[str]) -> tuple[str, str] | None:
+    """Return two limb leads that must have been exchanged, None where none are, or nothing can be said.
+
+    Of the six limb leads four follow from the others, whatever the heart does: III = II - I, aVR = -(I + II) / 2,
+    aVL = (I - III) / 2, aVF = (II + III) / 2 (Einthoven, Goldberger). A `.npy` file has no names, and some sets write
+    aVF before aVL.
+
+    Args:
+        signal: shape (lead, time), in any unit.
+        leads: their names.
+    """
+    order = {name.casefold(): place for place, name in enumerate(leads)}
+    if not all(name.casefold() in order for name in LEADS[:6]):
+        return None
+    limbs = signal[[order[name.casefold()] for name in LEADS[:6]]].astype(np.float64)
+    limbs = limbs[:, np.isfinite(limbs).all(axis=0)]
+    if not limbs.size:
+        return None
+    limbs -= limbs.mean(axis=1, keepdims=True)
+    if _misfit(limbs) < LIMBS_UNFIT:
+        return None
+    for one, other in combinations(range(6), 2):
+        turned = limbs.copy()
+        turned[[one, other]] = limbs[[other, one]]
+        if _misfit(turned) < LIMBS_FIT:
+            return LEADS[one], LEADS[other]
+    return None
+
+
+def _misfit(limbs: FloatArray) -> float:
+    """Return the energy by which limb leads do not follow from each other, as a share of theirs."""
+    i, ii, iii, avr, avl, avf = limbs
+    wrong = (iii - ii + i, avr + (i + ii) / 2, avl - (i - iii) / 2, avf - (ii + iii) / 2)
+    energy = float(np.square(limbs).sum())
+    return sum(float(np.square(one).sum()) for one in wrong) / energy if energy else 0.0
 
 
 def _names(cell: str) -> tuple[str, ...]:

@@ -199,7 +199,7 @@ def test_nobody_is_advised_to_load_a_pickle(tmp_path: Path) -> None:
     for name, said in (
         ("a.npy", "it holds Python objects (object); save float32 or whole numbers"),
         ("b.npz", "it is a .npz archive; save each array by itself with np.save"),
-        ("c.npy", r"it is no .npy array: it begins with b'\x80\x04da'"),
+        ("c.npy", r"it begins with b'\x80\x04da', which no .npy does; .npy and .csv are read"),
     ):
         source = arrays(tmp_path, name)
         with pytest.raises(Dropped) as refused:

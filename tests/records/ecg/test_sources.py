@@ -364,6 +364,26 @@ def test_what_is_wrong_with_a_users_own(tmp_path: Path, row: str, reason: str) -
     assert read_all(source)[1] == {reason: 1}
 
 
+def test_leads_in_the_order_of_another_set_are_found_out(tmp_path: Path) -> None:
+    """MIMIC-IV-ECG has aVF before aVL: saved without names, the two were exchanged without a word."""
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(size=(2, 500))
+    limbs = [one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2]
+    wave = np.stack([*limbs, *rng.normal(size=(6, 500))]) + 0.01 * rng.normal(size=(12, 500))
+    np.save(tmp_path / "right.npy", wave)
+    np.save(tmp_path / "mimic.npy", wave[[0, 1, 2, 3, 5, 4, 6, 7, 8, 9, 10, 11]])
+    np.save(tmp_path / "noise.npy", rng.normal(size=(12, 500)))  # of no heart: nothing can be said
+    table = "id,file,labels\nr,right.npy,AF\nm,mimic.npy,AF\nn,noise.npy,AF\n"
+    source = own(tmp_path, table)
+    assert read_all(source)[1] == {"leads are not those asked for": 1}
+    with pytest.raises(Faulty, match=r"m: .*: aVL and aVF are exchanged: .* \(is data.file_leads the order"):
+        source.read(source.raws()[1])
+    mimic = (*LEADS[:4], "aVF", "aVL", *LEADS[6:])
+    assert own(tmp_path, table, file_leads=mimic).read(source.raws()[1]).signal_mv[4] == pytest.approx(
+        wave[4]
+    )
+
+
 def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column labels"):
         own(tmp_path, "id,file\na,a.npy\n").raws()
