@@ -272,7 +272,11 @@ def identical(source: EcgSource, raws: Sequence[Any], kept: Sequence[Kept]) -> l
     for suspects in (some for some in by_sum.values() if len(some) > 1):
         by_bytes: dict[bytes, list[str]] = {}
         for one in suspects:
-            by_bytes.setdefault(source.read(raws[one.raw]).signal_mv.tobytes(), []).append(one.id)
+            try:
+                signal = source.read(raws[one.raw]).signal_mv
+            except Dropped as error:
+                raise DataError(f"{error}: its file changed while the set was read; start again") from error
+            by_bytes.setdefault(signal.tobytes(), []).append(one.id)
         found += [ids for ids in by_bytes.values() if len(ids) > 1]
     return found
 

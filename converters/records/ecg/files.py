@@ -98,7 +98,7 @@ def opened(path: Path, at_most: int = MAX_FILE_BYTES) -> BinaryIO:
     try:
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UnfitError(NO_SIGNAL, error.strerror) from None
+        raise UnfitError(NO_SIGNAL, error.strerror or first_line(error)) from None
     except (OSError, ValueError) as error:
         raise UnfitError(UNREADABLE, getattr(error, "strerror", None) or first_line(error)) from error
     found = os.fstat(number)
@@ -197,7 +197,7 @@ def npy_of(path: Path) -> NDArray[Any]:
 
 def _description(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Return shape, whether columns come first, and type: the header of a `.npy` file, whose length is looked at first."""
-    form = np.lib.format
+    form: Any = np.lib.format  # its functions have no types
     try:
         version = form.read_magic(file)
         wide = 2 if version == (1, 0) else 4

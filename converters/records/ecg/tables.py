@@ -53,10 +53,12 @@ def by_id(rows: Iterable[dict[str, str]], column: str, path: Path) -> dict[str, 
     """Return rows by their id.
 
     Raises:
-        DataError: an id is there twice.
+        DataError: an id is there twice, or is empty.
     """
     found: dict[str, dict[str, str]] = {}
     for row in rows:
+        if not row[column].strip():
+            raise DataError(f"{path}: a row has no {column or 'name in its first column'}")
         if row[column] in found:
             raise DataError(f"{path}: {column} {row[column]!r} is there twice")
         found[row[column]] = row

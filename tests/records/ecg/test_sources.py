@@ -389,6 +389,8 @@ def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
         own(tmp_path, "id,file\na,a.npy\n").raws()
     with pytest.raises(DataError, match="id 'a' is there twice"):
         own(tmp_path, "id,file,labels\na,a.npy,\na,b.npy,\n").raws()
+    with pytest.raises(DataError, match="a row has no id"):
+        own(tmp_path, "id,file,labels\n,a.npy,\n").raws()
     with pytest.raises(DataError, match=r"records.csv:2: expected 3 cells"):
         own(tmp_path, "id,file,labels\na,a.npy\n").raws()
     with pytest.raises(DataError, match="unit is 'volt'; allowed: V, mV, uV"):
