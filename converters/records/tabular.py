@@ -94,7 +94,7 @@ def number_in(cells: Mapping[str, str], column: str) -> float | None:
     text = cells[column].strip()
     if text in MISSING:
         return None
-    if not NUMBER.fullmatch(text):
+    if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
         raise BadRecordError(f"{column}: expected a number, got {text!r:.60}")
     if not math.isfinite(value := float(text)):
         raise BadRecordError(f"{column}: {text!r:.60} is no number that a patient can have")

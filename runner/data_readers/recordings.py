@@ -149,7 +149,8 @@ def look_at(
     if len(faulty) > options.faults_at_most * len(raws):
         raise DataError(
             f"{len(faulty)} of {len(raws)} recordings are unusable; {asked.key}.faults_at_most is "
-            f"{options.faults_at_most:g}\n{named(faulty)}\n  mend them, or raise faults_at_most to leave them out"
+            f"{options.faults_at_most:g}\n{named(faulty)}\n  mend them"
+            + (", or raise faults_at_most to leave them out" if len(faulty) < len(raws) else "")
         )
     for number, raw in enumerate(raws):
         one = found[number]

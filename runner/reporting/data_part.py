@@ -98,17 +98,34 @@ def _splits(manifest: Json, tokens: Json) -> Table:
 
 
 def split_checks(manifest: Json) -> tuple[Check, ...]:
-    """Return what the data stage proved of the split, in words."""
+    """Return what the data stage proved of the split, in words that say what was looked at, and nothing else."""
     split = manifest["split"]
-    shared = sum(split["shared_questions"].values())
-    checks = [
-        _groups(manifest),
-        _crossing(shared, "question stands", "questions stand", "on two sides."),
-        _crossing(split["crossing_duplicates"], "record has", "records have", "a duplicate on another side."),
-    ]
+    checks = [_groups(manifest)]
+    if split["by"] not in ("record", "given", "group") and split.get("own_groups"):
+        checks.append(
+            _crossing(split.get("crossing_groups", 0), "group stands", "groups stand", "on two sides.")
+        )
+    if split["shared_questions"] and split["by"] != "question":
+        images = " with an image of the same name" if split.get("images") else ""
+        shared = sum(split["shared_questions"].values())
+        checks.append(_crossing(shared, "question stands", "questions stand", f"on two sides{images}."))
+    checks.append(_copies(manifest))
     if split["without_key"] and split["crossing"]:
         checks.append(Check(None, f"{_without_key(manifest)}."))
     return tuple(checks)
+
+
+def _copies(manifest: Json) -> Check:
+    """Return that nothing stands twice, byte for byte, which is all that was compared."""
+    count = manifest["split"]["crossing_duplicates"]
+    if _of_recordings(manifest):
+        where = (
+            "an equal one on another side, byte for byte; copies that were cut or changed are not looked for."
+        )
+        return _crossing(count, "recording has", "recordings have", where)
+    what = "messages and names of images" if manifest["split"].get("images") else "messages"
+    where = f"an equal one on another side; {what} were compared byte for byte."
+    return _crossing(count, "record has", "records have", where)
 
 
 def _groups(manifest: Json) -> Check:
@@ -117,8 +134,24 @@ def _groups(manifest: Json) -> Check:
     by = f"split by {split['by']}, seed {split['seed']}"
     if split["without_key"] and not split["crossing"]:
         return Check(None, f"{_without_key(manifest)}: that none stands on two sides is not proven; {by}.")
-    crossing = split["crossing"] + split.get("crossing_groups", 0)
-    return _crossing(crossing, "group stands", "groups stand", f"on two sides; {by}.")
+    if split["by"] in ("record", "given") and not _of_recordings(manifest):
+        if split.get("own_groups") == 0:
+            return Check(
+                None, f"No record names a group (patient, document), so that none was looked at; {by}."
+            )
+        return _crossing(
+            split.get("crossing_groups", 0), "group stands", "groups stand", f"on two sides; {by}."
+        )
+    noun = {"question": "question", "focus": "focus", "features": "row of features"}.get(split["by"], "group")
+    if _of_recordings(manifest):
+        noun = "patient"
+    several = {"focus": "foci", "row of features": "rows of features"}.get(noun, f"{noun}s")
+    return _crossing(split["crossing"], f"{noun} stands", f"{several} stand", f"on two sides; {by}.")
+
+
+def _of_recordings(manifest: Json) -> bool:
+    """Return whether the records are signals: these have patients and no questions."""
+    return "identical" in manifest
 
 
 def _without_key(manifest: Json) -> str:

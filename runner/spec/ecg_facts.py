@@ -85,6 +85,10 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Source -> what is known of its records beside the signal, by which sub-groups may be made."""
+PUBLISHED_ENDINGS = (".pkl", ".pt", ".pth")
+"""How files of published ECG checkpoints end; they say nothing of what they were trained on."""
+PUBLISHED_HZ = 400.0
+"""What the published checkpoints were pre-trained on: CODE, recordings of 400 Hz (Zenodo 4916206)."""
 
 
 def rate_of(data: EcgData) -> float | None:

@@ -201,7 +201,8 @@ def note_all(
         if count:
             events.write(
                 "note",
-                text=f"{count} questions stand in both of {pair}, with other answers or another {proof['by']}",
+                text=f"{count} questions stand in both of {pair}{' about images of the same name' if proof.get('images') else ''}"
+                f", with other answers or another {proof['by']}",
             )
 
 

@@ -207,15 +207,63 @@ def test_a_split_that_leaks_is_said_in_words(run: Path) -> None:
     assert told == [
         (True, "No group stands on two sides; split by patient, seed 42."),
         (True, "No question stands on two sides."),
-        (False, "2 records have a duplicate on another side."),
+        (False, "2 records have an equal one on another side; messages were compared byte for byte."),
     ]
-    assert "**FAILED**: 2 records have a duplicate" in render_card(card_of(read_run(run)))
+    assert "**FAILED**: 2 records have an equal one" in render_card(card_of(read_run(run)))
 
 
 def test_groups_that_a_split_by_record_tears_apart_are_no_proof(run: Path) -> None:
     split = {**read_run(run).manifest["split"], "by": "record", "crossing_groups": 14}
     first = split_checks(changed(run, "data/manifest.json", {"split": split}).manifest)[0]
     assert (first.passed, first.text) == (False, "14 groups stand on two sides; split by record, seed 42.")
+
+
+def told_of(split: dict[str, Any], **more: Any) -> list[tuple[bool | None, str]]:
+    base = {
+        "by": "group",
+        "seed": 1,
+        "crossing": 0,
+        "crossing_duplicates": 0,
+        "without_key": 0,
+        "shared_questions": {},
+    }
+    manifest = {"records": {"kept": 9}, "split": base | split, **more}
+    return [(check.passed, check.text) for check in split_checks(manifest)]
+
+
+def test_a_proof_says_what_was_looked_at_and_nothing_else() -> None:
+    """Images: every row may have the same question. Recordings: they have none. Rows by themselves: no group is known."""
+    pairs = {"train, test": 0}
+    assert told_of({"shared_questions": pairs, "images": 9})[1:] == [
+        (True, "No question stands on two sides with an image of the same name."),
+        (
+            True,
+            "No record has an equal one on another side; messages and names of images were compared byte for byte.",
+        ),
+    ]
+    assert told_of({"by": "patient"}, identical=[]) == [
+        (True, "No patient stands on two sides; split by patient, seed 1."),
+        (
+            True,
+            "No recording has an equal one on another side, byte for byte; copies that were cut or changed are not "
+            "looked for.",
+        ),
+    ]
+    for by in ("record", "given"):
+        assert told_of({"by": by, "own_groups": 0})[0] == (
+            None,
+            f"No record names a group (patient, document), so that none was looked at; split by {by}, seed 1.",
+        )
+        assert told_of({"by": by, "own_groups": 5})[0][0] is True
+    questions = {"by": "question", "shared_questions": pairs, "own_groups": 5, "crossing_groups": 2}
+    assert [text for _, text in told_of(questions)][:2] == [
+        "No question stands on two sides; split by question, seed 1.",
+        "2 groups stand on two sides.",
+    ]
+    assert told_of({"by": "focus", "crossing": 3})[0] == (
+        False,
+        "3 foci stand on two sides; split by focus, seed 1.",
+    )
 
 
 def test_a_split_by_patient_is_not_proven_where_no_patient_is_known(run: Path) -> None:
