@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from runner.spec.problems import MachineError
 
@@ -62,14 +62,32 @@ def read_json(path: Path) -> Any:
     """Return the value of a JSON file.
 
     Raises:
-        MachineError: the file is missing or is not JSON; names it.
+        MachineError: the file is missing, no regular file, or is not JSON; names it.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise MachineError(f"{path} is damaged: it is no file")  # a pipe would be waited for
+        return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MachineError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise MachineError(f"{path} is damaged: {error}") from error
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: it is no JSON, has NaN or an infinity, for which JSON has no word, or is nested too deep.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
 
 
 def sha256_of(path: Path) -> str:
@@ -82,9 +100,15 @@ def tree_sha256(path: Path) -> str:
     """Return one SHA-256 over a file, or over the names and contents of all files below a folder."""
     if path.is_file():
         return sha256_of(path)
+    files = (item for item in path.rglob("*") if item.is_file())
+    return tree_of({file.relative_to(path).as_posix(): sha256_of(file) for file in files})
+
+
+def tree_of(files: Mapping[str, str]) -> str:
+    """Return one SHA-256 over names in a folder and the SHA-256 of each."""
     total = hashlib.sha256()
-    for file in sorted(item for item in path.rglob("*") if item.is_file()):
-        total.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
+    for name in sorted(files, key=lambda name: Path(name).parts):
+        total.update(f"{name}\0{files[name]}\n".encode())
     return total.hexdigest()
 
 
