@@ -9,12 +9,14 @@ The hashes find damage and edits by hand. Whoever changes a file and its hash is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from runner.files import read_json, sha256_of, tree_of, write_json
+from runner.run_dir import RunDir
 from runner.spec.problems import MachineError, StageError
 from runner.stage import Stage
 
@@ -209,6 +211,10 @@ class Left:
             return found.get(place, "")
         return tree_of({name.removeprefix(f"{place}/"): sha for name, sha in found.items()})
 
+    def forms(self, name: str) -> set[str]:
+        """Return the forms in which any stage left a file."""
+        return self._forms(name, self.order)
+
     def _from(self, stage: str) -> Sequence[str]:
         return self.order[self.order.index(stage) :]
 
@@ -225,6 +231,64 @@ def checkpoints_of(stage: Stage) -> list[str]:
 def is_checkpoint(name: str) -> bool:
     """Return whether a file is one that only its own training goes on from."""
     return CHECKPOINTS in PurePosixPath(name).parts[:-1]
+
+
+NO_SUCH_FORM = (
+    ArithmeticError, AttributeError, IndexError, KeyError, MemoryError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+"""What comes of reading a file that has another form than it was written in."""
+
+
+@contextmanager
+def reading_run(run: Path) -> Iterator[None]:
+    """Inside the block the files of a run are read: where one is of another form, that is said in place of a traceback.
+
+    Where all files are as their stages left them the fault is ours, and keeps its traceback.
+
+    Raises:
+        MachineError: names the files that were changed, or says that nobody knows which.
+    """
+    try:
+        yield
+    except NO_SUCH_FORM as error:
+        changed = _changed(run)
+        if changed == []:
+            raise
+        said = f"{type(error).__name__}: {str(error)[:200]}" if str(error) else type(error).__name__
+        if changed is None:
+            raise MachineError(
+                f"a file of {run} has another form than this release of runner writes ({said})\n"
+                "  it was damaged, changed, or made by another release; no hashes were written down that would tell which"
+            ) from error
+        raise MachineError(
+            f"{run} cannot be read: {', '.join(changed[:5])} {'is' if len(changed) == 1 else 'are'} not as "
+            f"{'it was' if len(changed) == 1 else 'they were'} left ({said})\n"
+            "  runner launch --resume RUN makes again what is damaged; runner verify RUN names every file"
+        ) from error
+
+
+def _changed(run: Path) -> list[str] | None:
+    """Return the files of a run that are in no form in which a stage left them; None where no forms are known."""
+    forms: dict[str, set[str]] = {}
+    found: list[str] = []
+    for path in sorted((run / "config").glob(f"*{OUTPUTS}")):
+        try:
+            files = recorded(run, path.name.removesuffix(OUTPUTS)) or {}
+        except MachineError:
+            found.append(path.relative_to(run).as_posix())
+            continue
+        for name, sha in files.items():
+            forms.setdefault(name, set()).add(sha)
+    hashes = Hashes(run)
+    found += [
+        name for name, known in forms.items() if not is_checkpoint(name) and hashes.of(name) not in known
+    ]
+    # The state has no hash, and no list of outputs has one.
+    try:
+        RunDir(run).read_status()
+    except MachineError:
+        found.append("status.json")
+    return found if forms or found else None
 
 
 def require_recorded(run: Path, file: Path, sha256: str) -> None:
