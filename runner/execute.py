@@ -22,7 +22,7 @@ from runner import __version__
 from runner.data_cache import DamagedEntryError
 from runner.environment import environment_of
 from runner.events import COMMON, EventWriter, events_in
-from runner.files import canonical_sha256, read_json, write_json, write_text
+from runner.files import FULL_SAID, canonical_sha256, read_json, write_json, write_text
 from runner.lineage import lineages
 from runner.outputs import (
     CHECKPOINTS,
@@ -53,6 +53,9 @@ from runner.targets import local
 POLL_S = 0.1
 LOG_TAIL = 25
 """Lines of a failed stage's log that are shown."""
+NO_ROOM = 1 << 20
+"""Bytes: a disk with less room than this is full."""
+MAKE_ROOM = "make room, then go on with runner launch --resume"
 INTERRUPTED = 130
 
 
@@ -138,6 +141,8 @@ class _Execution:
         self.lineages = lineages(plan) if shared else {}
         self.environ, self.say, self.lock, self.interrupts = environ, say, lock, interrupts
         self.events = EventWriter(run.events, "run")
+        self.log_from = 0
+        """Where in its log the stage that runs began to write."""
         self.read_to = run.events.stat().st_size if run.events.exists() else 0
         self.hashes = Hashes(run.path)
         self.left = Left(self.hashes, [stage.name for stage in plan.stages])
@@ -274,6 +279,7 @@ class _Execution:
             return Outcome("done", 0, "")
         began = time.monotonic()
         log = self.run.log(stage.name)
+        self.log_from = log.stat().st_size if log.exists() else 0
         process = local.start(stage, self.run.path, log, self.environ, self.lock)
         events.write("stage_started", pid=process.pid)
         self.begun[stage.name] = self._inputs_sha256(stage)
@@ -422,8 +428,23 @@ class _Execution:
             if code < 0
             else f"failed with {code}"
         )
-        reason = f"the {stage.name} stage {ended}; its log: {self.run.log(stage.name)}\n{self._tail(stage)}"
+        said = self._said(stage)
+        tail = "\n".join(f"  | {line}" for line in said[-LOG_TAIL:])
+        reason = f"the {stage.name} stage {ended}; its log: {self.run.log(stage.name)}\n{tail}"
+        if code not in (2, 3) and (full := self._full_disk(said)):
+            return Outcome("failed", MachineError.exit_code, f"{full}\n  {MAKE_ROOM}\n{reason}")
         return Outcome("failed", code if code in (2, 3) else 1, reason)
+
+    def _full_disk(self, said: Sequence[str]) -> str | None:
+        """Return what there is to say of a full disk: by the words of whatever failed, or because there is no room now."""
+        if found := next(
+            (line.strip() for line in reversed(said) if any(text in line for text in FULL_SAID)), None
+        ):
+            return f"the disk that {self.run.path} is on is full: {found}"
+        room = os.statvfs(self.run.path)
+        if room.f_blocks and room.f_bavail * room.f_frsize < NO_ROOM:
+            return f"the disk that {self.run.path} is on is full"  # the log could not be written either
+        return None
 
     def _written(self, stage: Stage) -> Outcome:
         missing = [path for path in stage.writes if not (self.run.path / path).exists()]
@@ -433,9 +454,11 @@ class _Execution:
             )
         return Outcome("done", 0, "")
 
-    def _tail(self, stage: Stage) -> str:
-        lines = self.run.log(stage.name).read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(f"  | {line}" for line in lines[-LOG_TAIL:])
+    def _said(self, stage: Stage) -> list[str]:
+        """Return the lines that the last process of a stage wrote in its log."""
+        with self.run.log(stage.name).open("rb") as log:
+            log.seek(self.log_from)
+            return log.read().decode(errors="replace").splitlines()
 
     def _key(self, stage: Stage) -> str:
         """Return a hash of all that the stage's result depends on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,26 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from runner.spec.problems import MachineError
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of a disk that is full, a quota that is used up, and a limit on the size of files."""
+FULL_SAID = tuple(os.strerror(number) for number in sorted(FULL))
+"""The same as libraries say them that raise no `OSError`."""
+
+
+def full_disk(error: BaseException) -> str | None:
+    """Return what an error says of a full disk, it or one that led to it; None where it says nothing of one."""
+    found: BaseException | None = error
+    seen: set[int] = set()
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        if isinstance(found, OSError) and found.errno in FULL:
+            place = f"cannot write {found.filename}" if found.filename else "cannot write"
+            return f"{place}: {os.strerror(found.errno)}"
+        if said := next((text for text in FULL_SAID if text in str(found)), None):
+            return f"cannot write: {said}"
+        found = found.__cause__ or found.__context__
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -83,7 +83,7 @@ class RunDir:
         """
         path = self.path / ".lock"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except OSError as error:
             raise MachineError(f"cannot write {path}: {error.strerror}") from error
         try:
@@ -204,14 +204,59 @@ def create(runs: Path, name: str, plan: Mapping[str, Any], now: datetime) -> Run
     raise MachineError(f"{runs / name} already has 100 runs named {label}")
 
 
+FOLLOWED = ("matplotlibrc",)
+"""Files that a library takes for its own settings where it finds them in the current folder."""
+
+
+def require_own_files(run: Path) -> None:
+    """Require that what is written in a run directory stays in it: it may come from somebody else.
+
+    Raises:
+        UsageError: it holds a link that leads out of it, or something that is neither file nor folder; names it.
+    """
+    root = run.resolve()
+    for folder, folders, files in os.walk(run):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            if path.is_symlink():
+                if not path.resolve().is_relative_to(root):
+                    raise UsageError(
+                        f"{path} is a link to {path.readlink()}, outside of the run: what is written to it would be written "
+                        "there; nothing was started\n  put what it points to in its place"
+                    )
+            elif not (path.is_file() or path.is_dir()):
+                raise UsageError(f"{path} is neither a file nor a folder; nothing was started\n  remove it")
+    for name in FOLLOWED:
+        if (run / name).exists():
+            raise UsageError(
+                f"{run / name} would change how a library works, and no run has such a file; nothing was started\n  remove it"
+            )
+
+
 def find(path: Path) -> RunDir:
     """Return the run directory at `path`.
 
     Raises:
         UsageError: there is no run there.
     """
+    if not path.exists():
+        raise UsageError(f"{path} is not there: no run directory")
+    if not path.is_dir():
+        raise UsageError(f"{path} is a file, not a run directory{_run_of(path)}")
+    if (path / "sweep.json").is_file():
+        raise UsageError(
+            f"{path} is the folder of a sweep, not of a run; runner status {path} names the runs of its arms"
+        )
     if not (path / "plan.json").is_file():
         others = sorted(item.parent.name for item in path.glob("*/plan.json"))
         hint = f"; runs in it: {', '.join(others[-5:])}" if others else ""
         raise UsageError(f"{path} is no run directory: it holds no plan.json{hint}")
     return RunDir(path.absolute())
+
+
+def _run_of(file: Path) -> str:
+    """Return a hint where a file of a run is given in the place of the run."""
+    for folder in file.absolute().parents[:3]:
+        if (folder / "plan.json").is_file():
+            return f"; its run: {folder}"
+    return ""
