@@ -166,14 +166,17 @@ def _compare_runs(runs: Sequence[Path], out: Path, *, different_locks: bool, as_
     from eval.report.page import render
     from runner.comparing import compare as compared
     from runner.files import write_text
+    from runner.outputs import reading_run
     from runner.reporting.compare import compare_page
     from runner.run_dir import find
 
-    found = compared([find(run).path for run in runs], different_locks=different_locks)
-    write_text(out, render(compare_page(found.runs, found.changes, found.warnings)))
-    click.echo(
-        json.dumps(_comparison(found, out), indent=2, ensure_ascii=False) if as_json else _table(found)
-    )
+    paths = [find(run).path for run in runs]
+    with reading_run(*paths):
+        found = compared(paths, different_locks=different_locks)
+        page = render(compare_page(found.runs, found.changes, found.warnings))
+        said = json.dumps(_comparison(found, out), indent=2, ensure_ascii=False) if as_json else _table(found)
+    write_text(out, page)
+    click.echo(said)
     if not as_json:
         click.echo(str(out))
     return 0
@@ -183,16 +186,20 @@ def _compare_sweep(
     path: Path, out: Path | None, control: str | None, *, all_pairs: bool, as_json: bool
 ) -> int:
     from runner.launching import shown
+    from runner.outputs import reading_run
     from runner.sweeps.finish import as_json as compared_json
     from runner.sweeps.finish import compared_sweep, write_page
     from runner.sweeps.folder import sweep_at
     from runner.sweeps.text import compared_arms_text
 
     folder = sweep_at(path)
-    found = compared_sweep(folder, control=control, all_pairs=all_pairs)
-    if found is None:
-        raise UsageError(f"no arm of {path} is done: there is nothing to compare; see runner status {path}")
-    page = write_page(folder, found, out)
+    with reading_run(folder.path):
+        found = compared_sweep(folder, control=control, all_pairs=all_pairs)
+        if found is None:
+            raise UsageError(
+                f"no arm of {path} is done: there is nothing to compare; see runner status {path}"
+            )
+        page = write_page(folder, found, out)
     if as_json:
         value = {**compared_json(found), "page": str(page)}
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))

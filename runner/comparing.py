@@ -11,6 +11,7 @@ from typing import Any
 from eval.judges import judge
 from eval.lock import lock_differences
 from runner.judging.lines import read_lines
+from runner.outputs import reading_run
 from runner.reporting.compare import Changes, Key, labels
 from runner.reporting.record import RunRecord, read_run
 from runner.spec.problems import UsageError
@@ -41,7 +42,7 @@ def compare(paths: Sequence[Path], *, different_locks: bool = False) -> Comparis
     """
     if len(paths) < 2:
         raise UsageError("give at least two runs to compare")
-    runs = tuple(read_run(path) for path in paths)
+    runs = tuple(map(_read, paths))
     _refuse_twice(paths, runs)
     for path, run in zip(paths, runs, strict=True):
         if not run.tuned:
@@ -66,6 +67,13 @@ def compare(paths: Sequence[Path], *, different_locks: bool = False) -> Comparis
     if not any(changes) and not unequal:
         raise UsageError("no task was judged in all of these runs: there is nothing to compare")
     return Comparison(runs, changes, tuple(unequal))
+
+
+def _read(path: Path) -> RunRecord:
+    with reading_run(path):
+        record = read_run(path)
+        record.results()
+        return record
 
 
 def _refuse_twice(paths: Sequence[Path], runs: Sequence[RunRecord]) -> None:

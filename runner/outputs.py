@@ -240,8 +240,8 @@ NO_SUCH_FORM = (
 
 
 @contextmanager
-def reading_run(run: Path) -> Iterator[None]:
-    """Inside the block the files of a run are read: where one is of another form, that is said in place of a traceback.
+def reading_run(*runs: Path) -> Iterator[None]:
+    """Inside the block the files of runs are read: where one is of another form, that is said in place of a traceback.
 
     Where all files are as their stages left them the fault is ours, and keeps its traceback.
 
@@ -251,19 +251,21 @@ def reading_run(run: Path) -> Iterator[None]:
     try:
         yield
     except NO_SUCH_FORM as error:
-        changed = _changed(run)
-        if changed == []:
+        known = {run: _changed(run) for run in runs}
+        changed = [str(run / name) for run, names in known.items() for name in names or ()]
+        unknown = [str(run) for run, names in known.items() if names is None]
+        if not changed and not unknown:
             raise
         said = f"{type(error).__name__}: {str(error)[:200]}" if str(error) else type(error).__name__
-        if changed is None:
+        if changed:
+            them = "it was" if len(changed) == 1 else "they were"
             raise MachineError(
-                f"a file of {run} has another form than this release of runner writes ({said})\n"
-                "  it was damaged, changed, or made by another release; no hashes were written down that would tell which"
+                f"{', '.join(changed[:5])}: not as {them} left, and cannot be read ({said})\n"
+                "  runner launch --resume RUN makes again what is damaged; runner verify RUN names every file"
             ) from error
         raise MachineError(
-            f"{run} cannot be read: {', '.join(changed[:5])} {'is' if len(changed) == 1 else 'are'} not as "
-            f"{'it was' if len(changed) == 1 else 'they were'} left ({said})\n"
-            "  runner launch --resume RUN makes again what is damaged; runner verify RUN names every file"
+            f"a file of {' or '.join(unknown)} has another form than this release of runner writes ({said})\n"
+            "  it was damaged, changed, or made by another release; no hashes were written down that would tell which"
         ) from error
 
 

@@ -29,9 +29,9 @@ from runner.lineage import in_common
 from runner.plan import Plan
 from runner.probe import probe_machine
 from runner.progress import progress_for
-from runner.run_dir import RunDir
+from runner.run_dir import RunDir, require_own_files
 from runner.spec.load import Loaded
-from runner.spec.problems import MachineError, Problem, RunnerError, SpecError
+from runner.spec.problems import MachineError, Problem, RunnerError, SpecError, UsageError
 from runner.spec.yaml_text import Tree, dotted
 from runner.stage_results import StageResults
 from runner.sweep import Arm, controls_of
@@ -137,9 +137,10 @@ def resumed(path: Path) -> PreparedSweep:
     """Return a sweep that was begun earlier, with the arms that it was launched with.
 
     Raises:
-        UsageError: there is no sweep at `path`, or it is of another release of runner.
+        UsageError: there is no sweep at `path`, it leads out of its own folder, or a plan is not what this release plans.
     """
     folder = sweep_at(path)
+    require_own_files(folder.path)
     return PreparedSweep(folder, folder.arms(), folder.definition()["controls"], resumed=True)
 
 
@@ -238,7 +239,7 @@ class _Launch:
             )
             began = time.monotonic()
             outcome = self._executed(item.plan, where, resumed=found is not None)
-        except MachineError as error:  # of this run directory: the next arm has its own
+        except (MachineError, UsageError) as error:  # of this run directory: the next arm has its own
             began, outcome = time.monotonic(), Outcome("failed", 1, str(error))
         self._set(item, where, outcome)
         self.events.write(
@@ -256,6 +257,7 @@ class _Launch:
         """Return the run directory of an arm: the one that was found, with the plan as it is now, or a new one."""
         if found is None:
             return begun(item.plan, item.spec, item.resolved, self.sweep.runs, datetime.now(UTC))
+        require_own_files(found.run.path)
         write_plan(found.run, item.plan, item.spec, item.resolved)
         return found.run
 
