@@ -42,7 +42,12 @@ def compare(paths: Sequence[Path], *, different_locks: bool = False) -> Comparis
     """
     if len(paths) < 2:
         raise UsageError("give at least two runs to compare")
-    runs = tuple(map(_read, paths))
+    with reading_run(*paths):
+        return _compared(paths, different_locks=different_locks)
+
+
+def _compared(paths: Sequence[Path], *, different_locks: bool) -> Comparison:
+    runs = tuple(read_run(path) for path in paths)
     _refuse_twice(paths, runs)
     for path, run in zip(paths, runs, strict=True):
         if not run.tuned:
@@ -67,13 +72,6 @@ def compare(paths: Sequence[Path], *, different_locks: bool = False) -> Comparis
     if not any(changes) and not unequal:
         raise UsageError("no task was judged in all of these runs: there is nothing to compare")
     return Comparison(runs, changes, tuple(unequal))
-
-
-def _read(path: Path) -> RunRecord:
-    with reading_run(path):
-        record = read_run(path)
-        record.results()
-        return record
 
 
 def _refuse_twice(paths: Sequence[Path], runs: Sequence[RunRecord]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.files import read_json
+from runner.outputs import NO_SUCH_FORM
 from runner.plan import FORMAT, Plan, make_plan, plan_from_json, plan_to_json, spec_from_json
 from runner.previewing.alone import STAGE as PREVIEW
 from runner.previewing.alone import data_alone
@@ -27,11 +28,7 @@ def stored_plan(file: Path) -> Plan:
         UsageError: it is of another release, or is not what this release plans for its spec; names what differs.
         MachineError: the file cannot be read, or is no JSON.
     """
-    return checked_plan(read_json(file), file)
-
-
-def checked_plan(value: Any, file: Path) -> Plan:
-    """Return the plan that a JSON value holds; `file` is where it stands."""
+    value = read_json(file)
     found = value.get("format") if isinstance(value, dict) else None
     if found != FORMAT or isinstance(found, bool):
         raise UsageError(
@@ -39,13 +36,23 @@ def checked_plan(value: Any, file: Path) -> Plan:
         )
     try:
         plan = plan_from_json(value)
+    except NO_SUCH_FORM as error:
+        raise _unreadable(file, error) from error
+    require_planned(plan, file)
+    return plan
+
+
+def require_planned(plan: Plan, file: Path) -> None:
+    """Require that a plan is what this release plans for its spec; `file` is where it stands.
+
+    Raises:
+        UsageError: it is not; names what differs.
+    """
+    try:
         wanted = _made_again(plan)
         unequal = list(_differences("", _plain(plan_to_json(plan)), _plain(plan_to_json(wanted))))
-    except (TypeError, KeyError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UsageError(
-            f"{file} is damaged, or was written by another release of runner ({said}); {NOTHING}\n  {REMEDY}"
-        ) from error
+    except NO_SUCH_FORM as error:
+        raise _unreadable(file, error) from error
     except RunnerError as error:
         first = str(error).splitlines()[0]
         raise UsageError(
@@ -58,7 +65,13 @@ def checked_plan(value: Any, file: Path) -> Plan:
             f"{file} is not what this release of runner plans for its spec: it was changed, or made by another release; "
             f"{NOTHING}\n  {listed}\n  {REMEDY}"
         )
-    return plan
+
+
+def _unreadable(file: Path, error: Exception) -> UsageError:
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return UsageError(
+        f"{file} is damaged, or was written by another release of runner ({said}); {NOTHING}\n  {REMEDY}"
+    )
 
 
 REMEDY = "launch its spec again: runner launch SPEC; or go on with the release that made it"

@@ -11,11 +11,10 @@ from typing import Any
 from runner.files import canonical_sha256
 from runner.lineage import in_common, lineages
 from runner.machine import Machine
-from runner.plan import Plan, make_plan, plan_to_json
+from runner.plan import Plan, make_plan, plan_from_json, plan_to_json
 from runner.spec.load import Loaded
 from runner.spec.problems import CountedError, Problem, SpecError
 from runner.spec.resolved import resolved_text
-from runner.stored_plan import checked_plan
 from runner.sweep import Arm
 
 TOLD = ("name", "summary", "report", "reference", "sweep")
@@ -43,14 +42,10 @@ class PlannedArm:
         }
 
 
-def planned_arm_from_json(value: Mapping[str, Any], file: Path) -> PlannedArm:
-    """Return the arm that `PlannedArm.to_json` wrote; `file` is where it stands.
-
-    Raises:
-        UsageError: its plan is not what this release plans for its spec.
-    """
+def planned_arm_from_json(value: Mapping[str, Any]) -> PlannedArm:
+    """Return the arm that `PlannedArm.to_json` wrote."""
     arm = Arm(**{**value["arm"], "sets": tuple(value["arm"]["sets"])})
-    return PlannedArm(arm, checked_plan(value["plan"], file), value["spec"], value["resolved"])
+    return PlannedArm(arm, plan_from_json(value["plan"]), value["spec"], value["resolved"])
 
 
 def planned_arms(

@@ -137,7 +137,7 @@ class SweepDir:
         """
         files = sorted((self.path / "arms").glob("*.json"))
         try:
-            return tuple(planned_arm_from_json(read_json(file), file) for file in files)
+            return tuple(planned_arm_from_json(read_json(file)) for file in files)
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise UsageError(
                 f"{self.path} was written by another release of runner: {error}\n"

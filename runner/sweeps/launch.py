@@ -34,8 +34,9 @@ from runner.spec.load import Loaded
 from runner.spec.problems import MachineError, Problem, RunnerError, SpecError, UsageError
 from runner.spec.yaml_text import Tree, dotted
 from runner.stage_results import StageResults
+from runner.stored_plan import require_planned
 from runner.sweep import Arm, controls_of
-from runner.sweeps.arms import PlannedArm, planned_arms, sweep_sha256
+from runner.sweeps.arms import PlannedArm, arm_file, planned_arms, sweep_sha256
 from runner.sweeps.folder import ArmState, SweepDir, sweep_at
 from runner.sweeps.found import Found, run_of
 from runner.validate import load_arms, place_of_change
@@ -141,7 +142,10 @@ def resumed(path: Path) -> PreparedSweep:
     """
     folder = sweep_at(path)
     require_own_files(folder.path)
-    return PreparedSweep(folder, folder.arms(), folder.definition()["controls"], resumed=True)
+    arms = folder.arms()
+    for number, item in enumerate(arms, start=1):
+        require_planned(item.plan, arm_file(folder.path, number))
+    return PreparedSweep(folder, arms, folder.definition()["controls"], resumed=True)
 
 
 def run(

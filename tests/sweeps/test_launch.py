@@ -104,7 +104,7 @@ def test_killed_in_the_second_arm_a_sweep_goes_on_there(
 ) -> None:
     folder = sweep.define("one", "two", "three")
     (sweep.folder / "slow-two").touch()
-    process = sweep.start("launch", "--resume", folder.path)
+    process = sweep.start_launch(folder)
     sweep.wait_until((sweep.folder / "began-two").exists)
     process.kill()
     process.communicate()
@@ -131,7 +131,7 @@ def test_killed_in_the_second_arm_a_sweep_goes_on_there(
 def test_ctrl_c_ends_the_arm_and_starts_no_other(sweep: Sweep) -> None:
     folder = sweep.define("one", "two", "three")
     (sweep.folder / "slow-two").touch()
-    process = sweep.start("launch", "--resume", folder.path)
+    process = sweep.start_launch(folder)
     sweep.wait_until((sweep.folder / "began-two").exists)
     with pytest.raises(MachineError, match=f"is being run by process {process.pid}"):
         sweep.launch(folder)
