@@ -251,7 +251,7 @@ def reading_run(*runs: Path) -> Iterator[None]:
     try:
         yield
     except NO_SUCH_FORM as error:
-        known = {run: _changed(run) for run in runs}
+        known = {run: changed_files(run) for run in runs}
         changed = [str(run / name) for run, names in known.items() for name in names or ()]
         unknown = [str(run) for run, names in known.items() if names is None]
         if not changed and not unknown:
@@ -269,7 +269,7 @@ def reading_run(*runs: Path) -> Iterator[None]:
         ) from error
 
 
-def _changed(run: Path) -> list[str] | None:
+def changed_files(run: Path) -> list[str] | None:
     """Return the files of a run that are in no form in which a stage left them; None where no forms are known."""
     forms: dict[str, set[str]] = {}
     found: list[str] = []

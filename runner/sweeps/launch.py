@@ -26,6 +26,7 @@ from runner.launching import (
     write_plan,
 )
 from runner.lineage import in_common
+from runner.outputs import changed_files
 from runner.plan import Plan
 from runner.probe import probe_machine
 from runner.progress import progress_for
@@ -229,7 +230,7 @@ class _Launch:
         try:
             found = run_of(item.plan, self.sweep.runs, self.environ)
             where = found.run if found else None
-            if found and found.done and found.as_told:
+            if found and found.done and found.as_told and not changed_files(found.run.path):
                 reason = "it is done, by the same plan"
                 self.events.write("arm_skipped", arm=name, run=found.run.path.name, reason=reason)
                 self.say(f"arm {number} of {of}, {name}: {reason}: {shown(found.run.path)}")

@@ -49,6 +49,18 @@ def test_arms_run_one_after_another_and_share_what_they_have_in_common(sweep: Sw
     assert names == ["sweep_started", *["arm_started", "arm_finished"] * 3, "sweep_finished"]
 
 
+def test_an_arm_that_is_done_is_looked_at_before_it_is_set_beside_others(sweep: Sweep) -> None:
+    folder = sweep.define("one", "two")
+    sweep.launch(folder)
+    made = run_of(folder, "two")
+    (made / "out" / "work").write_text("changed")
+    finished, said = sweep.launch(folder)
+    assert finished.exit_code == 0, said
+    assert (made / "out" / "work").read_text() == "two"
+    assert sweep.calls() == ["prepare", "work one", "work two", "work two"]
+    assert "made again: out/work is not as the stage left it" in said
+
+
 def test_the_table_says_which_arms_differ(
     sweep: Sweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
