@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import io
 import os
@@ -300,9 +299,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename is not None:
-            raise  # a fault of ours; every file that we write says its own name
-        say(f"runner: cannot write the answer: {error.strerror}", err=True)
+        from runner.files import full_disk
+
+        if (full := full_disk(error)) is None:
+            raise  # a fault of ours
+        said = full if error.filename else f"cannot write the answer: {error.strerror}"
+        say(f"runner: {said}", err=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = MachineError.exit_code
     code = code if isinstance(code, int) else 0

@@ -19,9 +19,11 @@ def report(run: Path, as_json: bool) -> int:
 
     Works on a run that failed or was interrupted too; the page then says what is not there.
     """
-    from runner.run_dir import find
+    from runner.outputs import Hashes, below, reading_run, record
+    from runner.run_dir import find, require_own_files
 
     found = find(run)
+    require_own_files(found.path)
     if find_spec("matplotlib") is None:
         raise MachineError(
             f"pictures need the package matplotlib; nothing was written\n  {how_to_install('eval')}"
@@ -29,7 +31,9 @@ def report(run: Path, as_json: bool) -> int:
     from runner.stages.report import write_report
 
     with found.lock():
-        written = write_report(found.path)
+        with reading_run(found.path):
+            written = write_report(found.path)
+        record(Hashes(found.path), "report", below(found.path, ["report"]))
     files = [written.page, written.card, written.results, *written.plots]
     if as_json:
         say_json({"run": str(found.path), "files": [str(f) for f in files]})

@@ -14,7 +14,9 @@ from runner.terminal import say, say_json
 
 if TYPE_CHECKING:
     from runner.comparing import Comparison
-    from runner.verify import Part, Unequal, Verification
+    from runner.unequal import Unequal
+    from runner.verify import Part, Verification
+    from runner.verify_files import Files
 
 MOST_SHOWN = 8
 """Unequal values of a file that are named one by one; the others are counted."""
@@ -26,7 +28,8 @@ MOST_SHOWN = 8
 def verify(run: Path, as_json: bool) -> int:
     """Make every number of a run's report again from its stored predictions, and say equal or not.
 
-    Needs no model and no network. Exit code 1 where something is not equal.
+    All other files are held against the hashes that were written down when their stages ended; what could not be
+    looked at is said at the end. Needs no model and no network. Exit code 1 where something is not equal.
     """
     from runner.run_dir import find
     from runner.verify import verify as verified
@@ -50,6 +53,12 @@ def _as_json(found: Verification) -> dict[str, Any]:
             }
             for part in found.parts
         ],
+        "files": {
+            "equal": list(found.files.equal),
+            "bytes": found.files.bytes,
+            "unequal": [vars(item) for item in found.files.unequal],
+        },
+        "not_looked_at": {why: list(names) for why, names in found.files.not_looked_at.items()},
     }
 
 
@@ -64,12 +73,36 @@ def _as_text(found: Verification) -> str:
         word = "not equal" if part.unequal else "unproven" if part.rests_on else "equal"
         lines.append(f"{word:10}{part.file:24}{what}")
         lines += _places(part)
+    files = found.files
+    if files.equal:
+        count = f"{len(files.equal)} files"
+        lines.append(f"{'equal':10}{count:24}as they were left, {files.bytes:,} bytes hashed")
+    if files.unequal:
+        lines.append(f"{'not equal':10}{_files(len(files.unequal))}")
+        lines += [f"  {item}" for item in files.unequal[:MOST_SHOWN]]
+        rest = len(files.unequal) - MOST_SHOWN
+        lines += [f"  and {rest} more"] if rest > 0 else []
     if found.equal:
         lines.append(f"{found.numbers:,} numbers made again from the stored predictions: all equal")
     else:
-        count = sum(len(part.unequal) for part in found.parts)
-        lines.append(f"{count} {'place is' if count == 1 else 'places are'} not what the predictions give")
-    return "\n".join(lines)
+        count = len(found.unequal)
+        lines.append(
+            f"{count} {'place is' if count == 1 else 'places are'} not what the run left, or its predictions give"
+        )
+    return "\n".join([*lines, *_not_looked_at(files)])
+
+
+def _not_looked_at(files: Files) -> list[str]:
+    """Return what nothing was held against: a line for each reason, always at the end."""
+    return [
+        f"not looked at: {_files(len(names))} ({why}): {', '.join(names[:MOST_SHOWN])}"
+        + (f", and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else "")
+        for why, names in files.not_looked_at.items()
+    ]
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"
 
 
 def _places(part: Part) -> list[str]:
@@ -133,12 +166,17 @@ def _compare_runs(runs: Sequence[Path], out: Path, *, different_locks: bool, as_
     from eval.report.page import render
     from runner.comparing import compare as compared
     from runner.files import write_text
+    from runner.outputs import reading_run
     from runner.reporting.compare import compare_page
     from runner.run_dir import find
 
-    found = compared([find(run).path for run in runs], different_locks=different_locks)
-    write_text(out, render(compare_page(found.runs, found.changes, found.warnings)))
-    say_json(_comparison(found, out)) if as_json else say(_table(found))
+    paths = [find(run).path for run in runs]
+    with reading_run(*paths):
+        found = compared(paths, different_locks=different_locks)
+        page = render(compare_page(found.runs, found.changes, found.warnings))
+        text = None if as_json else _table(found)
+    write_text(out, page)
+    say_json(_comparison(found, out)) if text is None else say(text)
     if not as_json:
         say(str(out))
     return 0
@@ -148,16 +186,20 @@ def _compare_sweep(
     path: Path, out: Path | None, control: str | None, *, all_pairs: bool, as_json: bool
 ) -> int:
     from runner.launching import shown
+    from runner.outputs import reading_run
     from runner.sweeps.finish import as_json as compared_json
     from runner.sweeps.finish import compared_sweep, write_page
     from runner.sweeps.folder import sweep_at
     from runner.sweeps.text import compared_arms_text
 
     folder = sweep_at(path)
-    found = compared_sweep(folder, control=control, all_pairs=all_pairs)
-    if found is None:
-        raise UsageError(f"no arm of {path} is done: there is nothing to compare; see runner status {path}")
-    page = write_page(folder, found, out)
+    with reading_run(folder.path):
+        found = compared_sweep(folder, control=control, all_pairs=all_pairs)
+        if found is None:
+            raise UsageError(
+                f"no arm of {path} is done: there is nothing to compare; see runner status {path}"
+            )
+        page = write_page(folder, found, out)
     if as_json:
         value = {**compared_json(found), "page": str(page)}
         say_json(value)

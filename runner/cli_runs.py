@@ -42,9 +42,9 @@ def prune(folder: Path, used_too: bool, dry_run: bool, as_json: bool) -> int:
             "removed": [str(entry.path) for entry in found.removed],
             "kept": [str(entry.path) for entry in found.kept],
         }
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        say_json(value)
     else:
-        click.echo(_as_text(found, dry_run=dry_run))
+        say(_as_text(found, dry_run=dry_run))
     return 0
 
 

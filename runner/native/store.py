@@ -104,6 +104,31 @@ class EcgStore(Table):
         ]
 
 
+def is_whole(store: EcgStore, table: Table) -> bool:
+    """Return whether a store holds `table`, and signals with the bytes that were written."""
+    for name in (one.name for one in fields(Table)):
+        known, wanted = getattr(store, name), getattr(table, name)
+        if name == "attributes":
+            same = known.keys() == wanted.keys() and all(_equal(known[key], wanted[key]) for key in wanted)
+        else:
+            same = _equal(known, wanted)
+        if not same:
+            return False
+    return not store.damaged()
+
+
+def _equal(known: Any, wanted: Any) -> bool:
+    """Return whether a column or a value was read as it was to be written: numbers are 32 bits wide there."""
+    if isinstance(wanted, np.ndarray):
+        floats = wanted.dtype.kind == "f"
+        return isinstance(known, np.ndarray) and np.array_equal(
+            known, wanted.astype(known.dtype) if floats else wanted, equal_nan=floats
+        )
+    if isinstance(wanted, Mapping):
+        return json.dumps(known, sort_keys=True) == json.dumps(wanted, sort_keys=True)
+    return bool(known == wanted)
+
+
 # ------------------------------------------------------------------------------------------------ write
 
 

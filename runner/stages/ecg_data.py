@@ -161,9 +161,9 @@ def _stored(
     wanted = {key: value for key, value in settings["data"].items() if key not in ("split", "workers")}
     name = canonical_sha256({"data": wanted, "leads": settings["leads"], "stand_in": settings["stand_in"]})
     kept = convert(asked, run_dir / settings["cache"] / f"ecg-{name[:32]}.h5", processes, progress)
+    partial = target.with_name(f".{target.name}.linking")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.linking")
         partial.unlink(missing_ok=True)
         try:
             try:
@@ -176,6 +176,7 @@ def _stored(
                 missing_ok=True
             )  # half a copy; or a second name of `target`, which `replace` leaves
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise MachineError(f"cannot write {target}: {error.strerror or error}\n  make room") from error
     return open_store(target)
 

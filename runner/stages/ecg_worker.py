@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from runner.events import EventWriter
+from runner.files import full_disk
 from runner.native import distill
 from runner.native.assembly import (
     choose_trained,
@@ -46,7 +47,7 @@ from runner.native.together import Together
 from runner.native.train import Course, Ended, Training
 from runner.native.watch import Watch
 from runner.proof import FAILED
-from runner.spec.problems import RunnerError, StageError
+from runner.spec.problems import MachineError, RunnerError, StageError
 from runner.stages.common import expand_path, read_json
 from runner.stages.ecg_final import leave, seen_by
 from runner.stages.ecg_teacher import teacher_of
@@ -319,7 +320,7 @@ def main() -> None:
         )
     except RunnerError as error:
         print(error, file=sys.stderr, flush=True)
-        sys.exit(error.exit_code)
+        sys.exit(MachineError.exit_code if full_disk(error) else error.exit_code)
     with suppress(BrokenPipeError):
         print(f"{ended.state} after step {ended.steps}", flush=True)
 
