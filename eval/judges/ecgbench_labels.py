@@ -15,6 +15,7 @@ from eval.ecgbench.options import final_answer
 from eval.judges import Line
 from eval.judges.ecgbench_words import OF_LABELS, PULSE, published, unparsed
 from eval.judges.label_metrics import (
+    OFFICIAL,
     beside_chance,
     changes_of,
     headline_of,
@@ -47,7 +48,7 @@ def _sides(task: Mapping[str, Any], of: BenchSet, lines: Sequence[Line]) -> list
     said, meant = ([final_answer(text) for text in texts] for texts in (answers, references))
     decisions, parsed = read.answered(said, meant, truth)
     rightly = Judged(lines, read.ids, truth, groups)
-    names = {*OF_LABELS, "exact_match", "parse_rate", *(f"{name}_present" for name in OF_LABELS)}
+    names = {*OF_LABELS, *OFFICIAL, "exact_match", "parse_rate", *(f"{name}_present" for name in OF_LABELS)}
     sides = [_Labelled(rightly, Side("", decisions, None, parsed), frozenset(names))]
     if "pulse" in task["compat"]:
         gold = [pulse.labels_meant(of, line["reference"]) for line in lines]

@@ -76,7 +76,7 @@ def notes(
         said.append(
             f"{len(of.present)} of {len(of.classes)} classes have a positive and a negative among the judged records; "
             f"without: {', '.join(found.missing)}. Means over all classes do not exist; those ending in {PRESENT} are "
-            "over the others"
+            "over the others; those ending in _cinc count 0 for a class that only false decisions were made for"
         )
     if fallback := [one.name for one in thresholds if one.fallback]:
         said.append(

@@ -250,7 +250,7 @@ def _notes(
         said.append(
             f"{len(of.present)} of {len(of.classes)} labels have a positive and a negative among the judged records; "
             f"without: {', '.join(lacking)}. Means over all labels do not exist; those ending in {PRESENT} are over the "
-            "others"
+            "others; those ending in _cinc count 0 for a label that only false decisions were made for"
         )
     if fallback := [one.name for one in thresholds if one.fallback]:
         said.append(

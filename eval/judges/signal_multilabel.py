@@ -5,7 +5,8 @@ number) and `attributes`. The task says `classes`, the columns in their order, a
 codes, beside its options in the spec. Lines of the validation split choose the thresholds and nothing else.
 
 A class without a positive or a negative has no area. The mean over all classes then does not exist, and the same
-name with `_present` is the mean over the others; how many these are stands in the notes.
+name with `_present` is the mean over the others; how many these are stands in the notes. With `_cinc` it is the mean as
+the challenges' own programs make it, in which a missing class that was decided for some counts 0.
 
 Shares of records and of decisions have Wilson's interval where all groups are alike (`eval.alike`); what has no interval
 says why. Beside the model stand two floors that no recording is looked at for (`eval.judges.label_floors`).
@@ -46,6 +47,12 @@ MACRO = {
     "g_beta_weighed": "g_beta",
     "auc_hard": "auc_hard",
 }
+OFFICIAL = {
+    "macro_f1_cinc": "f1_cinc",
+    "f_beta_weighed_cinc": "f_beta_cinc",
+    "g_beta_weighed_cinc": "g_beta_cinc",
+}
+"""Means as the challenges' own programs make them: they are those of MACRO but where a class is missing."""
 OVER_ALL = ("coverage", "ranking_loss", "hamming_loss", "exact_match")
 SHARES = ("ranking_loss", "hamming_loss", "exact_match")
 """Means of a share of each record, 0 to 1."""
@@ -74,7 +81,9 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     metrics = _macro(found) | _intervals(found, OVER_ALL) | _intervals(beta, BETA)
     metrics |= {name: share(metrics[name], of.groups) for name in SHARES}
     metrics |= _intervals(calibrated, CALIBRATION)
-    metrics |= _of_present(task, of, thresholds) if found.missing else {}
+    if found.missing:
+        metrics |= {name: getattr(found, field) for name, field in OFFICIAL.items()}
+        metrics |= _of_present(task, of, thresholds)
     chance = _against_a_coin("macro_auc_present" if found.missing else "macro_auc", metrics)
     challenge, covered = _challenge(task, of, decisions)
     metrics |= challenge
@@ -175,6 +184,11 @@ def _changes(
     changes = label_differences(one.truth, sides[0], sides[1], one.classes, one.groups)
     found = {name: changes[field] for name, field in MACRO.items()}
     if not suffix:
+        found |= (
+            {name: changes[field] for name, field in OFFICIAL.items()}
+            if len(one.present) < len(one.classes)
+            else {}
+        )
         found |= {name: changes[name] for name in OVER_ALL}
         found |= {name: change_of_share(changes[name], one.groups) for name in SHARES}
     return found | beta_differences(one.truth, said[0], said[1], one.groups, beta=task["beta"])

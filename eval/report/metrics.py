@@ -148,6 +148,7 @@ SUFFIXES: Mapping[str, str] = MappingProxyType(
     {
         "_scaled": "temperature fitted on validation records",
         "_present": "over the classes that the judged records have",
+        "_cinc": "as in CinC: a class with false positives alone counts 0",
         "_weighed": "a record weighs 1 / its labels, as in CinC 2020",
     }
 )

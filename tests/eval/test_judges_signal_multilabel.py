@@ -12,6 +12,7 @@ from scipy.special import expit
 from sklearn.metrics import (
     average_precision_score,
     coverage_error,
+    f1_score,
     fbeta_score,
     hamming_loss,
     label_ranking_loss,
@@ -159,6 +160,21 @@ def test_a_class_that_nobody_has_is_named_and_not_averaged_over() -> None:
     assert "the threshold is 0.5: AF" in notes
     fallback = {row[0]: row[-1] for row in result["tables"]["thresholds"]["rows"]}
     assert fallback == {"NSR": False, "AF": True, "SB": False}
+
+
+def test_a_class_that_nobody_has_and_that_is_decided_counts_0_as_in_the_challenge() -> None:
+    """Three classes: two with F1 of their own, and AF, which no record has and which some are decided for."""
+    of = lines(lacking="AF")
+    task = TASK | {"thresholds": "half"}
+    result = JUDGE.judged(task, of)
+    truth, logits = arrays(of, "test")
+    decided = logits >= 0
+    assert decided[:, 1].any()
+    scores = [f1_score(truth[:, place], decided[:, place]) for place in (0, 2)]
+    assert value(result, "macro_f1_cinc") == pytest.approx(sum(scores) / 3)
+    assert value(result, "macro_f1_present") == pytest.approx(sum(scores) / 2)
+    never = [{**line, "logits": {**line["logits"], "AF": -50.0}} for line in of]
+    assert value(JUDGE.judged(task, never), "macro_f1_cinc") == pytest.approx(sum(scores) / 2)
 
 
 def test_a_model_that_knows_nothing_is_said_to() -> None:
