@@ -1,7 +1,7 @@
 """Any number of labels a recording, from stored logits: areas, decisions at thresholds, calibration, sub-groups.
 
 A stored line holds `id`, `group` (the patient), `split`, `labels` (names of the true classes), `logits` (class ->
-number) and `attributes`. The task says `classes`, the columns in their order, and `codes`, class -> SNOMED CT
+number) and `attributes`, and for the challenge score also `codes`, every code of the record. The task says `classes`, the columns in their order, and `codes`, class -> SNOMED CT
 codes, beside its options in the spec. Lines of the validation split choose the thresholds and nothing else.
 
 A class without a positive or a negative has no area. The mean over all classes then does not exist, and the same
@@ -85,7 +85,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         metrics |= {name: getattr(found, field) for name, field in OFFICIAL.items()}
         metrics |= _of_present(task, of, thresholds)
     chance = _against_a_coin("macro_auc_present" if found.missing else "macro_auc", metrics)
-    challenge, covered = _challenge(task, of, decisions)
+    challenge, of_challenge = _challenge(task, of, decisions)
     metrics |= challenge
     labels = label_floors.Labels(of.truth, of.classes, of.groups, task["beta"], of.present, PRESENT)
     floors, gained = label_floors.floors(labels), label_floors.gained(labels, decisions)
@@ -121,7 +121,8 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         "narrow": narrow,
         "chance": [one.json() for one in chance],
         "notes": [
-            *label_words.notes(task, of, found, thresholds, covered),
+            *label_words.notes(task, of, found, thresholds),
+            *of_challenge,
             *(one.text for one in chance if one.where != "above"),
             *label_floors.beside_floors(metrics, floors, gained, narrow),
             *label_words.never_decided(of, decisions),
@@ -170,9 +171,9 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
     found |= {name: of_pairs[name] for name in CALIBRATION}
     if task["challenge_score"]:
         weights = read_weights()
-        truth, first, second = (_merged(task, one, values, weights) for values in (one.truth, *said))
+        before_after = [_merged(task, one, values, weights) for values in said]
         found["challenge_score"] = challenge_difference(
-            truth, first, second, weights.classes, weights, one.groups
+            _true(task, one, weights), *before_after, weights.classes, weights, one.groups
         )
     return {name: interval_json(value) for name, value in found.items()}
 
@@ -238,18 +239,48 @@ def _merged(task: Mapping[str, Any], of: Judged, values: BoolArray, weights: Wei
     return merge_codes(values, codes, weights)
 
 
+def _covered(task: Mapping[str, Any], of: Judged, weights: Weights) -> list[int]:
+    """Return the places of the challenge's classes that ours are."""
+    known = weights.class_of()
+    return sorted({known[code] for name in of.classes for code in task["codes"][name] if code in known})
+
+
+def _true(task: Mapping[str, Any], of: Judged, weights: Weights) -> BoolArray:
+    """Return true labels by the classes of the challenge that ours are.
+
+    A record has a class by any of its codes, also one that is no class of ours, as the challenge's program reads
+    labels. Where the lines have no codes, as those of earlier versions, it has what our classes say.
+    """
+    if not all("codes" in line for line in of.lines):
+        return _merged(task, of, of.truth, weights)
+    codes = sorted(weights.class_of())
+    has = np.array([[code in line["codes"] for code in codes] for line in of.lines], np.bool_)
+    truth = merge_codes(has, codes, weights)
+    ours = np.zeros(len(weights.classes), np.bool_)
+    ours[_covered(task, of, weights)] = True
+    return truth & ours
+
+
 def _challenge(
     task: Mapping[str, Any], of: Judged, decisions: BoolArray
-) -> tuple[dict[str, Interval], tuple[int, int]]:
-    """Return the challenge score where it is asked for, and how many of its classes ours are."""
+) -> tuple[dict[str, Interval], list[str]]:
+    """Return the challenge score where it is asked for, and what has to be known of it."""
     if not task["challenge_score"]:
-        return {}, (0, 0)
+        return {}, []
     weights = read_weights()
-    truth, said = (_merged(task, of, values, weights) for values in (of.truth, decisions))
-    known = weights.class_of()
-    covered = {known[code] for name in of.classes for code in task["codes"][name] if code in known}
+    truth, said = _true(task, of, weights), _merged(task, of, decisions, weights)
+    covered, known = _covered(task, of, weights), weights.class_of()
     found = challenge_score(truth, said, weights.classes, weights, of.groups)
-    return {"challenge_score": found.score}, (len(covered), len(weights.classes))
+    own = {code for name in of.classes for code in task["codes"][name]}
+    outside = [code for code in known if known[code] in covered and code not in own]
+    told = label_words.of_challenge(
+        (len(covered), len(weights.classes)),
+        outside,
+        int((truth & ~_merged(task, of, of.truth, weights)).sum())
+        if all("codes" in line for line in of.lines)
+        else None,
+    )
+    return {"challenge_score": found.score}, told
 
 
 def _against_a_coin(name: str, metrics: Mapping[str, Interval]) -> list[BesideChance]:

@@ -203,6 +203,37 @@ def test_the_challenge_score_says_how_many_of_its_classes_are_ours() -> None:
     assert "challenge_score" not in JUDGE.judged(TASK | {"challenge_score": False}, lines())["metrics"]
 
 
+RBBB, CRBBB, NSR = "59118001", "713427006", "426783006"
+
+
+def of_codes(number: int, codes: list[str], said: list[str], *, kept: bool = True) -> dict[str, Any]:
+    classes = {"RBBB": RBBB, "NSR": NSR}
+    return {
+        "id": f"r{number}", "group": f"p{number}", "split": "test", "attributes": {},
+        "labels": [name for name, code in classes.items() if code in codes],
+        "logits": {name: 9.0 if name in said else -9.0 for name in classes},
+        **({"codes": codes} if kept else {}),
+    }  # fmt: skip
+
+
+def test_a_code_that_counts_as_a_class_of_ours_is_one_in_the_challenge_score() -> None:
+    """RBBB is a class, CRBBB is none; the challenge has one class of both, and gives 0.35 for NSR said of it.
+
+    r0 has NSR and gets it: 1. r1 has CRBBB and gets RBBB and NSR: (1 + 0.35) / 2. Right: 1 + 1. NSR always, of two
+    labels in all with r1: 1 + 0.35 / 2. (1.675 - 1.175) / (2 - 1.175) = 0.5 / 0.825. 270492004 (IAVB) is absent.
+    """
+    task = TASK | {"classes": ["RBBB", "NSR"], "codes": {"RBBB": [RBBB], "NSR": [NSR]}, "thresholds": "half", "subgroups": []}  # fmt: skip
+    said = [of_codes(0, [NSR, "270492004"], ["NSR"]), of_codes(1, [CRBBB], ["RBBB", "NSR"])]
+    result = JUDGE.judged(task, said)
+    assert value(result, "challenge_score") == pytest.approx(0.5 / 0.825)
+    assert any(f"1 labels are there by a code that is no class of ours and counts as one in the challenge ({CRBBB})" in note for note in result["notes"])  # fmt: skip
+    assert JUDGE.differences(task, said, said)["challenge_score"]["value"] == 0
+    earlier = [of_codes(0, [NSR], ["NSR"], kept=False), of_codes(1, [RBBB], ["RBBB"], kept=False)]
+    result = JUDGE.judged(task, earlier)
+    assert value(result, "challenge_score") == 1
+    assert any(f"{CRBBB} count there as a class of ours" in note for note in result["notes"])
+
+
 def test_subgroups_have_intervals_and_small_ones_their_size_alone() -> None:
     rows = JUDGE.judged(TASK, lines())["tables"]["subgroups"]["rows"]
     male = [row for row in rows if row[1] == "male"]
