@@ -134,7 +134,8 @@ class MultiLabel:
     f1_cinc: Interval
     """Macro F1 as in CinC 2021: over the classes with a positive or a decision; NaN where there is none."""
     f_beta_cinc: Interval
-    """`f_beta` over those classes, as in CinC 2020."""
+    """`f_beta` over those classes, as in CinC 2020: of the labels as they are, where the program of 2020 first took
+    the normal class from records with another one and gave it to those with none."""
     g_beta_cinc: Interval
     hamming_loss: Interval
     """Share of (record, class) decisions that are wrong."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,10 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from eval.challenge import challenge_score, read_weights
 from eval.judges import judge
 from eval.judges import signal_multilabel as module
+from eval.judges.label_lines import of_split
 from eval.judges.signal_multilabel import thresholds_of
 from eval.multilabel import Bound, score_labels
 
@@ -370,3 +374,59 @@ def test_a_class_that_is_never_decided_is_named() -> None:
     of = [{**line, "logits": {**line["logits"], "AF": -9.0 - (line["split"] == "test")}} for line in lines()]
     notes = JUDGE.judged(TASK, of)["notes"]
     assert [note for note in notes if note.startswith("AF: never decided")]
+
+
+OFFICIAL = json.loads((Path(__file__).parent / "cinc_official.json").read_text(encoding="utf-8"))
+
+
+def official_lines(classes: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """Return the kept recordings with some classes: a label by any of the class's own codes, scores as they are."""
+    return [
+        {
+            "id": f"r{row}", "group": f"p{row}", "split": "test", "attributes": {}, "codes": one["codes"],
+            "labels": [name for name, codes in classes.items() if set(codes) & set(one["codes"])],
+            "logits": {name: math.log(s / (1 - s)) for name, s in zip(classes, one["scores"], strict=True)},
+        }
+        for row, one in enumerate(OFFICIAL["records"])
+    ]  # fmt: skip
+
+
+def of_official(classes: dict[str, list[str]]) -> dict[str, Any]:
+    return TASK | {"classes": list(classes), "codes": classes, "thresholds": "half", "subgroups": []}
+
+
+def test_numbers_are_those_of_the_challenges_own_programs() -> None:
+    """What the programs of 2020 and 2021 gave for 60 kept recordings (`cinc_official.json` says how it was made)."""
+    classes = {name: name.split("|") for name in OFFICIAL["classes"]}
+    result = JUDGE.judged(of_official(classes), official_lines(classes))
+    names = {
+        "auroc": "macro_auc_present",
+        "auprc": "average_precision_present",
+        "accuracy": "exact_match",
+        "f_measure": "macro_f1_cinc",
+        "f_beta_measure": "f_beta_weighed_cinc",
+        "g_beta_measure": "g_beta_weighed_cinc",
+        "challenge_metric": "challenge_score",
+    }
+    assert names.keys() == OFFICIAL["official"].keys()
+    found = {official: value(result, ours) for official, ours in names.items()}
+    assert found == pytest.approx(OFFICIAL["official"], abs=1e-12)
+    assert value(result, "macro_f1_present") > value(result, "macro_f1_cinc") + 0.01
+
+
+def test_the_challenges_own_score_does_not_need_its_equivalent_codes_as_classes() -> None:
+    """One code of each pair is a class; the labels of the other are there for the challenge score alone."""
+    classes = {name: name.split("|")[:1] for name in OFFICIAL["classes"]}
+    task, weights = of_official(classes), read_weights()
+    of = of_split(task, official_lines(classes), "test")
+    said = module._merged(task, of, of.logits >= 0, weights)
+
+    def score(truth: Any) -> float:
+        return challenge_score(truth, said, weights.classes, weights, of.groups, draws=0).score.value
+
+    official = OFFICIAL["official"]["challenge_metric"]
+    assert score(module._true(task, of, weights)) == pytest.approx(official, abs=1e-12)
+    absent = dataclasses.replace(
+        of, lines=[{key: kept for key, kept in line.items() if key != "codes"} for line in of.lines]
+    )
+    assert abs(score(module._true(task, absent, weights)) - official) > 0.01
