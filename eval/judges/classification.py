@@ -145,8 +145,10 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
             del found[name]
         if (other := other_way(task, one)) and other == other_way(task, two):
             by, name = other
-            answers = (decided(side, probabilities(task, side, by)) for side in (one, two))
-            found[name] = classification_differences(one.truth, *answers, one.labels, one.groups)["accuracy"]
+            said, after_said = (decided(side, probabilities(task, side, by)) for side in (one, two))
+            found[name] = classification_differences(one.truth, said, after_said, one.labels, one.groups)[
+                "accuracy"
+            ]
         found |= binary_differences(
             one.is_positive,
             first[:, one.positive],

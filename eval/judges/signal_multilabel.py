@@ -171,9 +171,10 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
     found |= {name: of_pairs[name] for name in CALIBRATION}
     if task["challenge_score"]:
         weights = read_weights()
-        before_after = [_merged(task, one, values, weights) for values in said]
+        truth = _true(task, one, weights)
+        first, second = (_merged(task, one, values, weights) for values in said)
         found["challenge_score"] = challenge_difference(
-            _true(task, one, weights), *before_after, weights.classes, weights, one.groups
+            truth, first, second, weights.classes, weights, one.groups
         )
     return {name: interval_json(value) for name, value in found.items()}
 
