@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from runner.terminal import say, say_json
 
 if TYPE_CHECKING:
     from runner.pruning import Pruning

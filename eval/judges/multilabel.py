@@ -32,7 +32,9 @@ from eval.judges.label_metrics import (
 )
 from eval.judges.multilabel_lines import (
     BY_LIKELIHOOD,
+    NO,
     WRITTEN,
+    YES,
     Judged,
     Side,
     of_split,
@@ -250,7 +252,7 @@ def _notes(
         said.append(
             f"{len(of.present)} of {len(of.classes)} labels have a positive and a negative among the judged records; "
             f"without: {', '.join(lacking)}. Means over all labels do not exist; those ending in {PRESENT} are over the "
-            "others"
+            "others; those ending in _cinc count 0 for a label that only false decisions were made for"
         )
     if fallback := [one.name for one in thresholds if one.fallback]:
         said.append(
@@ -264,9 +266,22 @@ def _notes(
                 f"{int((~side.parsed).sum())} of {len(of.lines)} answers say nothing of the set; they count as answers "
                 "without a label, and are never guessed"
             )
+    if "likelihood" in task["scoring"] and task["ask"] == "each":
+        said += _lengths_differ(of)
     if cut := sum(line["prompt_cut"] > 0 for line in of.lines):
         said.append(f"{cut} of {len(of.lines)} prompts lost their beginning: the model has too few positions")
     return said
+
+
+def _lengths_differ(of: Judged) -> list[str]:
+    """Say where yes and no have not the same number of tokens: whole words are compared, which the shorter gains by."""
+    tokens = of.lines[0]["label_tokens"]
+    if tokens[YES] == tokens[NO]:
+        return []
+    return [
+        f"yes has {tokens[YES]} and no {tokens[NO]} tokens; their likelihoods are of whole words, not divided by length, "
+        "which moves every score alike: thresholds chosen on validation records make up for it, one half does not"
+    ]
 
 
 def _examples(of: Judged, sides: Sequence[Side]) -> list[dict[str, str]]:

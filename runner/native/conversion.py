@@ -143,7 +143,7 @@ def _table(asked: Asked, raws: Sequence[Any], found: Survey) -> Table:
         "versions": {"runner": runner.__version__, "numpy": np.__version__, "scipy": scipy.__version__, "h5py": h5py.__version__},
         "code": _code(),
     }  # fmt: skip
-    rows = [[one.id, one.samples, one.fs_hz, one.crc32, one.labels, one.patient, dict(one.attributes)] for one in found.kept]  # fmt: skip
+    rows = [[one.id, one.samples, one.fs_hz, one.crc32, one.labels, one.patient, dict(one.attributes), one.codes] for one in found.kept]  # fmt: skip
     return Table(
         ids=tuple(one.id for one in found.kept),
         labels=labels,
@@ -153,6 +153,7 @@ def _table(asked: Asked, raws: Sequence[Any], found: Survey) -> Table:
         attributes=_attributes(found.kept),
         class_names=tuple(one.name for one in classes),
         class_codes=tuple(one.codes for one in classes),
+        codes=tuple(one.codes for one in found.kept),
         leads=asked.source.leads,
         fs_hz=asked.fs_hz,
         manifest={**facts, "key": canonical_sha256({**facts, "rows": rows, "time": found.samples})},

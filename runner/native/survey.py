@@ -53,6 +53,8 @@ class Kept:
     patient: str | None
     attributes: Mapping[str, Attribute]
     findings: tuple[Finding, ...]
+    codes: tuple[str, ...]
+    """Every diagnosis as the source writes it, also those that are no class."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ def judged(
         record.patient,
         record.attributes,
         record.findings,
+        record.codes,
     )
     return kept, record.signal_mv
 

@@ -679,9 +679,9 @@ RULES: tuple[Rule[AxolotlSpec], ...] = (
     ),
     Rule(
         "R055",
-        "top_p and seed belong to drawing, max_new_tokens to writing",
+        "top_p and seed belong to drawing, max_new_tokens to writing, normalise to likelihoods",
         "They would be ignored.",
-        "take the key out, or set a temperature above 0, or scoring: [generation]",
+        "take the key out, or say what reads it: a temperature above 0, scoring: [generation] or scoring: [likelihood]",
         nothing_is_ignored,
     ),
     Rule(

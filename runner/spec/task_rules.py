@@ -173,6 +173,12 @@ def nothing_is_ignored(spec: AxolotlSpec) -> Broken:
             and "max_new_tokens" in given(task)
         ):
             yield (*path, "max_new_tokens"), "given without scoring: [generation], so nothing is written"
+        if (
+            isinstance(task, ClassificationTask)
+            and "likelihood" not in task.scoring
+            and "normalise" in given(task)
+        ):
+            yield (*path, "normalise"), "given without scoring: [likelihood], so no likelihood is divided"
         if isinstance(task, MultilabelTask):
             yield from _ignored_of_labels((*path,), task)
         if isinstance(task, EcgBenchTask):

@@ -84,6 +84,12 @@ class ClassificationTask(Section):
         "`generation` lets the model write, and looks for the words. Both may be asked for.",
         min_length=1,
     )
+    normalise: Literal["none", "token", "byte"] = key(
+        "token",
+        "What a label's log likelihood is divided by before labels are compared: nothing, the tokens of its first word, or "
+        "its bytes. It decides where labels differ in length: undivided, a longer one is the less likely for it, as in "
+        "lm-eval's `acc`; divided by bytes is lm-eval's `acc_norm` for ASCII. The accuracy in another way stands beside.",
+    )
     max_new_tokens: int = key(8, "Longest written answer.", unit="tokens", ge=1, le=1_000_000)
     subgroups: tuple[str, ...] = key(
         (), "Attributes of the records (sex, age_band) by whose values the results are also shown."

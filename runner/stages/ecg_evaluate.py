@@ -197,6 +197,7 @@ def _lines(run: Judging, task: Settings, split: str, side: StoreRows, rows: Any)
             "labels": [name for name, yes in zip(store.class_names, store.labels[place], strict=True) if yes],
             "logits": {name: float(value) for name, value in zip(store.class_names, values, strict=True)},
             "attributes": run.records.attributes(place, task["subgroups"] if run.invented else ()),
+            **({"codes": list(store.codes[place])} if task["challenge_score"] and store.codes else {}),
         }
 
 

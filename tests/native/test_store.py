@@ -70,7 +70,7 @@ def test_any_program_can_read_it(tmp_path: Path) -> None:
     store = convert(made(5), tmp_path / "a.h5")
     with h5py.File(tmp_path / "a.h5") as file:
         assert set(file) == {
-            "signals", "labels", "ids", "patients", "groups", "samples", "attributes", "class_names", "class_codes",
+            "signals", "labels", "ids", "patients", "groups", "samples", "attributes", "class_names", "class_codes", "codes",
             "leads", "manifest", "crc32",
         }  # fmt: skip
         assert (file["signals"][:] == store.signals).all()
