@@ -78,7 +78,7 @@ def main() -> None:
     chosen = [case for case in cases() if case.part in arguments.only and arguments.match in case.what]
     if not arguments.json:
         print(f"{arguments.sets} sets a row, {arguments.draws:,} draws, 95 % intervals")
-        print(f"{'what':<34}{'data':<36}{'counts as':>10}{'held':>8}{'none':>7}{'warned':>8}")
+        print(f"{'what':<44}{'data':<36}{'counts as':>10}{'held':>8}{'none':>7}{'warned':>8}")
     rows = []
     for case in chosen:
         row = simulated(case, arguments.sets, arguments.draws)
@@ -86,7 +86,7 @@ def main() -> None:
         if not arguments.json:
             held = "-" if row["held"] is None else f"{row['held']:.3f}"
             numbers = f"{row['effective']:>10.1f}{held:>8}{row['none']:>7.2f}{row['warned']:>8.2f}"
-            print(f"{case.what:<34}{case.data:<36}{numbers}", flush=True)
+            print(f"{case.what:<44}{case.data:<36}{numbers}", flush=True)
     print(json.dumps({"sets": arguments.sets, "draws": arguments.draws, "rows": rows}))
 
 

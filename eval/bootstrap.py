@@ -60,6 +60,8 @@ _FEW_OF_CLASS = 20
 """The same of the groups that hold a class."""
 _PART = 1 / 3
 """Groups of unequal size that hold a class may count as fewer than 20 where they count as this part of all."""
+TOO_NARROW = "too narrow"
+"""How a reason begins that is a warning of ends which are there."""
 SAME = "every draw gives the same number"
 ONE_GROUP = "all records are of one group"
 NO_DRAWS = "no draws were made"
@@ -134,12 +136,12 @@ class Clusters:
         if self.count == 1 or self.draws == 0:
             return None
         if self.count < _FEW or self.effective < _FEW_EFFECTIVE:
-            return f"too narrow, for there are only {self.count} groups{self._counting}"
+            return f"{TOO_NARROW}, for there are only {self.count} groups{self._counting}"
         if self.fewest < _FEW_OF_CLASS:
-            return f"too narrow where a class counts that only {self.fewest} group(s) hold"
+            return f"{TOO_NARROW} where a class counts that only {self.fewest} group(s) hold"
         if self.fewest_effective < min(_FEW_OF_CLASS, _PART * self.effective):
             number = f"{self.fewest_effective:.1f}"
-            return f"too narrow where a class counts whose groups count as only {number} of equal size"
+            return f"{TOO_NARROW} where a class counts whose groups count as only {number} of equal size"
         return None
 
     @property

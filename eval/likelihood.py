@@ -42,7 +42,9 @@ METRICS = ("auc", "average_precision", "brier", "calibration_error")
 BINS = 10
 Binning = Literal["equal_mass", "equal_width"]
 
-BIASED = "chance adds to it{}, and draws of the records add more; so neither is its difference called better or worse"
+BIASED = (
+    "noise adds to it{}, and draws of the records add more; for the same reason its difference has no verdict"
+)
 """Why a calibration error has no interval."""
 _TEMPERATURES = (0.01, 100.0)
 

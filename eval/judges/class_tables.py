@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from eval.bootstrap import IntArray, Interval
+from eval.bootstrap import TOO_NARROW, IntArray, Interval, without_ends
 from eval.classification import PER_CLASS, Classification
 from eval.judges import Line
 from eval.likelihood import BinaryScores
@@ -55,6 +56,8 @@ def subgroup_table(
 ) -> Table:
     """Return metrics of the records that share a value of an attribute; a small part has its size alone.
 
+    A part of few groups, or with few of a class, has values without intervals, for these would be too narrow.
+
     Raises:
         ValueError: no record has the attribute.
     """
@@ -66,8 +69,12 @@ def subgroup_table(
     for part in subgroups(attributes, groups, judge):
         start = [part.attribute, part.value, part.n_records]
         if part.metrics is None:
-            rows.append([*start, f"fewer than {FLOOR} records", None, None, None])
+            rows.append([*start, f"fewer than {FLOOR} records", None, None, None, None])
             continue
-        rows += [[*start, name, *interval_json(value).values()] for name, value in part.metrics.items()]
-    columns = ["attribute", "value", "records", "metric", "value_", "low", "high"]
+        for name, found in part.metrics.items():
+            is_narrow = found.reason.startswith(TOO_NARROW)
+            kept = without_ends(found.value, found.reason) if is_narrow else found
+            why = kept.reason if math.isnan(kept.low) else None
+            rows.append([*start, name, *interval_json(kept).values(), why or None])
+    columns = ["attribute", "value", "records", "metric", "value_", "low", "high", "no_interval"]
     return {"columns": columns, "rows": rows}

@@ -137,7 +137,7 @@ def test_a_calibration_error_has_no_interval_and_says_what_chance_gives() -> Non
 def test_a_bin_of_one_group_does_not_tell_what_chance_gives() -> None:
     found = score_binary(np.array([True, False]), np.array([0.4, 0.4]), ["a", "a"], draws=100)
     assert "about" not in found.calibration_error.reason
-    assert found.calibration_error.reason.startswith("chance adds to it, and")
+    assert found.calibration_error.reason.startswith("noise adds to it, and")
 
 
 @pytest.mark.parametrize(("records", "groups"), [(200, 200), (1000, 1000), (1000, 200)])
