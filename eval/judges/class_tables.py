@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from eval.bootstrap import TOO_NARROW, IntArray, Interval, without_ends
+from eval.bootstrap import IntArray, Interval
 from eval.classification import PER_CLASS, Classification
 from eval.judges import Line
 from eval.likelihood import BinaryScores
@@ -56,7 +55,7 @@ def subgroup_table(
 ) -> Table:
     """Return metrics of the records that share a value of an attribute; a small part has its size alone.
 
-    A part of few groups, or with few of a class, has values without intervals, for these would be too narrow.
+    The last column says why a value has no interval, or one that is too narrow.
 
     Raises:
         ValueError: no record has the attribute.
@@ -71,10 +70,9 @@ def subgroup_table(
         if part.metrics is None:
             rows.append([*start, f"fewer than {FLOOR} records", None, None, None, None])
             continue
-        for name, found in part.metrics.items():
-            is_narrow = found.reason.startswith(TOO_NARROW)
-            kept = without_ends(found.value, found.reason) if is_narrow else found
-            why = kept.reason if math.isnan(kept.low) else None
-            rows.append([*start, name, *interval_json(kept).values(), why or None])
-    columns = ["attribute", "value", "records", "metric", "value_", "low", "high", "no_interval"]
+        rows += [
+            [*start, name, *interval_json(value).values(), value.reason or None]
+            for name, value in part.metrics.items()
+        ]
+    columns = ["attribute", "value", "records", "metric", "value_", "low", "high", "warning"]
     return {"columns": columns, "rows": rows}

@@ -239,7 +239,7 @@ def subgroups(name: str, tables: Mapping[str, RawTable], metric: str, title: str
 
     Args:
         name: of the file.
-        tables: who was judged -> columns attribute, value, records, metric, value_, low, high, no_interval.
+        tables: who was judged -> columns attribute, value, records, metric, value_, low, high, warning.
         metric: the metric that is drawn.
         title: its name in words.
     """
@@ -259,7 +259,7 @@ def subgroups(name: str, tables: Mapping[str, RawTable], metric: str, title: str
     return picture(
         name,
         f"{title} by sub-group",
-        "In brackets: records of the sub-group. Lines: 95 % intervals; none where there are too few groups for one.",
+        "In brackets: records of the sub-group. Lines: 95 % intervals.",
         lambda figure: _points(figure.subplots(), kept, labels, title),
         (6.6, 0.9 + len(labels) * (0.16 + 0.16 * len(kept))),
     )
