@@ -50,7 +50,9 @@ def against_a_coin(auc: Interval) -> list[BesideChance]:
         "within": f"not different from chance, its interval holds {CHANCE_AUC}",
         "above": f"better than chance, which is {CHANCE_AUC}",
     }[where]
-    return [BesideChance("auc", where, f"auc: {said}: {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})")]
+    narrow = f", {auc.reason}" if auc.reason else ""
+    ends = f"{auc.low:.3f} to {auc.high:.3f}{narrow}"
+    return [BesideChance("auc", where, f"auc: {said}: {auc.value:.3f} ({ends})")]
 
 
 def accuracy_gained(of: Judged, side: Side, floor: str | None) -> Interval:

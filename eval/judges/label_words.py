@@ -13,7 +13,7 @@ from eval.bootstrap import BoolArray
 from eval.judges.label_lines import PRESENT, Judged
 from eval.multilabel import MultiLabel
 from eval.numbers import finite, interval_json
-from eval.thresholds import BetaScores, Threshold, chosen_by
+from eval.thresholds import BetaScores, Threshold, chosen_by, chosen_on_judged
 
 PER_CLASS = ("auc", "average_precision", "f1", "sensitivity", "specificity")
 HALF = 0.5
@@ -81,7 +81,7 @@ def notes(
         said.append(
             f"no positive among the validation records, so that the threshold is {HALF}: {', '.join(fallback)}"
         )
-    if task["split"] == "validation" and task["thresholds"] == "validation":
+    if chosen_on_judged(task):
         said.append("the thresholds were chosen on the very records that are judged: decisions look too good")
     return said
 

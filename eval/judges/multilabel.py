@@ -45,7 +45,7 @@ from eval.label_sets import label_set
 from eval.likelihood import BinaryScores, binary_differences, score_binary
 from eval.multilabel import MultiLabel, checked_bound, score_labels
 from eval.numbers import finite, interval_json
-from eval.thresholds import Threshold, chosen_by
+from eval.thresholds import Threshold, as_chosen, chosen_by, chosen_on_judged
 
 CALIBRATION = ("brier", "calibration_error")
 FLOOR = "commonest_labels"
@@ -83,6 +83,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     calibrated = _calibrated(task, of, sides[0])
     if calibrated is not None:
         metrics |= {name: getattr(calibrated, name) for name in CALIBRATION}
+    metrics = as_chosen(task, metrics)
     chance = beside_chance(of, sides, metrics)
     tables = {
         f"{side.prefix}per_class": per_class_table(one, side) for side, one in zip(sides, found, strict=True)
@@ -150,7 +151,7 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
             bins = task["calibration_bins"]
             changed = binary_differences(of.truth.ravel(), first, second, _pair_groups(of), bins=bins)
             found |= {name: changed[name] for name in CALIBRATION}
-    return {name: interval_json(value) for name, value in found.items()}
+    return {name: interval_json(value) for name, value in as_chosen(task, found).items()}
 
 
 def _not_judged(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,7 +259,7 @@ def _notes(
         said.append(
             f"no positive among the validation records, so that the threshold is a default: {', '.join(fallback)}"
         )
-    if thresholds and task["split"] == "validation" and task["thresholds"] == "validation":
+    if thresholds and chosen_on_judged(task):
         said.append("the thresholds were chosen on the very records that are judged: decisions look too good")
     for side in sides:
         if side.prefix == WRITTEN and side.parsed is not None and not side.parsed.all():

@@ -33,6 +33,7 @@ from eval.multilabel import MultiLabel, checked_bound, label_differences, score_
 from eval.numbers import interval_json
 from eval.thresholds import (
     Threshold,
+    as_chosen,
     beta_differences,
     beta_scores,
     decided,
@@ -86,9 +87,12 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         metrics |= _of_present(task, of, thresholds)
     chance = _against_a_coin("macro_auc_present" if found.missing else "macro_auc", metrics)
     challenge, of_challenge = _challenge(task, of, decisions)
-    metrics |= challenge
+    metrics = as_chosen(task, metrics | challenge)
     labels = label_floors.Labels(of.truth, of.classes, of.groups, task["beta"], of.present, PRESENT)
-    floors, gained = label_floors.floors(labels), label_floors.gained(labels, decisions)
+    floors = label_floors.floors(labels)
+    gained = {
+        floor: as_chosen(task, changes) for floor, changes in label_floors.gained(labels, decisions).items()
+    }
     narrow = clusters(of.groups, np.hstack([of.truth, ~of.truth])).narrow
     tables = {
         "per_class": label_words.per_class(of, found, beta, decisions),
@@ -176,7 +180,7 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
         found["challenge_score"] = challenge_difference(
             truth, first, second, weights.classes, weights, one.groups
         )
-    return {name: interval_json(value) for name, value in found.items()}
+    return {name: interval_json(value) for name, value in as_chosen(task, found).items()}
 
 
 def _changes(

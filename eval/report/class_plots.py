@@ -239,7 +239,7 @@ def subgroups(name: str, tables: Mapping[str, RawTable], metric: str, title: str
 
     Args:
         name: of the file.
-        tables: who was judged -> columns attribute, value, records, metric, value_, low, high.
+        tables: who was judged -> columns attribute, value, records, metric, value_, low, high, warning.
         metric: the metric that is drawn.
         title: its name in words.
     """

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from eval.bootstrap import TOO_NARROW
 from eval.report import class_plots
 from eval.report.cells import heading, words
 from eval.report.class_plots import RawTable
@@ -106,19 +107,24 @@ def _pictures(name: str, kind: str, tables: Mapping[str, RawTable], sides: Sides
 
 
 def _too_small(sides: Sides) -> list[Block]:
-    """Return a line that names the sub-groups which have their size alone."""
+    """Return lines that name the sub-groups which have their size alone, and those with intervals that are too narrow."""
     found: dict[str, str] = {}
+    narrow: dict[str, None] = {}
     for name in dict.fromkeys(name for result in sides.values() for name in result.get("tables", {})):
         if special(name) != "subgroups":
             continue
         for table in _tables(name, sides).values():
             for row in class_plots.rows_of(table):
+                part = f"{words(row['attribute'])} {row['value']} ({row['records']:,})"
                 if row["value_"] is None and str(row["metric"]).startswith("fewer than "):
-                    found[f"{words(row['attribute'])} {row['value']} ({row['records']:,})"] = row["metric"]
-    if not found:
-        return []
+                    found[part] = row["metric"]
+                elif str(row.get("warning")).startswith(TOO_NARROW):
+                    narrow[part] = None
     why = ", ".join(dict.fromkeys(found.values()))
-    return [Text((f"Sub-groups too small to be judged, {why}: {', '.join(found)}.",))]
+    told = [f"Sub-groups too small to be judged, {why}: {', '.join(found)}."] if found else []
+    if narrow:
+        told.append(f"Too few groups, or too few of a class, to trust these intervals: {', '.join(narrow)}.")
+    return [Text((sentence,)) for sentence in told]
 
 
 def _tables(name: str, sides: Sides) -> dict[str, RawTable]:

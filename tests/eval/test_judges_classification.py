@@ -123,7 +123,14 @@ def test_the_same_numbers_as_scikit_learn() -> None:
     )
     assert value(result, "f1") == pytest.approx(f1_score(truth, score > 0.5), abs=1e-12)
     for name, numbers in result["metrics"].items():
+        if name == "calibration_error":
+            assert (numbers["low"], numbers["high"]) == (None, None)
+            continue
         assert numbers["low"] <= numbers["value"] <= numbers["high"], name
+    assert any(
+        note.startswith("no interval of calibration_error: noise adds to it: about 0.0")
+        for note in result["notes"]
+    )
     table = result["tables"]["reliability"]
     assert table["columns"] == ["low", "high", "count", "mean_score", "share_positive"]
     assert sum(row[2] for row in table["rows"]) == 400
@@ -302,12 +309,35 @@ def test_subgroups_are_judged_by_themselves_and_small_ones_are_not() -> None:
         {**one, "attributes": {"sex": "male" if n < 20 else "female"}} for n, one in enumerate(many(100, 5))
     ]
     table = classification.judged(task(subgroups=("sex",)), lines)["tables"]["subgroups"]
-    assert table["columns"] == ["attribute", "value", "records", "metric", "value_", "low", "high"]
+    assert table["columns"] == [
+        "attribute",
+        "value",
+        "records",
+        "metric",
+        "value_",
+        "low",
+        "high",
+        "warning",
+    ]
     female = {row[3]: row[4] for row in table["rows"] if row[1] == "female"}
     alone = classification.judged(task(), lines[20:])
     assert female == {name: value(alone, name) for name in ("accuracy", "balanced_accuracy", "auc")}
     (male,) = [row for row in table["rows"] if row[1] == "male"]
-    assert male == ["sex", "male", 20, "fewer than 30 records", None, None, None]
+    assert male == ["sex", "male", 20, "fewer than 30 records", None, None, None, None]
+
+
+def test_a_subgroup_of_few_groups_says_that_its_intervals_are_too_narrow() -> None:
+    lines = [
+        {**one, "attributes": {"sex": "male" if n < 40 else "female"}, "group": f"g{n % 8 if n < 40 else n}"}
+        for n, one in enumerate(many(100, 5))
+    ]
+    rows = classification.judged(task(subgroups=("sex",)), lines)["tables"]["subgroups"]["rows"]
+    male = next(row for row in rows if row[1] == "male" and row[3] == "accuracy")
+    assert male[5] < male[4] < male[6]
+    assert male[7] == "too narrow, for there are only 8 groups"
+    female = next(row for row in rows if row[1] == "female" and row[3] == "accuracy")
+    assert female[5] < female[4] < female[6]
+    assert female[7] is None
 
 
 def test_a_class_without_a_record_is_named() -> None:

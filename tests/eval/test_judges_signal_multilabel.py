@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -196,8 +197,19 @@ def test_intervals_of_few_patients_are_called_too_narrow() -> None:
 
 
 def test_thresholds_chosen_on_the_judged_records_are_said_to_be() -> None:
-    notes = JUDGE.judged(TASK | {"split": "validation"}, lines())["notes"]
-    assert any("the very records that are judged" in note for note in notes)
+    """Decisions then look too good, so that neither their metrics nor the differences of these have an interval."""
+    here = TASK | {"split": "validation"}
+    result, there = JUDGE.judged(here, lines()), JUDGE.judged(TASK, lines())
+    assert any("decisions look too good" in note for note in result["notes"])
+    assert any(note.startswith("no interval of macro_f1, ") for note in result["notes"])
+    for name in ("macro_f1", "f_beta", "hamming_loss", "exact_match", "challenge_score"):
+        assert result["metrics"][name]["value"] is not None
+        assert result["metrics"][name]["low"] is None
+        assert there["metrics"][name]["low"] is not None
+    assert result["metrics"]["macro_auc"]["low"] is not None
+    changes = JUDGE.differences(here, lines(), lines(seed=1))
+    assert changes["f_beta"]["low"] is None
+    assert changes["brier"]["low"] is not None
 
 
 def test_the_challenge_score_says_how_many_of_its_classes_are_ours() -> None:
@@ -319,7 +331,10 @@ def test_a_perfect_model_has_wilsons_interval_and_says_where_it_has_none() -> No
         for note in result["notes"]
     )
     truth, _ = arrays(lines(), "test")
-    groups = len({place // 2 for place in np.flatnonzero(truth[:, 1])})
+    sizes = np.array(list(Counter(place // 2 for place in np.flatnonzero(truth[:, 1])).values()))
+    kish, of_squares = ((sizes**n).sum() ** 2 / (sizes ** (2 * n)).sum() for n in (1, 2))
+    groups = np.sqrt(kish * of_squares)  # of unequal size: one or two records
+    assert groups < len(sizes)
     row = dict(
         zip(result["tables"]["per_class"]["columns"], result["tables"]["per_class"]["rows"][1], strict=True)
     )
