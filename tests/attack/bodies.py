@@ -1,0 +1,186 @@
+"""What a fork of the worker runs where no command line reads a format alone; errors that a user can act on end with 2.
+
+The current folder is the attacked one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SETS = "sets.txt"
+
+
+def spec() -> None:
+    """Check `spec.yaml`, plan it, and read back what it stands for."""
+    from runner.plan import make_plan
+    from runner.probe import probe_machine
+    from runner.spec.problems import RunnerError
+    from runner.spec.resolved import resolved_text
+    from runner.spec.yaml_text import read
+    from runner.task_files import unusable_tasks
+    from runner.validate import load_spec
+
+    try:
+        loaded = load_spec(Path("spec.yaml"), _sets(), os.environ)
+        make_plan(loaded.spec, probe_machine(), rehearse=False)
+        list(unusable_tasks(loaded, os.environ))
+    except RunnerError as error:
+        _refuse(error)
+    tree, problems = read(resolved_text(loaded), "resolved.yaml")
+    assert problems == ()
+    assert tree is not None
+    assert tree.value == loaded.spec.model_dump(), "the resolved spec says something else"
+
+
+def _sets() -> tuple[str, ...]:
+    try:
+        return tuple(Path(SETS).read_text(encoding="utf-8", errors="surrogateescape").splitlines())
+    except OSError:
+        return ()
+
+
+def _refuse(error: Exception) -> None:
+    text = str(error)
+    assert text.strip(), "an error without words"
+    print(text.encode("utf-8", "replace").decode(), file=sys.stderr)
+    sys.exit(2)
+
+
+def checkpoint(words: str) -> None:
+    """Load the weights of a small backbone from a file of our own form, or of the published one."""
+    from runner.native.backbone import backbone
+    from runner.native.checkpoints import facts_of, load, load_upstream
+    from runner.native.errors import NativeError
+
+    model = backbone("tinylight", 3)
+    try:
+        if words == "ours":
+            print(facts_of(Path("ours.safetensors")))
+            print(len(load(model, Path("ours.safetensors"), other_classes="new_head").names))
+        else:
+            print(len(load_upstream(model, Path("theirs.pt")).names))
+    except NativeError as error:
+        _refuse(error)
+
+
+def task_files() -> None:
+    """Look for code in task files, before the harness loads them."""
+    from runner.spec.problems import RunnerError
+    from runner.task_files import refuse_code
+
+    try:
+        refuse_code(Path("tasks"))
+    except RunnerError as error:
+        _refuse(error)
+
+
+def judged() -> None:
+    """Knock at a judge that answers the bytes of `models.http`, and ask it two questions, answered by `chat.http`."""
+    from eval.judge.client import Endpoint, EndpointError, JudgeClient
+    from eval.judge.rubrics import rubric
+
+    asked = rubric("ecg_report_100")
+    with _answering(Path("models.http"), Path("chat.http")) as url:
+        try:
+            with JudgeClient(Endpoint(url, "judge", timeout_s=1.0, retries=0)) as client:
+                client.knock()
+                for _ in range(2):
+                    verdict = client.ask(asked.messages("Sinus rhythm.", "AF."), asked.schema, asked.read)
+                    print(verdict.outcome, ascii(verdict.error), ascii(verdict.model))
+        except EndpointError as error:
+            _refuse(error)
+
+
+@contextmanager
+def _answering(models: Path, chat: Path) -> Iterator[str]:
+    """Answer each GET with one file, each POST with the other; a file that never ends is sent until nobody listens."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    def answer(connection: Any) -> None:
+        with connection:
+            try:
+                start = connection.recv(1 << 16)
+                with (models if start.startswith(b"GET") else chat).open("rb") as file:
+                    while part := file.read(1 << 16):
+                        connection.sendall(part)
+            except OSError:
+                pass
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+    finally:
+        server.close()
+
+
+# ------------------------------------------------------------------------------- what the suite must catch
+
+
+def traceback() -> None:
+    """Fail as a bug does."""
+    raise KeyError("planted")
+
+
+def hang() -> None:
+    """Compute without end."""
+    while True:
+        pass
+
+
+def wait() -> None:
+    """Wait without end, and compute nothing."""
+    threading.Event().wait()
+
+
+def memory() -> None:
+    """Hold more than a case may, and end well."""
+    held = bytearray(1100 << 20)
+    held[::4096] = b"x" * len(held[::4096])
+
+
+def address_space() -> None:
+    """Ask for more than there is."""
+    bytearray(100 << 30)
+
+
+def exit_code() -> None:
+    """End with a code that nobody named."""
+    print("planted")
+    sys.exit(4)
+
+
+def silence() -> None:
+    """Fail without a word."""
+    sys.exit(1)
+
+
+def escape() -> None:
+    """Print a text of the input as it is."""
+    print("\x1b[31mplanted")
+
+
+def killed() -> None:
+    """Die as C code does."""
+    os.abort()
+
+
+def number() -> None:
+    """Write a sum of some numbers, and a manifest that does not say of which."""
+    total = sum(int(word) for word in Path("numbers.txt").read_text().split() if word.isdecimal() and len(word) < 10)
+    Path("sum.txt").write_text(str(total))
+    Path("manifest.json").write_text("{}")
