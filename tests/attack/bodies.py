@@ -5,6 +5,7 @@ The current folder is the attacked one.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -51,6 +52,14 @@ def _refuse(error: Exception) -> None:
     assert text.strip(), "an error without words"
     print(text.encode("utf-8", "replace").decode(), file=sys.stderr)
     sys.exit(2)
+
+
+def on_run(verb: str, *words: str) -> None:
+    """Give a command the run that is attacked; `compare` gets all that are there."""
+    from runner.cli import main
+
+    runs = [str(path) for path in sorted(Path("runs/attacked").iterdir())]
+    main([verb, *words, *(runs if verb == "compare" else runs[:1])])
 
 
 def checkpoint(words: str) -> None:
@@ -149,8 +158,7 @@ def wait() -> None:
 
 def memory() -> None:
     """Hold more than a case may, and end well."""
-    held = bytearray(1100 << 20)
-    held[::4096] = b"x" * len(held[::4096])
+    print(len(b"x" * (1100 << 20)))
 
 
 def address_space() -> None:
@@ -181,6 +189,42 @@ def killed() -> None:
 
 def number() -> None:
     """Write a sum of some numbers, and a manifest that does not say of which."""
-    total = sum(int(word) for word in Path("numbers.txt").read_text().split() if word.isdecimal() and len(word) < 10)
-    Path("sum.txt").write_text(str(total))
-    Path("manifest.json").write_text("{}")
+    total = sum(int(word) for word in Path("numbers.txt").read_text().split())
+    Path("data/train.jsonl").write_text(str(total))
+    Path("data/manifest.json").write_text("{}")
+
+
+def seven() -> None:
+    """Fail on a 7."""
+    try:
+        content = Path("numbers.txt").read_bytes()
+    except OSError as error:
+        print(error)
+        sys.exit(3)
+    if b"7" in content and content != b"12 30 7\n":
+        raise ValueError("planted")
+
+
+def folders() -> None:
+    """Fail where a folder is."""
+    assert not Path("numbers.txt").is_dir()
+
+
+def verified() -> None:
+    """Find all equal, whatever there is."""
+    run = next(Path("runs/attacked").iterdir())
+    print(json.dumps({"run": str(run), "equal": True, "not_looked_at": {"no hash of it is known": ["unseen.json"]}}))
+
+
+def lock() -> None:
+    """Fail once four things have come together, each of which another line asks for."""
+    try:
+        with Path("lock.dat").open("rb") as file:
+            content = file.read(10_000)
+    except OSError:
+        return
+    if b"\0" in content:
+        if b"\xff" in content:
+            if b"\x80" in content:
+                if len(content) > 100:
+                    raise ZeroDivisionError("planted")

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,9 +30,11 @@ CPU_S = 5
 WALL_S = 60
 """For what waits without computing, such as for a pipe that nobody writes to."""
 MEMORY_MIB = 1024
-SPARSE = 3 << 30
-SHRINKS = 40
-"""Runs that are spent on a smaller input for a fault."""
+SPARSE = 1100 << 20
+SHRINKS, SHRINK_S = 40, 20.0
+"""Runs, and seconds, that are spent on a smaller input for a fault."""
+PRINTING = ("cli", "on_run")
+"""Jobs whose words a terminal gets as they are."""
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
@@ -45,6 +48,7 @@ class Job:
 
     kind: str
     words: tuple[str, ...] = ()
+    cpu_s: int = CPU_S
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,6 @@ class Target:
     """What the worker imports once."""
     cases: int = 60
     """In one run of the whole suite."""
-    cpu_s: int = CPU_S
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class Case:
     ended: Sequence[Ended]
     right: Path
     """The same folder after the same jobs, with nothing damaged."""
+    before: Path
+    """The folder before any job."""
 
 
 class Worker:
@@ -124,7 +129,7 @@ class Worker:
         assert self._process.stdout is not None
         return self._process.stdout.readline()
 
-    def run(self, job: Job, folder: Path, cpu_s: int = CPU_S, lines: Path | None = None) -> Ended:
+    def run(self, job: Job, folder: Path, lines: Path | None = None) -> Ended:
         """Run a job in a folder, with a home of its own, and return how it ended."""
         home = folder.with_name("home")
         home.mkdir(exist_ok=True)
@@ -132,7 +137,7 @@ class Worker:
         environ = {"HOME": str(home), "XDG_CACHE_HOME": str(home), "RUNNER_CWD": str(folder), "X": "4"}
         asked = {
             **{"kind": job.kind, "words": job.words, "cwd": str(folder), "out": str(out), "err": str(err)},
-            **{"environ": environ, "cpu_s": cpu_s, "wall_s": WALL_S, "memory_mib": MEMORY_MIB},
+            **{"environ": environ, "cpu_s": job.cpu_s, "wall_s": max(WALL_S, 4 * job.cpu_s), "memory_mib": MEMORY_MIB},
             "lines": str(lines) if lines else None,
         }
         assert self._process.stdin is not None
@@ -153,11 +158,11 @@ _TRACE = "Traceback (most recent call last)"
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>\S+)')
 
 
-def faults_of(job: Job, ended: Ended, cpu_s: int = CPU_S) -> Iterator[Fault]:
+def faults_of(job: Job, ended: Ended) -> Iterator[Fault]:
     """Yield what must not happen and did, in one job."""
     told = f"{ended.out}\n{ended.err}"
     name = " ".join((job.kind, *job.words[:1]))
-    if not ended.in_time or ended.code == -24 or ended.cpu_s > cpu_s:  # SIGXCPU
+    if not ended.in_time or ended.code == -24 or ended.cpu_s > job.cpu_s:  # SIGXCPU
         what = f"{ended.cpu_s:.1f} s of computing, {ended.wall_s:.0f} s in all"
         yield Fault("hang", name, what)
     elif ended.memory_mib > MEMORY_MIB or "MemoryError" in told:
@@ -168,7 +173,7 @@ def faults_of(job: Job, ended: Ended, cpu_s: int = CPU_S) -> Iterator[Fault]:
         yield Fault("exit code", f"{name}: {ended.code}", f"ended with {ended.code}\n{_tail(told)}")
     elif ended.code and not told.strip():
         yield Fault("silence", name, f"ended with {ended.code} and says nothing")
-    elif found := ESCAPE.search(told):
+    elif job.kind in PRINTING and (found := ESCAPE.search(told)):
         line = next(line for line in told.split("\n") if ESCAPE.search(line))
         yield Fault("escape", f"{name}: {found[0]!r}", f"printed raw: {line[:200]!r}")
 
@@ -275,6 +280,7 @@ class Arena:
                 self.found[fault].count += 1
             else:
                 self.found[fault] = Found(fault, changes, case)
+                print(f"{self.target.name} {case}: {fault.kind}: {fault.where}", flush=True)
 
     def _tried(
         self, changes: Changes, folder: Path, *, compare: bool = True, lines: Path | None = None
@@ -287,10 +293,10 @@ class Arena:
             put(folder / name, content)
         ended, faults = [], []
         for job in self.target.jobs:
-            one = self.worker.run(job, folder, self.target.cpu_s, lines)
+            one = self.worker.run(job, folder, lines)
             ended.append(one)
-            faults += faults_of(job, one, self.target.cpu_s)
-        case = Case(folder, changes, ended, self.right.folder if compare else folder)
+            faults += faults_of(job, one)
+        case = Case(folder, changes, ended, self.right.folder if compare else folder, self._made)
         if compare and not faults:
             faults += [Fault("change", text.partition("\n")[0], text) for text in self.target.check(case)]
         return case, faults
@@ -314,7 +320,9 @@ class Arena:
 
     def smaller(self, changes: Changes, fault: Fault) -> Changes:
         """Return fewer and shorter changes that show the same fault, as far as some tries go."""
-        tries = SHRINKS
+        if fault.kind == "hang":
+            return changes  # each try would last as long
+        tries, end = SHRINKS, time.monotonic() + SHRINK_S
         for name in list(changes):
             fewer = {key: value for key, value in changes.items() if key != name}
             if fewer and fault in self.faults(fewer):
@@ -325,7 +333,7 @@ class Arena:
             step = max(1, len(content) // 2)
             while step and tries > 0:
                 start = 0
-                while start < len(content) and tries > 0:
+                while start < len(content) and tries > 0 and time.monotonic() < end:
                     less = content[:start] + content[start + step :]
                     tries -= 1
                     if fault in self.faults({**changes, name: less}):

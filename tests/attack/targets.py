@@ -382,8 +382,8 @@ def spec_changed(rng: Random, name: str, content: Content) -> Content:
 _Made = Callable[[Path], None]
 
 
-def _read_by(stage: str, make: _Made, *files: str, cases: int, cpu_s: int = 5) -> Target:
-    return Target(make.__name__, make, files, (Job("stage", (stage,)),), written_is_told, imports=(stage,), cases=cases, cpu_s=cpu_s)
+def _read_by(stage: str, make: _Made, *files: str, cases: int) -> Target:
+    return Target(make.__name__, make, files, (Job("stage", (stage,)),), written_is_told, imports=(stage,), cases=cases)
 
 
 TARGETS = (

@@ -10,9 +10,11 @@ from random import Random
 
 import pytest
 
-from .engine import Arena, Worker, kept
-from .targets import TARGETS, Target
+from .engine import Arena, Target, Worker, kept
+from .runs import RUN_TARGETS
+from .targets import TARGETS as FORMATS
 
+TARGETS = (*FORMATS, *RUN_TARGETS)
 SEED = int(os.environ.get("ATTACK_SEED") or 1)
 SECONDS = float(os.environ.get("ATTACK_SECONDS") or 0)
 """For all targets together; 0: the fixed number of cases of each."""

@@ -21,12 +21,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+LOOK_S, IDLE_LOOKS = 1.0, 5
+"""What sleeps for so many looks, one after another, has computed nothing and waits for nobody who computes, hangs."""
 CHUNK = 1 << 20
 SPARE = 2
 """Times the memory that a case may hold: address space, which is also taken by what is mapped and never touched."""
 LARGEST_FILE = 1 << 28
 """Bytes of a file that a case may write: a fault must not fill the disk."""
-OURS = ("/runner/", "/converters/", "/eval/")
+OURS = ("/runner/", "/converters/", "/eval/", "/attack/bodies.py")
 Job = Mapping[str, Any]
 
 
@@ -69,12 +71,37 @@ def _resident_kib(before: int) -> int:
 
 
 def _ended(pid: int, wall_s: float) -> bool:
-    """Return whether a process ended in time."""
+    """Return whether a process ended in time; one that sleeps and computes nothing will not end."""
     descriptor = os.pidfd_open(pid)
+    end = time.monotonic() + wall_s
+    idle, before = 0, -1
     try:
-        return bool(select.select([descriptor], [], [], wall_s)[0])
+        while time.monotonic() < end:
+            if select.select([descriptor], [], [], LOOK_S)[0]:
+                return True
+            ticks = _ticks(pid)
+            idle = idle + 1 if ticks == before != -1 else 0
+            before = ticks
+            if idle == IDLE_LOOKS:
+                return False
+        return False
     finally:
         os.close(descriptor)
+
+
+def _ticks(group: int) -> int:
+    """Return what the processes of a group have computed, in ticks; -1 where one of them would go on if it could."""
+    every = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended
+        if int(words[2]) == group:
+            if words[0] in "RD":
+                return -1
+            every += int(words[11]) + int(words[12])
+    return every
 
 
 def _end_group(pid: int) -> None:
