@@ -19,21 +19,23 @@ SETS = "sets.txt"
 
 
 def spec() -> None:
-    """Check `spec.yaml`, plan it, and read back what it stands for."""
+    """Check `spec.yaml` as a user does; a sound one is planned, and what it stands for is read back."""
+    from runner.cli import main
     from runner.plan import make_plan
     from runner.probe import probe_machine
-    from runner.spec.problems import RunnerError
     from runner.spec.resolved import resolved_text
     from runner.spec.yaml_text import read
-    from runner.task_files import unusable_tasks
     from runner.validate import load_spec
 
+    sets = _sets()
     try:
-        loaded = load_spec(Path("spec.yaml"), _sets(), os.environ)
+        main(["validate", "--no-cache", *(word for one in sets for word in ("--set", one)), "spec.yaml"])
+    except SystemExit as end:
+        if end.code:
+            raise
+    loaded = load_spec(Path("spec.yaml"), sets, os.environ)
+    if loaded.spec.sweep is None:
         make_plan(loaded.spec, probe_machine(), rehearse=False)
-        list(unusable_tasks(loaded, os.environ))
-    except RunnerError as error:
-        _refuse(error)
     tree, problems = read(resolved_text(loaded), "resolved.yaml")
     assert problems == ()
     assert tree is not None
@@ -42,7 +44,7 @@ def spec() -> None:
 
 def _sets() -> tuple[str, ...]:
     try:
-        return tuple(Path(SETS).read_text(encoding="utf-8", errors="surrogateescape").splitlines())
+        return tuple(Path(SETS).read_text(encoding="utf-8", errors="surrogatepass").splitlines())
     except OSError:
         return ()
 

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ MEMORY_MIB = 1024
 SPARSE = 1100 << 20
 SHRINKS, SHRINK_S = 40, 20.0
 """Runs, and seconds, that are spent on a smaller input for a fault."""
-PRINTING = ("cli", "on_run")
+PRINTING = ("cli", "on_run", "spec")
 """Jobs whose words a terminal gets as they are."""
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -306,9 +307,9 @@ class Arena:
     def report(self) -> str:
         """Return every fault with the smallest input that was found and the command that repeats it; empty without any."""
         parts = []
-        for number, found in enumerate(sorted(self.found.values(), key=lambda one: one.fault.where), start=1):
+        for found in sorted(self.found.values(), key=lambda one: one.fault.where):
             smaller = self.smaller(found.changes, found.fault)
-            place = self.folder / "found" / str(number)
+            place = Path(tempfile.mkdtemp(prefix=f"attack-{self.target.name}-"))  # stays, as pytest's own folders do not
             save(place, self.target.name, smaller)
             again = [f"make attack CASE={found.case}"] if found.case else []
             parts.append(
@@ -381,8 +382,6 @@ ODD_FILES = "odd.json"
 
 def save(place: Path, target: str, changes: Changes) -> None:
     """Write a case to a folder: the damaged files, and the target's name."""
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
     odd: dict[str, Any] = {}
     for name, content in changes.items():
         if isinstance(content, Odd):

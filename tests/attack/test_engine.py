@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -15,6 +16,11 @@ from .runs import changes_are_told
 from .targets import written_is_told
 
 NUMBERS = b"12 30 7\n"
+
+
+@pytest.fixture(autouse=True)
+def the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +141,8 @@ def test_a_fault_is_told_with_a_small_input_and_the_command_that_repeats_it(
     assert place.smaller(changes, fault) == {"numbers.txt": b"7"}
     place._keep(changes, "planted:1:0")
     told = place.report()
-    folder = place.folder / "found" / "1"
+    folder = Path(told.rpartition("=")[2])
+    assert folder.is_relative_to(tmp_path)
     assert f"again: make attack CASE=planted:1:0 or make attack CASE={folder}" in told
     assert "numbers.txt (1 bytes)" in told
     assert place.faults(kept(folder / "planted")) == [fault]
@@ -152,8 +159,7 @@ def test_a_case_follows_from_its_seed_and_number_alone(worker: Worker, tmp_path:
 def test_what_stands_in_place_of_a_file_is_kept_too(worker: Worker, tmp_path: Path) -> None:
     place = arena(worker, tmp_path, Job("folders"))
     place._keep({"numbers.txt": Odd.FOLDER}, "planted:1:0")
-    place.report()
-    assert kept(place.folder / "found" / "1" / "planted") == {"numbers.txt": Odd.FOLDER}
+    assert kept(Path(place.report().rpartition("=")[2]) / "planted") == {"numbers.txt": Odd.FOLDER}
 
 
 @pytest.mark.parametrize("odd", Odd)
