@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,21 +19,32 @@ SETS = "sets.txt"
 
 
 def spec() -> None:
-    """Check `spec.yaml` as a user does; a sound one is planned, and what it stands for is read back."""
+    """Check `spec.yaml` as a user does; a sound one is planned, and what it stands for is read back.
+
+    Every problem has words, and a place in the file.
+    """
     from runner.cli import main
     from runner.plan import make_plan
     from runner.probe import probe_machine
+    from runner.spec.problems import SpecError
     from runner.spec.resolved import resolved_text
     from runner.spec.yaml_text import read
     from runner.validate import load_spec
 
     sets = _sets()
+    refused: SpecError | None = None
     try:
         main(["validate", "--no-cache", *(word for one in sets for word in ("--set", one)), "spec.yaml"])
     except SystemExit as end:
-        if end.code:
+        if end.code not in (0, 2):
             raise
-    loaded = load_spec(Path("spec.yaml"), sets, os.environ)
+    try:
+        loaded = load_spec(Path("spec.yaml"), sets, os.environ)
+    except SpecError as error:
+        refused = error
+    if refused is not None:
+        _in_the_file(refused.problems)
+        sys.exit(2)
     if loaded.spec.sweep is None:
         make_plan(loaded.spec, probe_machine(), rehearse=False)
     tree, problems = read(resolved_text(loaded), "resolved.yaml")
@@ -42,11 +53,20 @@ def spec() -> None:
     assert tree.value == loaded.spec.model_dump(), "the resolved spec says something else"
 
 
+def _in_the_file(problems: Sequence[Any]) -> None:
+    assert problems
+    assert all(problem.message for problem in problems)
+    lines = max((problem.line for problem in problems if problem.file == "spec.yaml"), default=0)
+    if lines > 1:
+        assert lines <= len(Path("spec.yaml").read_bytes().splitlines()) + 3
+
+
 def _sets() -> tuple[str, ...]:
     try:
-        return tuple(Path(SETS).read_text(encoding="utf-8", errors="surrogatepass").splitlines())
+        lines = Path(SETS).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ()
+    return tuple(line for line in lines if "\0" not in line)  # no word of a command line holds one
 
 
 def _refuse(error: Exception) -> None:
@@ -215,7 +235,11 @@ def folders() -> None:
 def verified() -> None:
     """Find all equal, whatever there is."""
     run = next(Path("runs/attacked").iterdir())
-    print(json.dumps({"run": str(run), "equal": True, "not_looked_at": {"no hash of it is known": ["unseen.json"]}}))
+    print(
+        json.dumps(
+            {"run": str(run), "equal": True, "not_looked_at": {"no hash of it is known": ["unseen.json"]}}
+        )
+    )
 
 
 def lock() -> None:

@@ -48,7 +48,24 @@ TEXTS = (
     "${HOME}", "${env:X}", "${", "{{ 7 * 7 }}", "<script>alert(1)</script>", "%s%n", "null", "-", "'", '"', ",", "a,b", "a\nb", "\ud800",
     "http://127.0.0.1:9/", "<image>", "<|eot_id|>", "[a-", "(", "a{99999999999}",
 )  # fmt: skip
-PLAIN = (None, True, False, 0, -1, 1, 2**31, 2**63, 10**30, 10**350, 0.5, -0.0, 1e308, 5e-324, float("inf"), float("nan"))
+PLAIN = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2**31,
+    2**63,
+    10**30,
+    10**350,
+    0.5,
+    -0.0,
+    1e308,
+    5e-324,
+    float("inf"),
+    float("nan"),
+)
 
 
 # --------------------------------------------------------------------------------------------- any bytes
@@ -201,13 +218,18 @@ def any_value(rng: Random, words: tuple[str, ...] = (), depth: int = 2) -> Any:
     if what == 3:
         return [any_value(rng, words, depth - 1) for _ in range(rng.randrange(4))]
     if what == 4:
-        return {str(rng.choice((*TEXTS, *words))): any_value(rng, words, depth - 1) for _ in range(rng.randrange(4))}
+        return {
+            str(rng.choice((*TEXTS, *words))): any_value(rng, words, depth - 1)
+            for _ in range(rng.randrange(4))
+        }
     return rng.randint(-3, 100)
 
 
 def _paths(value: Any, under: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     found = [under] if under else []
-    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    entries = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
     for part, item in entries:
         found += _paths(item, (*under, part))
     return found
@@ -320,7 +342,9 @@ def _array_changed(rng: Random, array: np.ndarray) -> np.ndarray:
     if made.size:
         flat = made.reshape(-1)
         start = rng.randrange(flat.size)
-        flat[start : start + rng.choice((1, 20, flat.size))] = rng.choice((np.nan, np.inf, -np.inf, 1e30, 1e-320, 7.0))
+        flat[start : start + rng.choice((1, 20, flat.size))] = rng.choice(
+            (np.nan, np.inf, -np.inf, 1e30, 1e-320, 7.0)
+        )
     return made
 
 
@@ -386,7 +410,9 @@ def _hdf5_node(rng: Random, file: Any, name: str) -> None:
     elif what == 1:
         file.create_dataset(name, shape=(10**7, 4096, 12), chunks=(1, 4096, 12), dtype="f4")
     elif what == 2:
-        file.create_dataset(name, shape=(*array.shape[:1], 10**9, 12)[: max(1, array.ndim)], dtype="f8", chunks=True)
+        file.create_dataset(
+            name, shape=(*array.shape[:1], 10**9, 12)[: max(1, array.ndim)], dtype="f8", chunks=True
+        )
     elif what == 3:
         file[name] = h5py.SoftLink(rng.choice(("/nowhere", f"/{name}")))
     elif what == 4:
@@ -450,7 +476,12 @@ def _png_of(size: tuple[int, int]) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(100)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def tar_changed(rng: Random, content: bytes) -> bytes:
@@ -471,7 +502,9 @@ def tar_changed(rng: Random, content: bytes) -> bytes:
     if what == 0:
         member.name = rng.choice(("../../out.png", "/tmp/out.png", "a" * 300, "", ".", "images"))
     elif what == 1:
-        member.type = rng.choice((tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE))
+        member.type = rng.choice(
+            (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE)
+        )
         member.linkname, data = rng.choice(("/etc/passwd", "../..", member.name)), b""
         member.size = 0
     elif what == 2:

@@ -138,7 +138,12 @@ class Worker:
         environ = {"HOME": str(home), "XDG_CACHE_HOME": str(home), "RUNNER_CWD": str(folder), "X": "4"}
         asked = {
             **{"kind": job.kind, "words": job.words, "cwd": str(folder), "out": str(out), "err": str(err)},
-            **{"environ": environ, "cpu_s": job.cpu_s, "wall_s": max(WALL_S, 4 * job.cpu_s), "memory_mib": MEMORY_MIB},
+            **{
+                "environ": environ,
+                "cpu_s": job.cpu_s,
+                "wall_s": max(WALL_S, 4 * job.cpu_s),
+                "memory_mib": MEMORY_MIB,
+            },
             "lines": str(lines) if lines else None,
         }
         assert self._process.stdin is not None
@@ -182,13 +187,23 @@ def faults_of(job: Job, ended: Ended) -> Iterator[Fault]:
 def _where(told: str) -> str:
     """Return the last frame of ours in a traceback, and the exception's class."""
     after = told[told.rfind(_TRACE) :] if _TRACE in told else ""
-    frames = [match for match in _FRAME.finditer(after) if str(ROOT) in match["file"] and "/.venv/" not in match["file"]]
+    frames = [
+        match
+        for match in _FRAME.finditer(after)
+        if str(ROOT) in match["file"] and "/.venv/" not in match["file"]
+    ]
     frames = [match for match in frames if "/tests/attack/" not in match["file"]]
-    raised = [line for line in after.splitlines() if re.match(r"[\w.]+(Error|Exception|Warning|Interrupt|Exit)?\b(:|$)", line)]
+    raised = [
+        line
+        for line in after.splitlines()
+        if re.match(r"[\w.]+(Error|Exception|Warning|Interrupt|Exit)?\b(:|$)", line)
+    ]
     error = raised[-1].partition(":")[0] if raised else "?"
     if not frames:
         return error if after else ""
-    return f"{Path(frames[-1]['file']).relative_to(ROOT)}:{frames[-1]['line']} in {frames[-1]['name']}: {error}"
+    return (
+        f"{Path(frames[-1]['file']).relative_to(ROOT)}:{frames[-1]['line']} in {frames[-1]['name']}: {error}"
+    )
 
 
 def _tail(told: str) -> str:
@@ -226,7 +241,9 @@ class Arena:
     @cached_property
     def files(self) -> Mapping[str, Content]:
         """The files that may be damaged, with what they hold."""
-        paths = sorted({path for pattern in self.target.files for path in self._made.glob(pattern) if path.is_file()})
+        paths = sorted(
+            {path for pattern in self.target.files for path in self._made.glob(pattern) if path.is_file()}
+        )
         assert paths, f"{self.target.name}: nothing to damage"
         return {path.relative_to(self._made).as_posix(): path.read_bytes() for path in paths}
 
@@ -240,7 +257,7 @@ class Arena:
 
     def attack(self, seed: int, index: int) -> None:
         """Try one case; keep what it shows."""
-        self._keep(self.drawn(seed, index), f"{self.target.name}:{seed}:{index}")
+        self.keep(self.drawn(seed, index), f"{self.target.name}:{seed}:{index}")
 
     def drawn(self, seed: int, index: int) -> Changes:
         """Return the changes of a case."""
@@ -263,7 +280,7 @@ class Arena:
             changes = self.changed(rng, rng.choice(parents))
             lines = self.folder / "lines"
             lines.unlink(missing_ok=True)
-            self._keep(changes, "", lines)
+            self.keep(changes, "", lines)
             reached = {tuple(item) for item in json.loads(lines.read_text())} if lines.exists() else set()
             if reached - seen:
                 seen |= reached
@@ -275,7 +292,8 @@ class Arena:
         """Return the faults that some changes show."""
         return self._tried(changes, self.folder / "case" / "inside", lines=lines)[1]
 
-    def _keep(self, changes: Changes, case: str, lines: Path | None = None) -> None:
+    def keep(self, changes: Changes, case: str, lines: Path | None = None) -> None:
+        """Try some changes, and keep what they show under the name of their case."""
         for fault in self.faults(changes, lines):
             if fault in self.found:
                 self.found[fault].count += 1
@@ -309,7 +327,9 @@ class Arena:
         parts = []
         for found in sorted(self.found.values(), key=lambda one: one.fault.where):
             smaller = self.smaller(found.changes, found.fault)
-            place = Path(tempfile.mkdtemp(prefix=f"attack-{self.target.name}-"))  # stays, as pytest's own folders do not
+            place = Path(
+                tempfile.mkdtemp(prefix=f"attack-{self.target.name}-")
+            )  # stays, as pytest's own folders do not
             save(place, self.target.name, smaller)
             again = [f"make attack CASE={found.case}"] if found.case else []
             parts.append(

@@ -57,7 +57,11 @@ def changes_are_told(case: Case) -> Iterator[str]:
     for name in case.changes:
         run, inside = (RUNS / Path(name).parts[2], Path(*Path(name).parts[3:]))
         mine = Path(answer["run"]).name == run.name
-        if mine and inside.as_posix() not in unseen and _says(case.before / name) != _says(case.folder / name):
+        if (
+            mine
+            and inside.as_posix() not in unseen
+            and _says(case.before / name) != _says(case.folder / name)
+        ):
             yield f"verify finds all equal, and says nothing of {inside.as_posix()}"
 
 
@@ -79,7 +83,11 @@ def results_stay(case: Case) -> Iterator[str]:
     if case.ended[0].code != 0:
         return
     ours, theirs = (
-        [result["metrics"] for run in (folder / RUNS).iterdir() for result in read_json(run / "eval/tuned.json")["results"]]
+        [
+            result["metrics"]
+            for run in (folder / RUNS).iterdir()
+            for result in read_json(run / "eval/tuned.json")["results"]
+        ]
         for folder in (case.folder, case.before)
     )
     if ours != theirs and not any(name.endswith("plan.json") for name in case.changes):

@@ -50,7 +50,10 @@ def written_is_told(case: Case) -> Iterator[str]:
 
 def _other_files(case: Case) -> Iterator[str]:
     for name in DATA:
-        contents = [path.read_bytes() if (path := folder / name).exists() else None for folder in (case.right, case.folder)]
+        contents = [
+            path.read_bytes() if (path := folder / name).exists() else None
+            for folder in (case.right, case.folder)
+        ]
         if contents[0] != contents[1]:
             yield name
     if (case.right / STORE).exists() and _stored(case.right) != _stored(case.folder):
@@ -60,7 +63,9 @@ def _other_files(case: Case) -> Iterator[str]:
 def _stored(folder: Path) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     with h5py.File(folder / STORE, "r") as file:
-        file.visititems(lambda name, node: found.update({name: node[()].tobytes()} if hasattr(node, "shape") else {}))
+        file.visititems(
+            lambda name, node: found.update({name: node[()].tobytes()} if hasattr(node, "shape") else {})
+        )
     return found
 
 
@@ -91,7 +96,9 @@ def _talks(**more: Any) -> str:
 def messages(folder: Path) -> None:
     """Write JSON lines of messages."""
     (folder / "in.jsonl").write_text(_talks(labels=["AF"]))
-    _stage(folder, text_settings({"source": "messages", "path": "./in.jsonl", "split": {**SPLIT, "by": "group"}}))
+    _stage(
+        folder, text_settings({"source": "messages", "path": "./in.jsonl", "split": {**SPLIT, "by": "group"}})
+    )
 
 
 XML = """<?xml version="1.0" encoding="UTF-8"?>
@@ -117,17 +124,35 @@ PROMPT = {"answers": {"absent": "no", "present": "yes"}, "split": {**SPLIT, "by"
 
 def cardio(folder: Path) -> None:
     """Write the cardiovascular table."""
-    rows = [f"{n};{18000 + n};{1 + n % 2};{160 + n};62.0;{110 + n};80;{1 + n % 3};1;0;0;1;{n % 2}" for n in range(RECORDS)]
+    rows = [
+        f"{n};{18000 + n};{1 + n % 2};{160 + n};62.0;{110 + n};80;{1 + n % 3};1;0;0;1;{n % 2}"
+        for n in range(RECORDS)
+    ]
     (folder / "cardio.csv").write_text("\n".join([";".join(RAW), *rows]) + "\n")
-    _stage(folder, text_settings({"source": "cardio", "root": ".", "file": "cardio.csv", "prompt": "Age {age_years}, {sex}, {height} {weight}.", **PROMPT}))
+    _stage(
+        folder,
+        text_settings(
+            {
+                "source": "cardio",
+                "root": ".",
+                "file": "cardio.csv",
+                "prompt": "Age {age_years}, {sex}, {height} {weight}.",
+                **PROMPT,
+            }
+        ),
+    )
 
 
 def uci_heart(folder: Path) -> None:
     """Write the files of two hospitals."""
     for site in ("cleveland", "hungarian"):
-        rows = [f"{40 + n}.0,1.0,1.0,145.0,233.0,1.0,2.0,150.0,0.0,2.3,3.0,?,6.0,{n % 3}" for n in range(RECORDS)]
+        rows = [
+            f"{40 + n}.0,1.0,1.0,145.0,233.0,1.0,2.0,150.0,0.0,2.3,3.0,?,6.0,{n % 3}" for n in range(RECORDS)
+        ]
         (folder / f"processed.{site}.data").write_text("\n".join(rows) + "\n")
-    _stage(folder, text_settings({"source": "uci_heart", "root": ".", "prompt": "Age {age}, {sex}.", **PROMPT}))
+    _stage(
+        folder, text_settings({"source": "uci_heart", "root": ".", "prompt": "Age {age}, {sex}.", **PROMPT})
+    )
 
 
 def png(shade: int) -> bytes:
@@ -144,7 +169,10 @@ def instruct(folder: Path) -> None:
     rows = []
     images = {f"x/{number}.png": png(number) for number in range(RECORDS)}
     for number, name in enumerate(images):
-        turns = [{"from": "human", "value": f"<image>\nWhat is {number}?"}, {"from": "gpt", "value": f"A{number}."}]
+        turns = [
+            {"from": "human", "value": f"<image>\nWhat is {number}?"},
+            {"from": "gpt", "value": f"A{number}."},
+        ]
         rows.append({"id": f"r{number}", "image": name, "conversations": turns})
     (folder / "rows.json").write_text(json.dumps(rows, indent=1))
     (folder / "images/x").mkdir(parents=True)
@@ -178,7 +206,9 @@ def _ecg(folder: Path, section: Mapping[str, Any]) -> None:
         "evaluate": [{"task": "signal_multilabel"}],
     }  # fmt: skip
     spec = EcgSpec.model_validate_json(json.dumps(whole))
-    (stage,) = (stage for stage in stages(spec, numbers_of(spec, None), rehearsal=False) if stage.name == "data")
+    (stage,) = (
+        stage for stage in stages(spec, numbers_of(spec, None), rehearsal=False) if stage.name == "data"
+    )
     _stage(folder, {**stage.settings, "cache": "../cache"})
 
 
@@ -203,7 +233,17 @@ def arrays(folder: Path) -> None:
         else:
             lines = [",".join(LEADS), *(",".join(f"{value:.4f}" for value in row) for row in wave.T)]
             (folder / name).write_text("\n".join(lines) + "\n")
-        rows.append({"id": f"r{number}", "file": name, "labels": ("AF", "AF;LVH", "")[number % 3], "patient": f"p{number // 2}", "age": 40 + number, "sex": "FM"[number % 2], "fs_hz": 100})
+        rows.append(
+            {
+                "id": f"r{number}",
+                "file": name,
+                "labels": ("AF", "AF;LVH", "")[number % 3],
+                "patient": f"p{number // 2}",
+                "age": 40 + number,
+                "sex": "FM"[number % 2],
+                "fs_hz": 100,
+            }
+        )
     _table(folder / "records.csv", rows)
     _ecg(folder, {"source": "arrays", "classes": ["AF", "LVH"], "fs_hz": 100})
 
@@ -226,7 +266,14 @@ def cinc2021(folder: Path) -> None:
     for number, wave in enumerate(_waves(scale=300)):
         about = f"#Age: {40 + number}\n#Sex: Male\n#Dx: {codes[number % 3]}\n#Rx: Unknown\n#Hx: Unknown\n#Sx: Unknown\n"
         _wfdb(folder / "georgia" / f"E{number:05d}", wave.astype(np.int16), "mat", "16+24", about)
-    _ecg(folder, {"source": "cinc2021", "databases": ["georgia"], "pipeline": [{"step": "resample", "fs_hz": 100}, {"step": "pad_or_crop", "samples": 64}]})
+    _ecg(
+        folder,
+        {
+            "source": "cinc2021",
+            "databases": ["georgia"],
+            "pipeline": [{"step": "resample", "fs_hz": 100}, {"step": "pad_or_crop", "samples": 64}],
+        },
+    )
 
 
 def ptbxl(folder: Path) -> None:
@@ -260,7 +307,19 @@ def code15(folder: Path) -> None:
             tracings[:10, 5:75] = _waves(points=70)[part * 10 : part * 10 + 10].transpose(0, 2, 1)
             file["tracings"] = tracings
         rows += [
-            {"exam_id": exam, "age": 50, "is_male": "True", "AF": exam % 3 == 0, "ST": False, "SB": False, "LBBB": False, "RBBB": exam % 2 == 0, "1dAVb": False, "patient_id": exam // 2, "trace_file": f"part{part}.hdf5"}
+            {
+                "exam_id": exam,
+                "age": 50,
+                "is_male": "True",
+                "AF": exam % 3 == 0,
+                "ST": False,
+                "SB": False,
+                "LBBB": False,
+                "RBBB": exam % 2 == 0,
+                "1dAVb": False,
+                "patient_id": exam // 2,
+                "trace_file": f"part{part}.hdf5",
+            }
             for exam in ids
         ]
     _table(folder / "exams.csv", rows)
@@ -273,9 +332,25 @@ def sph(folder: Path) -> None:
     for number, wave in enumerate(_waves()):
         with h5py.File(folder / f"A{number:05d}.h5", "w") as file:
             file["ecg"] = wave.astype(np.float16)
-        rows.append({"ECG_ID": f"A{number:05d}", "AHA_Code": ("1", "22;23", "50+346")[number % 3], "Patient_ID": f"S{number // 2}", "Age": 40 + number, "Sex": "MF"[number % 2], "N": 100, "Date": "2020-03-04"})
+        rows.append(
+            {
+                "ECG_ID": f"A{number:05d}",
+                "AHA_Code": ("1", "22;23", "50+346")[number % 3],
+                "Patient_ID": f"S{number // 2}",
+                "Age": 40 + number,
+                "Sex": "MF"[number % 2],
+                "N": 100,
+                "Date": "2020-03-04",
+            }
+        )
     _table(folder / "metadata.csv", rows)
-    _ecg(folder, {"source": "sph", "pipeline": [{"step": "resample", "fs_hz": 100}, {"step": "pad_or_crop", "samples": 64}]})
+    _ecg(
+        folder,
+        {
+            "source": "sph",
+            "pipeline": [{"step": "resample", "fs_hz": 100}, {"step": "pad_or_crop", "samples": 64}],
+        },
+    )
 
 
 # --------------------------------------------------------------------------------------------------- all others
@@ -339,14 +414,26 @@ def answer_changed(rng: Random, name: str, content: Content) -> Content:
     if isinstance(new, Odd):
         return new
     lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"content-length")]
-    more = rng.choice((b"HTTP/1.1 500 X", b"HTTP/1.1 302 X\r\nLocation: http://127.0.0.1:9/", b"HTTP/1.1 429 X\r\nRetry-After: 9e9", b"HTTP/1.1 999 \x1b[31m"))
+    more = rng.choice(
+        (
+            b"HTTP/1.1 500 X",
+            b"HTTP/1.1 302 X\r\nLocation: http://127.0.0.1:9/",
+            b"HTTP/1.1 429 X\r\nRetry-After: 9e9",
+            b"HTTP/1.1 999 \x1b[31m",
+        )
+    )
     first = rng.choice((lines[0], lines[0], lines[0], more))
     return b"\r\n".join([first, *lines[1:], b"Content-Length: %d" % len(new), b"", new])
 
 
 # ------------------------------------------------------------------------------------------------------ specs
 
-BASES = (ROOT / "specs", ROOT / "tests/spec/base.yaml", ROOT / "tests/spec/base_ecg.yaml", ROOT / "tests/spec/base_vlm.yaml")
+BASES = (
+    ROOT / "specs",
+    ROOT / "tests/spec/base.yaml",
+    ROOT / "tests/spec/base_ecg.yaml",
+    ROOT / "tests/spec/base_vlm.yaml",
+)
 WORDS = (
     "spec", "name", "kind", "source", "task", "extends", "messages", "mixture", "components", "huggingface", "medquad", "lora", "full",
     "partial", "parameters", "modules", "include", "train", "epochs", "steps", "micro", "data", "split", "by", "axolotl", "deepspeed",
@@ -375,7 +462,11 @@ def spec_changed(rng: Random, name: str, content: Content) -> Content:
     if rng.random() < 0.8:
         text = rng.choice(find_specs(BASES)).read_bytes()
         extended = yaml.safe_load(text).get("extends")
-        content = text if extended is None else text.replace(b"extends: ", b"extends: " + str(ROOT / "specs").encode() + b"/")
+        content = (
+            text
+            if extended is None
+            else text.replace(b"extends: ", b"extends: " + str(ROOT / "specs").encode() + b"/")
+        )
     return yaml_changed(rng, content, WORDS)
 
 
@@ -383,7 +474,9 @@ _Made = Callable[[Path], None]
 
 
 def _read_by(stage: str, make: _Made, *files: str, cases: int) -> Target:
-    return Target(make.__name__, make, files, (Job("stage", (stage,)),), written_is_told, imports=(stage,), cases=cases)
+    return Target(
+        make.__name__, make, files, (Job("stage", (stage,)),), written_is_told, imports=(stage,), cases=cases
+    )
 
 
 TARGETS = (

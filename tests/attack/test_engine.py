@@ -53,9 +53,7 @@ def arena(worker: Worker, folder: Path, *jobs: Job, **more: object) -> Arena:
         ("silence", "silence", "silence"),
     ],
 )
-def test_each_class_of_bug_is_found(
-    worker: Worker, tmp_path: Path, body: str, kind: str, where: str
-) -> None:
+def test_each_class_of_bug_is_found(worker: Worker, tmp_path: Path, body: str, kind: str, where: str) -> None:
     """A second of computing is enough to hang here; the limits of the suite are constants of the engine."""
     job = Job(body, cpu_s=1 if kind == "hang" else CPU_S)
     ended = worker.run(job, _empty(tmp_path))
@@ -139,7 +137,7 @@ def test_a_fault_is_told_with_a_small_input_and_the_command_that_repeats_it(
     (fault,) = place.faults(changes)
     assert (fault.kind, fault.where) == ("traceback", "ValueError")
     assert place.smaller(changes, fault) == {"numbers.txt": b"7"}
-    place._keep(changes, "planted:1:0")
+    place.keep(changes, "planted:1:0")
     told = place.report()
     folder = Path(told.rpartition("=")[2])
     assert folder.is_relative_to(tmp_path)
@@ -158,7 +156,7 @@ def test_a_case_follows_from_its_seed_and_number_alone(worker: Worker, tmp_path:
 
 def test_what_stands_in_place_of_a_file_is_kept_too(worker: Worker, tmp_path: Path) -> None:
     place = arena(worker, tmp_path, Job("folders"))
-    place._keep({"numbers.txt": Odd.FOLDER}, "planted:1:0")
+    place.keep({"numbers.txt": Odd.FOLDER}, "planted:1:0")
     assert kept(Path(place.report().rpartition("=")[2]) / "planted") == {"numbers.txt": Odd.FOLDER}
 
 

@@ -17,6 +17,7 @@ from runner.native.backbone import Backbone, backbone  # noqa: E402
 from runner.native.errors import NativeError  # noqa: E402
 from runner.native.streams import built  # noqa: E402
 
+
 @pytest.fixture
 def published(tmp_path: Path) -> tuple[Backbone, Path]:
     model = built(5, lambda: backbone("tinylight", 6)).eval()
