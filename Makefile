@@ -13,7 +13,7 @@ export HF_HUB_OFFLINE := 1
 export AXOLOTL_DO_NOT_TRACK := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help quickstart test lint types unit docs constraints clean
+.PHONY: help quickstart test lint types unit attack docs constraints clean
 
 help: ## what there is to make
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -45,6 +45,9 @@ types: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+attack: $(VENV)/.dev ## hostile specs, files and runs: make attack SECONDS=600 SEED=7, or CASE=... again
+	ATTACK_SECONDS=$(or $(SECONDS),300) ATTACK_SEED=$(SEED) ATTACK_CASE=$(CASE) $(BIN)/python -m pytest tests/attack --capture no
 
 docs: $(VENV)/.dev ## write the schema and the pages that are made from the code
 	$(BIN)/python -m runner.docs

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from runner.native.adapters import PUBLISHED_TARGETS, LoraOptions, attach
-from runner.native.backbone import Backbone, backbone
+from runner.native.backbone import Backbone, backbone, sinusoids
 from runner.native.method import Batch, Setup
 from runner.native.model import EcgModel
 from runner.native.objective import Objective
@@ -93,3 +93,28 @@ def learnable(records: int, classes: int, samples: int, seed: int) -> Batch:
     for place in range(classes):
         signal[:, place] += 2 * target[:, place, None] * torch.sin(2 * torch.pi * 4 * (place + 1) * time)
     return Batch(signal, target)
+
+
+ENCODER = {"conv1": "conv1", "conv2": "conv2", "shortcut": "conv3"}
+
+
+def in_published_format(model: Backbone) -> dict[str, Tensor]:
+    """Return the tensors of `model` as the published files name and store them (FUSION 2.2)."""
+    out: dict[str, Tensor] = {"position_encoding.positional_encoding": sinusoids(200, model.size.width)[None]}
+    for name, value in model.state_dict().items():
+        family, number, *rest = name.split(".")
+        if family == "classifier":
+            out[name] = value
+        elif family == "encoder":
+            part = ENCODER.get(rest[0])
+            middle = f"{part}.conv" if part else rest[0]
+            tensor = value[:, :, None] if part and rest[-1] == "weight" else value
+            out[f"encoder_layers.{number}.{middle}.{rest[-1]}"] = tensor
+        else:
+            inner = ".".join(rest).replace("attention.qkv", "self_attention.c_attn")
+            inner = inner.replace("attention.proj", "self_attention.c_proj")
+            turned = inner.startswith("self_attention") and inner.endswith("weight")
+            out[f"transformer_layers.{number}.{inner}"] = value.t().contiguous() if turned else value
+    for number in range(model.size.blocks):
+        out[f"transformer_layers.{number}.self_attention.bias"] = torch.ones(1, 1, 96, 96).tril()
+    return out

@@ -1,0 +1,104 @@
+"""Finished runs, every file of which is damaged: looked at again, and gone on with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ecg_run import SPEC
+from judged_run import write_judged_run
+
+from runner.files import read_json
+from runner.stages.report import write_report
+
+from .engine import Case, Job, Target
+
+RUNS = Path("runs/attacked")
+LOOK = (
+    Job("on_run", ("verify", "--json")), Job("on_run", ("verify",)), Job("on_run", ("status",)), Job("on_run", ("compare",)),
+    Job("on_run", ("report",)),
+)  # fmt: skip
+IMPORTS = (
+    "runner.cli", "runner.verify", "runner.comparing", "runner.launching", "runner.sweeps.listing", "runner.reporting.compare",
+    "runner.stages.report", "eval.report.plots", "matplotlib.backends.backend_agg", "sklearn.linear_model", "runner.backends.native",
+    "runner.backends.axolotl",
+)  # fmt: skip
+
+
+def judged_runs(folder: Path) -> None:
+    """Write two runs of a language model by hand, with predictions and reports."""
+    for name, shift in (("a", 0.0), ("b", 0.1)):
+        write_report(write_judged_run(folder / RUNS / name, title=name, shift=shift))
+
+
+def ecg_run(folder: Path) -> None:
+    """Launch a small run, as a user does; nothing of the cache is kept."""
+    spec = folder / "spec.yaml"
+    spec.write_text(yaml.safe_dump({**SPEC, "name": "attacked", "train": {**SPEC["train"], "steps": 2}}))
+    command = [sys.executable, "-m", "runner", "launch", "--quiet", "--runs", "runs", "spec.yaml"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(folder / "runs/.cache")
+
+
+def changes_are_told(case: Case) -> Iterator[str]:
+    """Yield a file that says something else than before, where `verify` finds all equal and does not name it."""
+    told = case.ended[0]
+    if told.code != 0:
+        return
+    answer = json.loads(told.out)
+    unseen = {name for names in answer.get("not_looked_at", {}).values() for name in names}
+    for name in case.changes:
+        run, inside = (RUNS / Path(name).parts[2], Path(*Path(name).parts[3:]))
+        mine = Path(answer["run"]).name == run.name
+        if (
+            mine
+            and inside.as_posix() not in unseen
+            and _says(case.before / name) != _says(case.folder / name)
+        ):
+            yield f"verify finds all equal, and says nothing of {inside.as_posix()}"
+
+
+def _says(path: Path) -> Any:
+    """Return what a file says: of JSON the values, of all others every byte."""
+    try:
+        content = path.read_bytes() if path.is_file() else None
+        if content is not None and path.suffix == ".json":
+            return json.loads(content)
+        if content is not None and path.suffix == ".jsonl":
+            return [json.loads(line) for line in content.splitlines() if line.strip()]
+    except ValueError:
+        return content
+    return content
+
+
+def results_stay(case: Case) -> Iterator[str]:
+    """Yield that a run was gone on with, ended well, and has other numbers than the same run had."""
+    if case.ended[0].code != 0:
+        return
+    ours, theirs = (
+        [
+            result["metrics"]
+            for run in (folder / RUNS).iterdir()
+            for result in read_json(run / "eval/tuned.json")["results"]
+        ]
+        for folder in (case.folder, case.before)
+    )
+    if ours != theirs and not any(name.endswith("plan.json") for name in case.changes):
+        yield "a run that was gone on with has other results"
+
+
+RUN_TARGETS = (
+    Target("judged_runs", judged_runs, (f"{RUNS}/a/**/*",), LOOK, changes_are_told, imports=IMPORTS, cases=50),
+    Target("ecg_run", ecg_run, (f"{RUNS}/*/**/*",), (LOOK[0], LOOK[2]), changes_are_told, imports=IMPORTS, cases=60),
+    Target(
+        "resumed_run", ecg_run, (f"{RUNS}/*/**/*",), (Job("on_run", ("launch", "--quiet", "--resume"), cpu_s=120), LOOK[0]), results_stay,
+        imports=IMPORTS, cases=3,
+    ),
+)  # fmt: skip
