@@ -19,7 +19,7 @@ from runner.files import read_json, write_json, write_text
 from runner.missing import missing_files, missing_packages, unusable_tokenizer
 from runner.plan import FORMAT, Plan, make_plan, plan_from_json, plan_to_json
 from runner.probe import probe_machine
-from runner.progress import progress_for
+from runner.progress import progress_for, terminal_width
 from runner.run_dir import RunDir, create, find
 from runner.show import learned_from, results_text
 from runner.spec.kinds import Spec
@@ -163,7 +163,11 @@ def _finished(run: RunDir, outcome: Outcome, *, rehearsal: bool) -> Finished:
     if results is not None and rehearsal:
         lines += [learned_from(list(read_events(run.events))), ""]
     if results is not None:
-        lines += [results_text(results), "", f"report: {shown(run.path / 'report' / 'report.html')}"]
+        lines += [
+            results_text(results, terminal_width()),
+            "",
+            f"report: {shown(run.path / 'report' / 'report.html')}",
+        ]
     return Finished(outcome.exit_code, "\n".join([*lines, shown(run.path)]), summary)
 
 
