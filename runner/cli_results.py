@@ -241,11 +241,13 @@ def _comparison(found: Comparison, out: Path) -> dict[str, Any]:
 
 
 def _table(found: Comparison) -> str:
+    from runner.progress import terminal_width
     from runner.reporting.compare import labels
     from runner.reporting.method_part import method_text, tuned_rows
     from runner.show import compared_text, table
 
     tables = [run.results()["table"] for run in found.runs]
     names, rows = labels(found.runs), tuned_rows(found.runs)
-    text = compared_text(names, tables, found.changes)
-    return f"{text}\n\n{table(*method_text(rows, names))}" if rows else text
+    width = terminal_width()
+    text = compared_text(names, tables, found.changes, width)
+    return f"{text}\n\n{table(*method_text(rows, names), width)}" if rows else text

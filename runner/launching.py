@@ -21,7 +21,7 @@ from runner.missing_models import unfit_models
 from runner.outputs import forget
 from runner.plan import Plan, make_plan, plan_to_json
 from runner.probe import probe_machine
-from runner.progress import progress_for
+from runner.progress import progress_for, terminal_width
 from runner.run_dir import RunDir, create, find, require_own_files
 from runner.show import learned_from, results_text
 from runner.spec.kinds import Spec
@@ -164,7 +164,11 @@ def _finished(run: RunDir, outcome: Outcome, *, rehearsal: bool) -> Finished:
     if results is not None and rehearsal:
         lines += [learned_from(list(read_events(run.events))), ""]
     if results is not None:
-        lines += [results_text(results), "", f"report: {shown(run.path / 'report' / 'report.html')}"]
+        lines += [
+            results_text(results, terminal_width()),
+            "",
+            f"report: {shown(run.path / 'report' / 'report.html')}",
+        ]
     return Finished(outcome.exit_code, "\n".join([*lines, shown(run.path)]), summary)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -29,6 +30,11 @@ def progress_for(*, quiet: bool) -> Progress:
     if quiet:
         return Silent()
     return Bars() if sys.stdout.isatty() and sys.stderr.isatty() else PlainLines()
+
+
+def terminal_width() -> int | None:
+    """Return how many columns the terminal has that results go to; None where it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def tell(text: str) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.report.format import duration, number
+from eval.report.format import counted, duration, number
 from eval.report.judged import NO_EXAMPLES, flat, redacted
 from eval.report.training_plots import Training, training_pictures
 from eval.report.view import (
@@ -68,7 +68,7 @@ def curves_section(record: RunRecord) -> Section:
 def _curves_lead(record: RunRecord, training: Training) -> str:
     last = training.steps[-1]
     seen = f"{last['tokens_seen']:,} tokens" if "tokens_seen" in last else f"{last['rows_seen']:,} records"
-    sentence = f"{last['step']:,} optimiser steps, {last['epoch']:.3g} epochs, {seen}."
+    sentence = f"{counted(last['step'], 'optimiser step')}, {counted(float(last['epoch']), 'epoch')}, {seen}."
     if training.final_step is not None:
         by = record.proof.get("selected_by")
         best = (
@@ -323,7 +323,7 @@ def environment_section(record: RunRecord) -> Section:
     blocks: list[Block] = [
         Pairs(tuple(pairs)),
         Table("The packages that matter most.", columns, shown),
-        Details(f"All {len(every):,} packages", (Text((", ".join(every),), "code"),)),
+        Details(f"All {len(every):,} packages", (Text((", ".join(every),), "code"),), printed=False),
     ]
     if record.resolved:
         summary = "The spec in full: every value, and the place it came from"

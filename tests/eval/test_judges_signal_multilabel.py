@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from pathlib import Path
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
