@@ -564,7 +564,7 @@ def end_of_log(log: str) -> list[str]:
     r"""Return the end of a failed stage's log, beginning with what failed: packages may have said much before, and after.
 
     >>> end_of_log("a package: old\nTraceback (most recent call last):\n  x\nKeyError: 1\nand more")
-    ['KeyError: 1', 'Traceback (most recent call last):', '  x', 'and more']
+    ['KeyError: 1', 'a package: old', 'Traceback (most recent call last):', '  x', 'and more']
     >>> end_of_log("a package: old\nrunner: no such table\n  give another")
     ['runner: no such table', '  give another']
     """
@@ -572,8 +572,9 @@ def end_of_log(log: str) -> list[str]:
     begins = [n for n, line in enumerate(lines) if line.startswith((SAYS, TRACEBACK))]
     if not begins:
         return lines[-LOG_TAIL:]
-    found = lines[begins[-1] :]
-    if found[0].startswith(SAYS):
-        return found[:LOG_TAIL]
-    said = next((n for n, line in enumerate(found[1:], 1) if not line.startswith(" ")), len(found) - 1)
-    return [found[said], *found[:said][-LOG_TAIL:], *found[said + 1 :][:LOG_TAIL]]
+    begin = begins[-1]
+    if lines[begin].startswith(SAYS):
+        return lines[begin:][:LOG_TAIL]
+    later = range(begin + 1, len(lines))
+    said = next((number for number in later if not lines[number].startswith(" ")), len(lines) - 1)
+    return [lines[said], *[*lines[:said], *lines[said + 1 :]][-LOG_TAIL:]]

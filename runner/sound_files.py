@@ -20,8 +20,7 @@ from pathlib import Path
 from runner.files import write_bytes
 from runner.spec.environment import PLACEHOLDER
 from runner.spec.problems import MachineError, how_to_install
-from runner.spec.text_file import UnreadableError, read_bytes
-from runner.spec.yaml_text import MAX_BYTES
+from runner.spec.text_file import MAX_BYTES, UnreadableError, read_bytes
 
 FORMAT = 1
 PACKAGES = ("runner", "converters", "eval")

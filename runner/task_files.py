@@ -14,8 +14,8 @@ from runner.spec.load import Loaded
 from runner.spec.nearest import nearest
 from runner.spec.problems import MachineError, Problem, UsageError
 from runner.spec.tasks import LmEvalTask
-from runner.spec.text_file import UnreadableError, read_text
-from runner.spec.yaml_text import MAX_BYTES, dotted
+from runner.spec.text_file import MAX_BYTES, UnreadableError, read_text
+from runner.spec.yaml_text import dotted
 
 
 def unusable_tasks(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Problem]:

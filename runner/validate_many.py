@@ -17,8 +17,7 @@ from typing import Any
 from runner.sound_files import hash_of
 from runner.spec.load import files_read, lies_within
 from runner.spec.problems import Problem
-from runner.spec.text_file import UnreadableError, read_bytes
-from runner.spec.yaml_text import MAX_BYTES
+from runner.spec.text_file import MAX_BYTES, UnreadableError, read_bytes
 from runner.spec_files import EVERYTHING, Trust
 from runner.validate import problems_of_each
 

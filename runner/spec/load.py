@@ -42,8 +42,8 @@ from runner.spec.problems import Problem, SpecError, choices
 from runner.spec.rule import CODE
 from runner.spec.section import UnsoundError
 from runner.spec.sound import sound_part
-from runner.spec.text_file import NotUtf8Error, UnreadableError, kind_of_file, read_text
-from runner.spec.yaml_text import MAX_BYTES, MAX_DEPTH, Mark, Tree, dotted, kind_of, read, scalar
+from runner.spec.text_file import MAX_BYTES, NotUtf8Error, UnreadableError, kind_of_file, read_text
+from runner.spec.yaml_text import MAX_DEPTH, Mark, Tree, dotted, kind_of, read, scalar
 from runner.spec.yaml_text import Path as SpecPath
 
 MAX_EXTENDS = 20

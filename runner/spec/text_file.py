@@ -6,6 +6,9 @@ import os
 import stat
 from pathlib import Path
 
+MAX_BYTES = 1024 * 1024
+"""Of a spec, and of any other small text."""
+
 
 class UnreadableError(Exception):
     """A file that is not read; the text says why, without a word of what stands in it."""

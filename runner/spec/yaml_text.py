@@ -17,7 +17,6 @@ import yaml
 
 from runner.spec.problems import Problem
 
-MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 50
 MAX_NODES = 50_000
 """Values in a file, each alias counted with all that it stands for."""

@@ -15,8 +15,8 @@ from runner.spec.load import MAX_EXTENDS, Loaded
 from runner.spec.model import LlmSpec, Lora
 from runner.spec.problems import Problem, SpecError
 from runner.spec.sources import MedquadData, MessagesComponent, MessagesData, MixtureData
+from runner.spec.text_file import MAX_BYTES
 from runner.spec.vlm import VlmSpec
-from runner.spec.yaml_text import MAX_BYTES
 from runner.validate import load_spec
 
 ROOT = Path(__file__).parent.parent.parent
