@@ -60,7 +60,7 @@ MAX_LEADS, MAX_FRAME = 64, 1000
 GAINS = (1e-6, 1e12)
 """Least and largest that is taken for a gain: outside, millivolts are no numbers any more."""
 MAX_ADU = 2**31
-"""Of a baseline, an offset in a file, a skew: the formats have no more than 32 bits."""
+"""Of a baseline, a checksum, a skew: the formats have no more than 32 bits."""
 _FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?")
 _GAIN = re.compile(r"([-+]?[\d.]+(?:e[-+]?\d+)?)(?:\(([-+]?\d+)\))?(?:/(.+))?", re.IGNORECASE)
 _COMMENT = re.compile(r"#\s*([A-Za-z]+)\s*:\s*(.*)")
@@ -196,7 +196,7 @@ def _format(text: str) -> tuple[str, int, int, int]:
     if found is None:
         raise ValueError(text)
     per_frame, skew, offset = int(found[2] or 1), int(found[3] or 0), int(found[4] or 0)
-    if not (0 < per_frame <= MAX_FRAME and skew <= MAX_ADU and offset <= MAX_ADU):
+    if not (0 < per_frame <= MAX_FRAME and skew <= MAX_ADU and offset <= MAX_FILE_BYTES):
         raise ValueError(text)
     return found[1], per_frame, skew, offset
 

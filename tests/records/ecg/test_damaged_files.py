@@ -328,6 +328,7 @@ def test_exams_of_one_number_are_both_seen(tmp_path: Path) -> None:
         ("w 12 500 400", "w " + "9" * 30 + " 500 400", "header cannot be parsed"),
         ("w.dat 16", "../../../../etc/passwd 16", "header cannot be parsed"),
         ("w.dat 16", "w.dat 16+99999999999999999999", "header cannot be parsed"),
+        ("w.dat 16", "w.dat 16+1999999999", "header cannot be parsed"),
         ("w.dat 16", "w.dat 16x999999999", "header cannot be parsed"),
         ("w.dat 16", "w.dat 16:99999999999", "header cannot be parsed"),
         ("w.dat 16", "w.dat 16:1999999999", "signal is larger than what is read"),
