@@ -148,10 +148,6 @@ def _object(text: bytes) -> dict[str, Any]:
         raise BadRecordError(f"holds a number of more than {most:,} digits; write it as text") from None
     except RecursionError:
         raise BadRecordError("is nested too deep to be read") from None
-    except BadRecordError:
-        raise
-    except ValueError:  # Python reads no whole number of more than 4,300 digits
-        raise BadRecordError("has a number of more digits than can be read") from None
     if not isinstance(value, dict):
         raise BadRecordError("expected a JSON object with 'messages', one a line")
     return value

@@ -443,7 +443,7 @@ def test_after_twenty_causes_the_rest_is_counted() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('{"messages": [], "id": 1' + "0" * 5000 + "}", "has a number of more digits than can be read"),
+        ('{"messages": [], "id": 1' + "0" * 5000 + "}", "holds a number of more than 4,300 digits"),
         ("[" * 100_000, "is nested too deep to be read"),
         ('{"messages": [{"role": "user", "content": "\\ud800"}]}', "holds half of a surrogate pair"),
     ],
