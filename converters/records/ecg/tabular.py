@@ -45,6 +45,8 @@ from converters.records.ecg.wfdb_reader import MV_PER_UNIT
 from converters.records.record import Dropped
 from runner.spec.problems import DataError
 
+LARGEST = 1e12
+"""In any unit: what is above is no signal, and is refused for that."""
 LIMBS_FIT, LIMBS_UNFIT = 0.01, 0.05
 """Share of the energy of limb leads that may be none of theirs where they are said to fit, and not to fit."""
 
@@ -215,9 +217,10 @@ def exchanged(signal: FloatArray, leads: Sequence[str]) -> tuple[str, str] | Non
     order = {name.casefold(): place for place, name in enumerate(leads)}
     if not all(name.casefold() in order for name in LEADS[:6]):
         return None
-    limbs = signal[[order[name.casefold()] for name in LEADS[:6]]].astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        limbs = signal[[order[name.casefold()] for name in LEADS[:6]]].astype(np.float64)
     limbs = limbs[:, np.isfinite(limbs).all(axis=0)]
-    if not limbs.size:
+    if not limbs.size or np.abs(limbs).max() > LARGEST:
         return None
     limbs -= limbs.mean(axis=1, keepdims=True)
     if _misfit(limbs) < LIMBS_UNFIT:
