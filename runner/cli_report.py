@@ -19,7 +19,7 @@ def report(run: Path, as_json: bool) -> int:
 
     Works on a run that failed or was interrupted too; the page then says what is not there.
     """
-    from runner.outputs import Hashes, below, reading_run, record
+    from runner.outputs import reading_run, record_again
     from runner.run_dir import find, require_own_files
 
     found = find(run)
@@ -33,7 +33,7 @@ def report(run: Path, as_json: bool) -> int:
     with found.lock():
         with reading_run(found.path):
             written = write_report(found.path)
-        record(Hashes(found.path), "report", below(found.path, ["report"]))
+        record_again(found.path, "report", ["report"])
     files = [written.page, written.card, written.results, *written.plots]
     if as_json:
         say_json({"run": str(found.path), "files": [str(f) for f in files]})

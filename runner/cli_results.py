@@ -75,8 +75,9 @@ def _as_text(found: Verification) -> str:
         lines += _places(part)
     files = found.files
     if files.equal:
-        count = f"{len(files.equal)} files"
-        lines.append(f"{'equal':10}{count:24}as they were left, {files.bytes:,} bytes hashed")
+        lines.append(
+            f"{'equal':10}{_files(len(files.equal)):24}as they were left, {files.bytes:,} bytes hashed"
+        )
     if files.unequal:
         lines.append(f"{'not equal':10}{_files(len(files.unequal))}")
         lines += [f"  {item}" for item in files.unequal[:MOST_SHOWN]]

@@ -104,6 +104,15 @@ def record(hashes: Hashes, stage: str, names: Iterable[str]) -> Files:
     return found
 
 
+def record_again(run: Path, stage: str, places: Sequence[str]) -> None:
+    """Write down what a stage left once more, after its work was done again by hand: at these places, and wherever it was."""
+    try:
+        before = recorded(run, stage) or {}
+    except MachineError:  # it is written anew
+        before = {}
+    record(Hashes(run), stage, [*before, *below(run, places)])
+
+
 def forget(run: Path, names: Iterable[str]) -> None:
     """Take files that are about to change out of what is written down of the run itself."""
     if (files := recorded(run, RUN)) is not None:

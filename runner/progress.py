@@ -158,6 +158,8 @@ class Bars:
         """Move the bar of the event's stage."""
         kind, stage = event["event"], event["stage"]
         if stage == "run":
+            if kind == "note":
+                self._progress.console.print(f"  {describe(event)}", highlight=False, markup=False)
             return
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=None, text="", mark="·")

@@ -118,8 +118,11 @@ def _parts(path: Path) -> tuple[Part, ...]:
     tuned = paired(path, baseline, after)
     made = replace(record, baseline=baseline, tuned=tuned, teacher=beside_student(path, teacher, tuned))
     parts.append(_results(path, (made, record), set().union(*(judged.broken for judged in every)), broken))
-    for name, again in ((CARD, lambda: render_card(card_of(made))), (PAGE, lambda: render(page_of(made)))):
-        parts.append(Part(name, 0, (), broken) if broken else _text_part(path, name, again()))
+    if broken:
+        parts += [Part(name, 0, (), broken) for name in (CARD, PAGE)]
+    else:
+        parts.append(_text_part(path, CARD, render_card(card_of(made))))
+        parts.append(_text_part(path, PAGE, render(page_of(made))))
     return tuple(parts)
 
 
