@@ -249,8 +249,17 @@ def lock() -> None:
             content = file.read(10_000)
     except OSError:
         return
-    if b"\0" in content:
-        if b"\xff" in content:
-            if b"\x80" in content:
-                if len(content) > 100:
-                    raise ZeroDivisionError("planted")
+    for number, key in enumerate((b"\0", b"\xff", b"\x80")):
+        if key not in content:
+            return
+        OPENED[number]()
+    if len(content) > 100:
+        raise ZeroDivisionError("planted")
+
+
+OPENED = (
+    lambda: None,
+    lambda: None,
+    lambda: None,
+)
+"""Each a line of its own."""

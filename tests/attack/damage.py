@@ -44,7 +44,7 @@ NUMBERS = (
     "-2147483649", "9223372036854775808", "99999999999999999999", "1" + "0" * 400, "9" * 5000, "0x10", "1_000", "١٢", "1,5", "True", "",
 )  # fmt: skip
 TEXTS = (
-    "", " ", "\0", "\x1b[31mred\x1b[0m", "é", "\u202eabc", "𝔘", "a" * 300, "x" * 70_000, "../../etc/passwd", "/dev/zero", "/", ".", "~",
+    "", " ", "\0", "\x1b[31mred\x1b[0m", "é", "\u202eabc", "\U0001d518", "a" * 300, "x" * 70_000, "../../etc/passwd", "/dev/zero", "/", ".", "~",
     "${HOME}", "${env:X}", "${", "{{ 7 * 7 }}", "<script>alert(1)</script>", "%s%n", "null", "-", "'", '"', ",", "a,b", "a\nb", "\ud800",
     "http://127.0.0.1:9/", "<image>", "<|eot_id|>", "[a-", "(", "a{99999999999}",
 )  # fmt: skip
@@ -368,7 +368,7 @@ def npz_changed(rng: Random, content: bytes) -> bytes:
     name = rng.choice(sorted(inside))
     what = rng.randrange(6)
     if what == 0:
-        inside[rng.choice(("../x.npy", "a", "", "x" * 300 + ".npy"))] = inside.pop(name)
+        inside[rng.choice(("../x.npy", "a", "x" * 300 + ".npy"))] = inside.pop(name)
     elif what == 1:
         inside[name + "2.npy"] = inside[name]
     elif what == 2:
@@ -376,9 +376,9 @@ def npz_changed(rng: Random, content: bytes) -> bytes:
     else:
         inside[name] = npy_changed(rng, inside[name])
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(out, "w") as archive:
         for one, data in inside.items():
-            archive.writestr(one, data)
+            archive.writestr(zipfile.ZipInfo(one), data, zipfile.ZIP_DEFLATED)  # without the time of day
     return out.getvalue()
 
 

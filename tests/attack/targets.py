@@ -28,7 +28,7 @@ from runner.spec.vlm_sources import VlmData
 from runner.spec_files import find_specs
 
 from .bodies import SETS
-from .damage import ODD_SHARE, TEXTS, Content, Odd, damaged, text_changed, yaml_changed
+from .damage import ODD_SHARE, TEXTS, Content, Odd, any_value, damaged, text_changed, yaml_changed
 from .engine import ROOT, Case, Job, Target
 
 DATA = ("data/train.jsonl", "data/validation.jsonl", "data/test.jsonl", "data/split.json")
@@ -467,7 +467,27 @@ def spec_changed(rng: Random, name: str, content: Content) -> Content:
             if extended is None
             else text.replace(b"extends: ", b"extends: " + str(ROOT / "specs").encode() + b"/")
         )
+    if rng.random() < 0.15:
+        content += yaml.safe_dump({"sweep": _sweep(rng)}).encode()
+    if rng.random() < 0.05:  # a key given twice
+        key = rng.choice(("sweep", "name", "kind", "train", "data", "evaluate", "control"))
+        content += b"\n" + yaml.safe_dump({key: any_value(rng, WORDS)}).encode("utf-8", "surrogatepass")
     return yaml_changed(rng, content, WORDS)
+
+
+def _sweep(rng: Random) -> Any:
+    """Return a section of a sweep; some of its keys are what they should be."""
+    paths = ("train.seed", "train.epochs", "name", "method.rank", rng.choice(WORDS))
+    made = {
+        "axes": {rng.choice(paths): rng.choice(([1, 2], ["a", "a"], any_value(rng, WORDS)))},
+        "arms": {
+            rng.choice(("a", "b", *TEXTS[:8])): rng.choice(({rng.choice(paths): 3}, any_value(rng, WORDS)))
+        },
+        "seeds": rng.choice(([1, 2], [1, 1], any_value(rng, WORDS))),
+        "control": rng.choice(("a", "seed=1", any_value(rng, WORDS))),
+        "controls": any_value(rng, WORDS),
+    }
+    return {key: made[key] for key in made if rng.random() < 0.4}
 
 
 _Made = Callable[[Path], None]

@@ -6,6 +6,7 @@ became of it; both are JSON. It stays free of threads, so that a fork of it is w
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -106,10 +107,8 @@ def _ticks(group: int) -> int:
 
 def _end_group(pid: int) -> None:
     """End a process and all that it has started."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def _child(job: Job) -> None:
@@ -135,10 +134,8 @@ def _child(job: Job) -> None:
         code = 1
     finally:
         for stream in (sys.stdout, sys.stderr):
-            try:
+            with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-            except (OSError, ValueError):
-                pass
         os._exit(code)
 
 
