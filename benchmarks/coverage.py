@@ -161,7 +161,7 @@ def _accuracy(
         interval = found.accuracy
         if paired:
             interval = classification_differences(
-                truth, *answers, ["yes", "no"], groups, draws=draws, seed=seed
+                truth, answers[0], answers[1], ["yes", "no"], groups, draws=draws, seed=seed
             )["accuracy"]
         narrow = clusters(groups, draws=1).narrow is not None
         return Found(interval, narrow, effective_number(size))
@@ -211,17 +211,20 @@ def _area(
 
 def of_metrics() -> Iterator[Case]:
     """Yield the metrics that a plug-in estimate, a maximum or a choice might bias; every record is a group."""
+    for what, slope in (("calibrated", 1.0), ("too sure", 2.0)):
+        error, brier = _expected_error(slope), _expected_brier(slope)
+        for records in (200, 1000):
+            data, name = f"{records} records", f"calibration error, {what}"
+            yield Case("metrics", name, data, error, _binary("calibration_error", records, slope))
+            yield Case("metrics", f"{name}, if drawn", data, error, _error_drawn(records, slope))
+            between = _two_models("calibration_error", records, slope)
+            yield Case("metrics", f"calibration error, two {what}", data, 0.0, between)
+        yield Case("metrics", f"Brier score, {what}", "200 records", brier, _binary("brier", 200, slope))
+        yield Case(
+            "metrics", f"Brier score, two {what}", "200 records", 0.0, _two_models("brier", 200, slope)
+        )
     for records in (200, 1000):
         data = f"{records} records"
-        for what, slope in (("calibrated", 1.0), ("too sure", 2.0)):
-            error, brier = _expected_error(slope), _expected_brier(slope)
-            name = f"calibration error, {what}"
-            yield Case("metrics", name, data, error, _binary("calibration_error", records, slope))
-            yield Case("metrics", f"{name}, drawn all the same", data, error, _error_drawn(records, slope))
-            yield Case("metrics", f"Brier score, {what}", data, brier, _binary("brier", records, slope))
-            for metric in ("calibration_error", "brier"):
-                said = f"{metric.replace('_', ' ')} of two {what}"
-                yield Case("metrics", said, data, 0.0, _two_models(metric, records, slope))
         yield Case("metrics", "perplexity", data, _perplexity_truth(), _perplexity(records))
         yield Case(
             "metrics",
@@ -234,8 +237,6 @@ def of_metrics() -> Iterator[Case]:
         yield Case("metrics", "F2 at the best of its records", data, _f2_truth(), _f2(records, chosen=True))
     for records, positives, apart in (
         (200, 60, 1.0),
-        (200, 20, 1.0),
-        (1000, 50, 1.0),
         (1000, 20, 1.0),
         (1000, 5, 1.0),
         (200, 60, 3.0),
@@ -275,10 +276,15 @@ def _expected_brier(slope: float) -> float:
 def _binary(metric: str, records: int, slope: float) -> Callable[[np.random.Generator, int, int], Found]:
     def judged(rng: np.random.Generator, draws: int, seed: int) -> Found:
         truth, _, score = _scores(rng, records, slope)
-        found = score_binary(truth, score, _alone(records), draws=draws, seed=seed)
+        found = score_binary(truth, score, _alone(records), draws=_needed(metric, draws), seed=seed)
         return Found(getattr(found, metric), narrow=False, effective=records)
 
     return judged
+
+
+def _needed(metric: str, draws: int) -> int:
+    """Return how many draws are made: few for what gets no interval of any, which these rows show."""
+    return min(draws, 20) if metric == "calibration_error" else draws
 
 
 def _error_drawn(records: int, slope: float) -> Callable[[np.random.Generator, int, int], Found]:
@@ -308,7 +314,9 @@ def _two_models(metric: str, records: int, slope: float) -> Callable[[np.random.
         truth = rng.random(records) < norm.cdf((one + other) / 2)
         # Of the other's part and the noise each model knows the variance alone: its chance is that of their sum.
         scores = [norm.cdf(slope * known / 2 / np.sqrt(1.25)) for known in (one, other)]
-        found = binary_differences(truth, *scores, _alone(records), draws=draws, seed=seed)
+        found = binary_differences(
+            truth, scores[0], scores[1], _alone(records), draws=_needed(metric, draws), seed=seed
+        )
         return Found(found[metric], narrow=False, effective=records)
 
     return judged
