@@ -119,7 +119,7 @@ def _of_rate(model: EcgModel, spec: EcgSpec) -> list[str]:
         return []
     return [
         f"model.checkpoint is a published one, trained on recordings of {PUBLISHED_HZ:g} Hz; these come out with "
-        f"{fs_hz:g} Hz, as in published use: a wave has {fs_hz / PUBLISHED_HZ:g} times the samples. Compare with "
+        f"{fs_hz:g} Hz: a wave has {fs_hz / PUBLISHED_HZ:g} times the samples. Compare with "
         f"{{step: resample, fs_hz: {PUBLISHED_HZ:g}}}"
     ]
 

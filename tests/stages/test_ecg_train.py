@@ -26,10 +26,12 @@ from runner.machine import Machine  # noqa: E402
 from runner.native.assembly import network  # noqa: E402
 from runner.native.checkpoints import facts_of, save  # noqa: E402
 from runner.native.dataset import open_records  # noqa: E402
+from runner.native.errors import NativeError  # noqa: E402
 from runner.plan import make_plan, plan_to_json  # noqa: E402
 from runner.reporting.page import facts_of as page_facts  # noqa: E402
 from runner.reporting.record import beside_student, read_run  # noqa: E402
 from runner.spec.problems import StageError  # noqa: E402
+from runner.stages.ecg_teacher import teacher_of  # noqa: E402
 from runner.stages.ecg_train import WORKER, Ended, require  # noqa: E402
 
 WEIGHTS = "train/final/model.safetensors"
@@ -350,6 +352,18 @@ def test_a_teacher_of_other_classes_is_refused(run_of: Any, tmp_path: Path) -> N
     assert run.read("train/proof.json")["state"] == "failed"
     with pytest.raises(StageError, match="the teacher knows the classes A; B"):
         run.call("judge_teacher")
+
+
+def test_a_teacher_of_another_sampling_rate_is_refused(run_of: Any, tmp_path: Path) -> None:
+    """Nothing adapts a teacher: its opinion of waves of another length is worth nothing."""
+    records = open_records(run_of("some").path / "data")
+    facts = {"backbone": "tinylight", "leads": "; ".join(records.store.leads), "fs_hz": "400"}
+    other = network({"backbone": "tinylight", "leads": ["I"] * 12}, 7, aux=False, seed=1)
+    save(other, tmp_path / "t.safetensors", {**facts, "classes": "; ".join(records.store.class_names)})
+    with pytest.raises(
+        NativeError, match=r"trained on recordings of 400 Hz, these have .*\n  add \{step: resample"
+    ):
+        teacher_of(tmp_path / "t.safetensors", records)
 
 
 # ---------------------------------------------------------------------------------------- bad input
