@@ -389,7 +389,7 @@ def test_text_reads_back_as_the_same_values(config: dict[str, Any]) -> None:
     assert yaml.safe_load(dump(config)) == config
 
 
-@pytest.mark.parametrize("rate", [2e-05, 1e-3, 5e-324, 1e16, 3.0])
+@pytest.mark.parametrize("rate", [2e-05, 1e-3, 5e-324, 1e-16, 3.0])
 def test_a_learning_rate_stays_a_number(rate: float, config_of: Config) -> None:
     read = yaml.safe_load(dump(config_of({"train.learning_rate": rate})))
     assert read["learning_rate"] == rate
