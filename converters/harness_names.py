@@ -26,19 +26,25 @@ OWN = Path(__file__).parent.parent / "eval" / "tasks"
 
 CODE = "harness-task"
 
+MAX_HINTS = 20
+"""Unknown names for which the nearest of the harness's thousands is looked for."""
+
 
 def unknown_tasks(spec: AxolotlSpec) -> Iterator[RawProblem]:
     """Yield the names under `evaluate[].tasks` that the harness does not know.
 
     Where a folder of own task files is given, its names are known to nobody before the run.
     """
+    unknown = 0
     for number, task in enumerate(spec.evaluate):
         if not isinstance(task, LmEvalTask) or task.include is not None:
             continue
         for place, name in enumerate(task.tasks):
             if name not in harness_names():
                 path = ("evaluate", number, "tasks", place)
-                yield RawProblem(path, CODE, f"lm-eval {HARNESS} has no task {name!r}", _instead(name))
+                hint = _instead(name) if unknown < MAX_HINTS else ""
+                yield RawProblem(path, CODE, f"lm-eval {HARNESS} has no task {name!r}", hint)
+                unknown += 1
 
 
 def _instead(name: str) -> str:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 import yaml
+from jinja2 import Environment, TemplateSyntaxError, nodes
 
 from runner.spec.tasks import LmEvalTask
 
@@ -193,37 +194,99 @@ class Code:
 
 
 _PLAIN = re.compile(r"tag:yaml\.org,2002:(?:str|int|float|bool|null|seq|map|merge|timestamp|binary|value)")
-_INSIDE = re.compile(r"__|\battr\s*\(")
+METRICS = (
+    *("acc", "acc_all", "acc_bytes", "acc_mutual_info", "acc_norm", "bits_per_byte", "bleu", "brier_score"),
+    *("bypass", "byte_perplexity", "chrf", "exact_match", "f1", "likelihood", "mcc", "perplexity", "ter"),
+    "word_perplexity",
+)
+"""The harness's own. Any other name it takes for a program of the `evaluate` library, on disk or on the hub."""
+WRITING = (
+    *("do_sample", "max_completion_tokens", "max_gen_toks", "max_new_tokens", "max_tokens", "min_p"),
+    *("num_beams", "repetition_penalty", "temperature", "top_k", "top_p", "typical_p", "until"),
+)
+"""Keys of `generation_kwargs` that are numbers or texts. transformers takes others, and runs the code that some name."""
+_DATA_SET = re.compile(r"(?!.*\.py$)[^/\s]*/\S+")
+_UNSEEN = re.compile(r"_|mro$")
 
 
 def code_in(text: str) -> Iterator[Code]:
-    """Yield what a task file would run: tags (`!function`, `!!python/...`) and templates that reach into Python.
+    """Yield what a task file would run: tags of Python, keys that name a program, templates that reach into Python.
 
-    The harness loads task files with a loader that makes any Python object, and renders templates
-    without a sandbox.
+    The harness loads task files with a loader that makes any Python object, and hands metrics, data sets and the
+    settings of writing to libraries that fetch and run programs. What is said here of templates is for an early word
+    alone: they are rendered in a sandbox (`runner.judging.walls`), whatever they hold.
 
     Raises:
         yaml.YAMLError: the text is no YAML.
     """
     seen: set[int] = set()
-    pending = [yaml.compose(text, Loader=yaml.SafeLoader)]
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    pending = [root]
     while pending:
         node = pending.pop()
         if node is None or id(node) in seen:
             continue
         seen.add(id(node))
-        place = (node.start_mark.line + 1, node.start_mark.column + 1)
         if not _PLAIN.fullmatch(node.tag):
-            yield Code(
-                *place, f"{node.tag.replace('tag:yaml.org,2002:', '!!')} {_short(node.value)}".rstrip()
-            )
+            what = f"{node.tag.replace('tag:yaml.org,2002:', '!!')} {_short(node.value)}".rstrip()
+            yield _at(node, what)
         elif isinstance(node, yaml.ScalarNode):
-            if "{" in node.value and _INSIDE.search(node.value):
-                yield Code(*place, f"a template that reaches into Python: {_short(node.value)}")
+            if _reaches_into_python(node.value):
+                yield _at(node, f"a template that reaches into Python: {_short(node.value)}")
         elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if what := _program(key.value, value, at_top=node is root):
+                    yield _at(value, what)
             pending += [part for pair in reversed(node.value) for part in reversed(pair)]
         else:
             pending += reversed(node.value)
+
+
+def _at(node: yaml.Node, what: str) -> Code:
+    return Code(node.start_mark.line + 1, node.start_mark.column + 1, what)
+
+
+def _program(key: Any, value: yaml.Node, *, at_top: bool) -> str:
+    """Return what a key would have the harness run; empty where it is only data."""
+    one = value.value if isinstance(value, yaml.ScalarNode) else None
+    if one is not None and not _PLAIN.fullmatch(value.tag):
+        return ""  # said by its tag
+    if key == "class":
+        return "class, a Python class"
+    if key == "include" and not at_top:
+        return "include, which stands at the top of a file only"
+    if key in ("trust_remote_code", "hf_evaluate", "unsafe_code") and (one or "").lower() not in (
+        "false",
+        "no",
+        "off",
+    ):
+        return f"{key}: {_short(one)}".rstrip()
+    if key == "metric" and one not in METRICS:
+        return (
+            f"metric {_short(one)!r}, a program of the evaluate library; lm-eval's own: {', '.join(METRICS)}"
+        )
+    if key == "dataset_path" and one not in BUILDERS and not _DATA_SET.fullmatch(one or ""):
+        return f"dataset_path {_short(one)!r}; allowed: {', '.join(BUILDERS)}, a folder, or owner/name on the hub"
+    if key == "generation_kwargs" and isinstance(value, yaml.MappingNode):
+        other = [str(name.value) for name, _ in value.value if name.value not in WRITING]
+        return f"generation_kwargs.{_short(other[0])}; allowed: {', '.join(WRITING)}" if other else ""
+    return ""
+
+
+def _reaches_into_python(text: str) -> bool:
+    """Return whether a template names what no template has to do with. Its strings are read as Jinja reads them."""
+    if "{{" not in text and "{%" not in text:
+        return False
+    try:
+        tree = Environment().parse(text)  # only parsed: nothing is rendered
+    except (TemplateSyntaxError, RecursionError):
+        return False  # no template, or one that the harness cannot render either
+    inner = (
+        [node.attr for node in tree.find_all(nodes.Getattr)]
+        + [node.arg.value for node in tree.find_all(nodes.Getitem) if isinstance(node.arg, nodes.Const)]
+        + ["_" for node in tree.find_all(nodes.Filter) if node.name == "attr"]
+    )
+    return any(isinstance(name, str) and _UNSEEN.match(name) for name in inner)
 
 
 def _short(value: Any) -> str:

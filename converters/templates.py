@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 from runner.spec.model import AxolotlSpec
-from runner.spec.problems import MachineError
+from runner.spec.problems import MachineError, how_to_install
 
 QUESTION_ANSWER = r"""
 {%- if not eos_token -%}
@@ -126,7 +126,7 @@ def _shipped(name: str) -> str:
     package = find_spec("axolotl")
     if package is None or package.origin is None:
         raise MachineError(
-            f"template {name!r} comes with Axolotl, which is not installed\n  pip install 'runner[train]'"
+            f"template {name!r} comes with Axolotl, which is not installed\n  {how_to_install('train')}"
         )
     path = Path(package.origin).parent / "utils" / "chat_templates" / "templates" / f"{name}.jinja"
     return path.read_text(encoding="utf-8")

@@ -5,17 +5,19 @@ difference of two shares too. Where n groups are all alike, the share of groups 
 most the upper end r of the Wilson interval of 0 of n, and a group that is otherwise is off by no more than
 the ends of the scale allow. So a share of 1 is at least 1 - r, a difference of 0 lies in -r to r, and one of
 +1 is at least 1 - 2 r. Groups are counted and not records, for records of one group are no evidence of
-their own.
+their own; of groups of unequal size the effective number counts (`eval.bootstrap.effective_number`).
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from scipy.stats import norm
 
-from eval.bootstrap import LEVEL, NO_DRAWS, ONE_GROUP, SAME, Interval
+from eval.bootstrap import LEVEL, NO_DRAWS, ONE_GROUP, SAME, Interval, effective_number
 
 WILSON = "Wilson interval over the groups, which are all alike"
 
@@ -45,7 +47,8 @@ def _bounded(interval: Interval, groups: Sequence[str], least: float, level: flo
     if interval.reason != SAME:
         return interval
     square = float(norm.ppf(0.5 + level / 2)) ** 2
-    reach = square / (len(set(groups)) + square)
+    count = effective_number(np.array(list(Counter(groups).values())))
+    reach = square / (count + square)
     value = interval.value
     return Interval(value, value - reach * (value - least), value + reach * (1 - value), WILSON)
 

@@ -14,10 +14,14 @@ keep them, but where groups hold several classes it cannot, and it hides how muc
 varies, which makes intervals of accuracy too narrow. So only what may be lost is protected: see
 `clusters`.
 
-No bootstrap makes up for what was not seen: where few groups hold a class, or there are few groups, the
-intervals are too narrow, and `Clusters.method` says so. Measured on simulated sets, 95 % intervals held
-the truth in 93 % of them with 15 groups, in 88 % with 8; for an area under a curve in 93 % with 20
-positives, in 78 % with 5, in 59 % with 3. `Clusters.narrow` is that warning alone.
+A percentile interval of few groups is too narrow, for it takes the groups' own spread for that of all there
+could be. So its tails are those of Student's t for n groups, times sqrt(n / (n - 1)) (Hesterberg 2015, section
+4.3.2): with 8 groups the ends are at 0.6 and 99.4 % of the draws. Groups of unequal size count as fewer: see
+`effective_number`. So do the groups that hold a class, but as 20 at the least, for not every metric hangs on it.
+
+No interval makes up for what was not seen. Where there are few groups, or few that hold a class, it is still too
+narrow: `Clusters.narrow` says so alone, `Clusters.method` among the rest, and each `Interval.reason`. What simulated
+sets had, `benchmarks/coverage.py` prints, and docs/trust.md has as tables.
 
 Where every draw gives the same number, the draws say nothing of how sure it is: 40 of 40 right is not
 "100 % to 100 %". Then there are no ends, and `Interval.reason` says so; `eval.alike` gives them to shares.
@@ -31,6 +35,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -47,8 +52,16 @@ _SCARCE = 1e-3
 """A class that a draw loses with at least this probability is drawn within its own groups."""
 _GUARDED = 1e-9
 """A class that a draw loses with at least this probability is looked for in every draw."""
-_FEW = 20
-"""Groups of a class below which the intervals are called too narrow."""
+_FEW = 10
+"""Groups below which the intervals are called too narrow."""
+_FEW_EFFECTIVE = 5
+"""The same of the number that groups of unequal size count as."""
+_FEW_OF_CLASS = 20
+"""The same of the groups that hold a class."""
+_PART = 1 / 3
+"""Groups of unequal size that hold a class may count as fewer than 20 where they count as this part of all."""
+TOO_NARROW = "too narrow"
+"""How a reason begins that is a warning of ends which are there."""
 SAME = "every draw gives the same number"
 ONE_GROUP = "all records are of one group"
 NO_DRAWS = "no draws were made"
@@ -67,7 +80,7 @@ class Interval:
     low: float
     high: float
     reason: str = field(default="", compare=False, repr=False)
-    """Why a value has no ends, or ends that are not of the bootstrap; else empty."""
+    """Why a value has no ends, or ends that are too narrow or not of the bootstrap; else empty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +95,12 @@ class Clusters:
     """Groups that are drawn among themselves, as many as there are."""
     guarded: BoolArray
     """Shape (group, outcome): which groups hold an outcome that a draw might lose."""
+    effective: float
+    """What the groups count as, for their sizes differ; see `effective_number`."""
     fewest: int
     """Groups that hold the rarest outcome, of those that occur."""
+    fewest_effective: float
+    """What the groups that hold an outcome count as, by its records; the least of all outcomes that occur."""
     draws: int
     level: float
     seed: int
@@ -95,20 +112,46 @@ class Clusters:
             return f"no intervals: {self.count} group(s), {self.draws} draws"
         return (
             f"{self.level:.0%} percentile interval, bootstrap over {self.count} whole groups of "
-            f"{len(self.member)} records, {self.draws} draws, seed {self.seed}; {self._protection}"
+            f"{len(self.member)} records{self._counting}, {self.draws} draws, seed {self.seed}; "
+            f"tails of Student's t; {self._protection}"
             f"{f'; {self.narrow}' if self.narrow else ''}"
         )
+
+    @property
+    def tail(self) -> float:
+        """Return the share of the draws that lies beyond each end.
+
+        >>> clusters([str(number) for number in range(8)]).tail  # t of 7: 2.365, times sqrt(8 / 7)
+        0.0057...
+        >>> clusters([str(number) for number in range(1000)]).tail  # 0.025 without end
+        0.0248...
+        """
+        n = min(self.effective, max(self.fewest_effective, _FEW_OF_CLASS))
+        reach = stdtrit(n - 1, 0.5 + self.level / 2) * np.sqrt(n / (n - 1))
+        return float(ndtr(-reach))
 
     @property
     def narrow(self) -> str | None:
         """Say why the intervals are too narrow to be believed; None where nothing speaks against them."""
         if self.count == 1 or self.draws == 0:
             return None
-        if self.count < _FEW:
-            return f"too narrow, for there are only {self.count} groups"
-        if self.fewest < _FEW:
-            return f"too narrow where a class counts that only {self.fewest} group(s) hold"
+        if self.count < _FEW or self.effective < _FEW_EFFECTIVE:
+            return f"{TOO_NARROW}, for there are only {self.count} groups{self._counting}"
+        if self.fewest < _FEW_OF_CLASS:
+            return f"{TOO_NARROW} where a class counts that only {self.fewest} group(s) hold"
+        if self.fewest_effective < min(_FEW_OF_CLASS, _PART * self.effective):
+            number = f"{self.fewest_effective:.1f}"
+            return f"{TOO_NARROW} where a class counts whose groups count as only {number} of equal size"
         return None
+
+    @property
+    def _counting(self) -> str:
+        """Say what groups of unequal size count as; nothing where that is what they are."""
+        return (
+            f", which count as {self.effective:.1f} of equal size"
+            if self.count - self.effective > 0.5
+            else ""
+        )
 
     @property
     def _protection(self) -> str:
@@ -124,6 +167,7 @@ def clusters(
     groups: Sequence[str],
     outcomes: BoolArray | None = None,
     *,
+    sizes: FloatArray | None = None,
     draws: int = DRAWS,
     level: float = LEVEL,
     seed: int = 0,
@@ -139,6 +183,7 @@ def clusters(
         groups: the group of each record.
         outcomes: shape (record, outcome), what each record is an example of: for two classes, being
             positive and being negative. None where every draw will do.
+        sizes: what each record counts, such as its tokens where a mean is over tokens; None: all the same.
         draws: how often all groups are drawn; 0 gives values without intervals.
         level: probability that an interval is to hold, in (0, 1).
         seed: of a generator of its own.
@@ -153,22 +198,45 @@ def clusters(
     if draws < 0 or not 0 < level < 1:
         raise ValueError(f"expected draws of 0 or more and a level in (0, 1), got {draws} and {level}")
     names, member = np.unique(np.asarray(groups), return_inverse=True)
-    held = np.zeros((len(names), 0 if outcomes is None else outcomes.shape[1]), dtype=np.bool_)
-    if outcomes is not None:
-        record, outcome = np.nonzero(outcomes)
-        held[member[record], outcome] = True
-    sizes = held.sum(axis=0)
-    risk = np.where(sizes > 0, (1 - sizes / len(names)) ** len(names), 0.0)
+    columns = [] if outcomes is None else list(outcomes.T)
+    counted = np.zeros((len(names), len(columns)))
+    for number, outcome in enumerate(columns):
+        counted[:, number] = np.bincount(member, outcome, len(names))
+    held = counted > 0
+    holders = held.sum(axis=0)
+    risk = np.where(holders > 0, (1 - holders / len(names)) ** len(names), 0.0)
     return Clusters(
         count=len(names),
         member=member,
-        strata=_strata(held, sizes, risk >= _SCARCE),
+        strata=_strata(held, holders, risk >= _SCARCE),
         guarded=held[:, risk >= _GUARDED],
-        fewest=int(sizes[sizes > 0].min(initial=len(names))),
+        effective=effective_number(np.bincount(member, sizes, len(names))),
+        fewest=int(holders[holders > 0].min(initial=len(names))),
+        fewest_effective=min(map(effective_number, counted[:, holders > 0].T), default=float(len(names))),
         draws=draws,
         level=level,
         seed=seed,
     )
+
+
+def effective_number(sizes: FloatArray | IntArray) -> float:
+    """Return how many groups of equal size would tell as much as groups of these sizes.
+
+    Kish's number, (sum m)^2 / sum m^2, is that of records which are not alike within a group; where all records of a
+    group are, it is the same of the squares, which is far smaller. How alike they are is not known, so this is the
+    geometric mean of the two, with which intervals of either kind held the truth in simulated sets.
+
+    Source:
+        Kish 1965, Survey Sampling, section 8.2; Carter, Schnepel and Steigerwald 2017, Rev. Econ. Stat. 99, 698.
+
+    >>> effective_number(np.array([1, 1, 1]))
+    3.0
+    >>> effective_number(np.array([2, 1, 1]))  # 16 / 6 = 2.667 and 36 / 18 = 2
+    2.309...
+    """
+    squares = np.asarray(sizes, np.float64) ** 2
+    kish = np.sum(sizes) ** 2 / squares.sum()
+    return float(np.sqrt(kish * squares.sum() ** 2 / (squares**2).sum()))
 
 
 def _strata(held: BoolArray, sizes: IntArray, scarce: BoolArray) -> tuple[IntArray, ...]:
@@ -180,13 +248,13 @@ def _strata(held: BoolArray, sizes: IntArray, scarce: BoolArray) -> tuple[IntArr
 
 
 def intervals(drawn_from: Clusters, statistic: Statistic) -> tuple[Interval, ...]:
-    """Return each value of the statistic with its percentile interval over the draws."""
+    """Return each value of the statistic with its interval over the draws."""
     values = statistic(np.ones((1, drawn_from.count), dtype=np.int64))[0]
     if drawn_from.count == 1 or drawn_from.draws == 0:
         reason = NO_DRAWS if drawn_from.draws == 0 else ONE_GROUP
         return tuple(without_ends(float(value), reason) for value in values)
     drawn = np.concatenate([statistic(times) for times in _times(drawn_from)])
-    tail = (1 - drawn_from.level) / 2
+    tail, narrow = drawn_from.tail, drawn_from.narrow or ""
     with np.errstate(invalid="ignore"):  # inf - inf, where a perplexity is beyond a float
         low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
         spread = np.ptp(drawn, axis=0)
@@ -195,7 +263,7 @@ def intervals(drawn_from: Clusters, statistic: Statistic) -> tuple[Interval, ...
     return tuple(
         without_ends(float(value), UNDEFINED if undefined[place] else SAME)
         if undefined[place] or same[place]
-        else Interval(float(value), float(low[place]), float(high[place]))
+        else Interval(float(value), float(low[place]), float(high[place]), narrow)
         for place, value in enumerate(values)
     )
 

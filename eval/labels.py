@@ -6,7 +6,8 @@ segment) is declared by the set and found first, since the longest words win. A 
 excluded") affirms.
 
 A text is parsed where it says something of the set: a label, affirmed or denied, or that there is none of them. What
-is declared to be none of the labels ("sinus rhythm" among the superclasses) says nothing of the set.
+is declared to be none of the labels ("sinus rhythm" among the superclasses) says nothing of the set; but where many
+records have none of the labels (`partial`: those of CODE-15), it is what such a record is rightly called.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _NONE = " none"
 _OTHER = " other"
 """Stands for words that are none of the labels."""
 _NO_LABELS = frozenset({_NONE, _OTHER})
+_ALONE = (frozenset({"none"}), frozenset({"nothing"}), frozenset({"answer", "none"}))
+"""Words that say that there is none of the labels where they are the whole answer; in a sentence they deny what it names."""
 
 
 class Reading(NamedTuple):
@@ -62,22 +65,31 @@ class LabelReader:
         forms += [(FINDING, _OTHER, form) for form in labels.others if form not in labels.empty]
         cues = [(kind, kind, form) for kind in CUES for form in rules()[kind]]
         self._phrases = Phrases([*forms, *cues])
+        self._silent: frozenset[str] = frozenset() if labels.partial else frozenset({_OTHER})
         self.read = lru_cache(KEPT)(self._read)
         """Return what a text says of the labels."""
 
     def _read(self, text: str) -> Reading:
         words = words_of(text)
+        if {word.folded for word in words if not word.is_mark} in _ALONE:
+            return Reading(frozenset(), frozenset(), parsed=True)
         spans = self._phrases.spans(words)
         kinds = {span.kind for span in spans}
         if not kinds & _CUES:  # nothing can be denied, as in most answers
             names = frozenset(span.name for span in spans if span.kind == FINDING)
-            return _reading(names, frozenset())
+            return self._reading(names, frozenset())
         off = denied(words, spans)
         found = [(span.name, place in off) for place, span in enumerate(spans) if span.kind == FINDING]
-        return _reading(
+        return self._reading(
             frozenset(name for name, negated in found if not negated),
             frozenset(name for name, negated in found if negated),
         )
+
+    def _reading(self, affirmed: frozenset[str], negated: frozenset[str]) -> Reading:
+        """Return what is said of labels by names that also stand for none of them."""
+        labels = affirmed - _NO_LABELS
+        parsed = bool((affirmed | negated) - self._silent)
+        return Reading(labels, negated - _NO_LABELS - labels, parsed)
 
     def decisions(self, texts: Iterable[str]) -> tuple[BoolArray, BoolArray]:
         """Return which labels are affirmed, shape (record, class), and which texts are parsed, shape (record,)."""
@@ -87,12 +99,25 @@ class LabelReader:
             [reading.parsed for reading in readings], np.bool_
         )
 
+    def answered(
+        self, answers: Sequence[str], references: Sequence[str], truth: BoolArray
+    ) -> tuple[BoolArray, BoolArray]:
+        """Return the decisions of answers, and which of them are parsed.
 
-def _reading(affirmed: frozenset[str], negated: frozenset[str]) -> Reading:
-    """Return what is said of labels by names that also stand for none of them."""
-    labels = affirmed - _NO_LABELS
-    parsed = bool((affirmed | negated) - {_OTHER})
-    return Reading(labels, negated - _NO_LABELS - labels, parsed)
+        An answer in the very words of its reference is parsed where the record has none of the labels: such a reference
+        may name what no set knows, and no answer could say it better.
+
+        Args:
+            answers: texts.
+            references: right answers of the same records.
+            truth: true labels, shape (record, class).
+        """
+        decisions, parsed = self.decisions(answers)
+        alike = [
+            bool(text.strip()) and words_of(text) == words_of(other)
+            for text, other in zip(answers, references, strict=True)
+        ]
+        return decisions, parsed | (np.array(alike, np.bool_) & ~truth.any(axis=1))
 
 
 @cache

@@ -3,6 +3,11 @@
 Ranking: area under the ROC curve, average precision. Meaning: Brier score, expected calibration error
 and the reliability table behind it, whose bins are stated with the result. A temperature that makes
 scores mean what they say is fitted on validation records only.
+
+The calibration error has neither an interval nor a verdict (docs/decisions/0014). It adds up the sizes of
+gaps, and chance opens a gap in every bin, so that a calibrated model of 200 records has one of 0.08; in
+drawn records the gaps are wider still, and 95 % intervals held the truth never. Beside it stands what chance
+alone gives. The Brier score tells two models apart.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from eval.bootstrap import (
     differences,
     intervals,
     summed,
+    without_ends,
 )
 from eval.checks import check_lengths, check_scores
 from eval.ranks import auc, average_precision
@@ -36,6 +42,10 @@ METRICS = ("auc", "average_precision", "brier", "calibration_error")
 BINS = 10
 Binning = Literal["equal_mass", "equal_width"]
 
+BIASED = (
+    "noise adds to it{}, and draws of the records add more; for the same reason its difference has no verdict"
+)
+"""Why a calibration error has no interval."""
 _TEMPERATURES = (0.01, 100.0)
 
 
@@ -62,7 +72,7 @@ class BinaryScores:
     brier: Interval
     """Mean squared distance of score and outcome, 0 to 1, lower is better."""
     calibration_error: Interval
-    """Mean over records of |mean score - positive share| of their bin; lower is better."""
+    """Mean over records of |mean score - positive share| of their bin; lower is better. Never with an interval."""
     bins: tuple[Bin, ...]
     binning: str
     """How the bins were made, in words."""
@@ -109,9 +119,14 @@ def score_binary(
     drawn_from = clusters(groups, _outcomes(truth), draws=draws, level=level, seed=seed)
     edges = _edges(score, bins, binning)
     present = {"positive": truth.any(), "negative": not truth.all()}
-    found = intervals(drawn_from, _statistic(truth, score, edges, drawn_from))
+    found = dict(
+        zip(METRICS, intervals(drawn_from, _statistic(truth, score, edges, drawn_from)), strict=True)
+    )
+    by_chance = error_by_chance(truth, score, edges, drawn_from)
+    told = "" if np.isnan(by_chance) else f": about {by_chance:.3f} for a calibrated model of as many records"
+    found["calibration_error"] = without_ends(found["calibration_error"].value, BIASED.format(told))
     return BinaryScores(
-        **dict(zip(METRICS, found, strict=True)),
+        **found,
         bins=_table(truth, score, edges),
         binning=f"{len(edges) - 1} bins of {'equal width' if binning == 'equal_width' else 'equal mass'}"
         + (f" ({bins} asked for; scores are tied)" if len(edges) - 1 != bins else ""),
@@ -157,7 +172,35 @@ def binary_differences(
     of_before, of_after = (
         _statistic(truth, score, _edges(score, bins, binning), drawn_from) for score in (first, second)
     )
-    return dict(zip(METRICS, differences(drawn_from, of_before, of_after), strict=True))
+    found = dict(zip(METRICS, differences(drawn_from, of_before, of_after), strict=True))
+    found["calibration_error"] = without_ends(found["calibration_error"].value, BIASED.format(""))
+    return found
+
+
+def error_by_chance(truth: BoolArray, score: FloatArray, edges: FloatArray, drawn_from: Clusters) -> float:
+    """Return the calibration error that chance alone gives a calibrated model on as many records.
+
+    A bin's gap is then near normal about 0, and the mean of its size is sqrt(2 / pi) of its standard error, which is
+    that of the groups' gaps about the bin's own. NaN where all records of a bin are of one group.
+
+    Args:
+        truth: shape (record,).
+        score: shape (record,), probabilities.
+        edges: of the bins.
+        drawn_from: the groups of the records.
+    """
+    bins = len(edges) - 1
+    place = drawn_from.member * bins + _bin_of(score, edges)  # of the record's group and bin
+    gaps, records = (
+        np.bincount(place, weights, drawn_from.count * bins).reshape(-1, bins)
+        for weights in (score - truth, np.ones(len(score)))
+    )
+    mean = gaps.sum(axis=0) / np.maximum(records.sum(axis=0), 1)
+    groups = (records > 0).sum(axis=0)
+    if (groups == 1).any():
+        return float("nan")
+    variance = ((gaps - records * mean) ** 2).sum(axis=0) * groups / np.maximum(groups - 1, 1)
+    return float(np.sqrt(2 * variance / np.pi).sum() / len(score))
 
 
 @dataclass(frozen=True)

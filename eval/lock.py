@@ -41,6 +41,10 @@ LOCK = {
 """Part of a lock -> what it says."""
 
 
+ADDED: Mapping[str, Any] = {"task.normalise": "token"}
+"""Place in a lock that came later -> what results without it were judged by."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """One place where two locks differ."""
@@ -66,6 +70,8 @@ def lock_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[
 def _differences(path: str, one: Any, other: Any) -> Iterator[Difference]:
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for key in sorted({*one, *other}):
-            yield from _differences(f"{path}.{key}" if path else str(key), one.get(key), other.get(key))
+            place = f"{path}.{key}" if path else str(key)
+            before = ADDED.get(place)
+            yield from _differences(place, one.get(key, before), other.get(key, before))
     elif one != other:
         yield Difference(path, one, other)

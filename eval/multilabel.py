@@ -5,6 +5,8 @@ sensitivity and specificity. The two never share a name here, or a column.
 
 A class without a positive or without a negative has no area: its value and every mean over all
 classes are NaN and the class is named. The means ending in `_present` are over the other classes.
+Those ending in `_cinc` are made as the programs of the CinC challenges make them: a class that no record has and
+that was decided for some counts 0, and one that was never decided either is left out.
 """
 
 from __future__ import annotations
@@ -39,6 +41,9 @@ FROM_DECISIONS = (
     "f1_present",
     "f_beta",
     "g_beta",
+    "f1_cinc",
+    "f_beta_cinc",
+    "g_beta_cinc",
     "hamming_loss",
     "exact_match",
 )
@@ -126,6 +131,12 @@ class MultiLabel:
     """F with beta = 2, each record weighing 1 / its number of labels; macro."""
     g_beta: Interval
     """TP / (TP + FP + beta FN), weighed likewise; macro."""
+    f1_cinc: Interval
+    """Macro F1 as in CinC 2021: over the classes with a positive or a decision; NaN where there is none."""
+    f_beta_cinc: Interval
+    """`f_beta` over those classes, as in CinC 2020: of the labels as they are, where the program of 2020 first took
+    the normal class from records with another one and gave it to those with none."""
+    g_beta_cinc: Interval
     hamming_loss: Interval
     """Share of (record, class) decisions that are wrong."""
     exact_match: Interval
@@ -171,7 +182,8 @@ def score_labels(
 
     Source:
         F-beta and G-beta: PhysioNet/CinC Challenge 2020, physionetchallenges/evaluation-2020,
-        `compute_beta_measures`. There a class without labels and outputs is left out of the mean.
+        `compute_beta_measures`; F1: 2021, physionetchallenges/evaluation-2021, `compute_f_measure`. There a class
+        without labels and outputs is left out of the mean, and one with outputs alone counts 0.
         Coverage and ranking loss: Tsoumakas et al. 2010, as in scikit-learn.
     """
     check_classes(classes, classes if score_classes is None else score_classes)
@@ -323,13 +335,14 @@ def _ratios(present: BoolArray) -> Callable[[FloatArray], FloatArray]:
         sensitivity = _share(hits, positives)
         specificity = 1 - _share(false, records - positives)
         hard = (sensitivity + specificity) / 2
-        f1 = np.where(positives > 0, _share(2 * hits, 2 * hits + false + missed), np.nan)
+        f1 = _share(2 * hits, 2 * hits + false + missed)
         square = BETA**2
         f_beta = _share((1 + square) * hits_w, (1 + square) * hits_w + false_w + square * missed_w)
         g_beta = _share(hits_w, hits_w + false_w + BETA * missed_w)
-        f_beta, g_beta = (np.where(positives > 0, value, np.nan) for value in (f_beta, g_beta))
+        as_cinc = [_mean_of_known(value) for value in (f1, f_beta, g_beta)]
+        f1, f_beta, g_beta = (np.where(positives > 0, value, np.nan) for value in (f1, f_beta, g_beta))
         means = [reached / records, misranked / records, hard.mean(axis=1), _mean(hard, present)]
-        means += [f1.mean(axis=1), _mean(f1, present), f_beta.mean(axis=1), g_beta.mean(axis=1)]
+        means += [f1.mean(axis=1), _mean(f1, present), f_beta.mean(axis=1), g_beta.mean(axis=1), *as_cinc]
         return np.column_stack([*means, wrong / records, exact / records, hard, f1, sensitivity, specificity])
 
     return ratios
@@ -341,6 +354,12 @@ def _mean(values: FloatArray, present: BoolArray) -> FloatArray:
         return np.full(len(values), np.nan)
     mean: FloatArray = values[:, present].mean(axis=1)
     return mean
+
+
+def _mean_of_known(values: FloatArray) -> FloatArray:
+    """Return the mean over the classes that have a value in the draw, shape (draw,); NaN where none has."""
+    known = ~np.isnan(values)
+    return _share(np.where(known, values, 0).sum(axis=1), known.sum(axis=1).astype(np.float64))
 
 
 def _share(part: FloatArray, whole: FloatArray) -> FloatArray:

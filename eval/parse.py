@@ -1,6 +1,7 @@
 """Answers of a language model -> labels, by words that the spec declares.
 
-A label is found where one of its words stands as a whole word, in any case. An answer that holds no
+A label is found where one of its words stands as a whole word, in any case, whatever form of a letter, a hyphen or an
+apostrophe it is written with (Unicode has several); "5 mV" is no part of "0.5 mV". An answer that holds no
 label, or two, is `unparsed`: an outcome of its own, never guessed and never drawn at random. Nothing
 here understands negation: "no MI" holds MI, unless "no MI" is itself declared as a word of a label,
 since the longest declared word wins.
@@ -9,6 +10,7 @@ since the longest declared word wins.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -17,6 +19,18 @@ UNPARSED = "unparsed"
 
 _INSIDE = r"[^\W_]"
 """A character of a word: letter or digit; `_yes_` is emphasis, not a longer word."""
+_ONE_FORM = str.maketrans(
+    dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-") | dict.fromkeys("\u2018\u2019", "'")
+)
+
+
+def folded(text: str) -> str:
+    """Return a text in one case, and with one form of each letter, hyphen and apostrophe.
+
+    >>> folded("First\u2011degree AV block"), folded("Ja\uff0e")
+    ('first-degree av block', 'ja.')
+    """
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).translate(_ONE_FORM)
 
 
 class LabelParser:
@@ -38,19 +52,23 @@ class LabelParser:
         self.labels = tuple(labels)
         self._label_of = MappingProxyType(_by_word(labels))
         longest_first = sorted(self._label_of, key=len, reverse=True)
-        words = "|".join(re.escape(word).replace(r"\ ", r"\s+") for word in longest_first)
+        words = "|".join(_pattern(word) for word in longest_first)
         # A hyphen joins words ("st-elevation" is not "st"), unless nothing follows it.
         self._word = re.compile(rf"(?:{words})(?!-?{_INSIDE})")
         self._joined_before = re.compile(rf"{_INSIDE}-?$")
+        self._number_before = re.compile(r"\d[.,]$")
 
     def found(self, answer: str) -> tuple[str, ...]:
         """Return the labels that the answer holds, each once, in the order of their first words."""
-        text = answer.lower()
+        text = folded(answer)
         labels: dict[str, None] = {}
         match = self._word.search(text)
         while match:
             start, end = match.span()
-            if start and self._joined_before.search(text, max(0, start - 2), start):
+            before = (text, max(0, start - 2), start)
+            if self._joined_before.search(*before) or (
+                text[start].isdigit() and self._number_before.search(*before)
+            ):
                 end = start + 1  # inside a longer word; a phrase may begin before this one ends
             else:
                 labels[self._label_of[" ".join(match.group().split())]] = None
@@ -63,6 +81,12 @@ class LabelParser:
         return found[0] if len(found) == 1 else UNPARSED
 
 
+def _pattern(word: str) -> str:
+    """Return what finds a word, whatever space parts it; one that ends with a digit is no beginning of a number."""
+    ends = r"(?![.,]\d)" if word[-1].isdigit() else ""
+    return re.escape(word).replace(r"\ ", r"\s+") + ends
+
+
 def _by_word(labels: Mapping[str, Sequence[str]]) -> dict[str, str]:
     if not labels or UNPARSED in labels:
         raise ValueError(f"expected labels, none of them called {UNPARSED!r}, got {list(labels)}")
@@ -71,7 +95,7 @@ def _by_word(labels: Mapping[str, Sequence[str]]) -> dict[str, str]:
         if isinstance(words, str) or not words:
             raise ValueError(f"label {label!r}: expected a list of words, got {words!r}")
         for word in words:
-            plain = " ".join(word.lower().split())
+            plain = " ".join(folded(word).split())
             if not re.search(_INSIDE, plain):
                 raise ValueError(f"label {label!r}: the word {word!r} has no letter or digit")
             if label_of.setdefault(plain, label) != label:

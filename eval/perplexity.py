@@ -73,7 +73,7 @@ def held_out(
         Bits per byte: Gao et al. 2020 (The Pile), section 3.1: nats / (bytes * ln 2).
     """
     sums, groups = _sums(scores)
-    drawn_from = clusters(groups, draws=draws, level=level, seed=seed)
+    drawn_from = clusters(groups, sizes=sums[:, 1], draws=draws, level=level, seed=seed)
     found = dict(zip(METRICS, intervals(drawn_from, summed(sums, drawn_from, ratios)), strict=True))
     found["token_accuracy"] = share(found["token_accuracy"], groups, level=level)
     return HeldOut(**found, method=drawn_from.method, narrow=drawn_from.narrow)
@@ -93,7 +93,7 @@ def held_out_differences(
         ValueError: as in `held_out`.
     """
     (first, _), (second, groups) = _sums(before), _sums(after)
-    drawn_from = clusters(groups, draws=draws, level=level, seed=seed)
+    drawn_from = clusters(groups, sizes=first[:, 1], draws=draws, level=level, seed=seed)
     of_before, of_after = (summed(sums, drawn_from, ratios) for sums in (first, second))
     found = dict(zip(METRICS, differences(drawn_from, of_before, of_after), strict=True))
     found["token_accuracy"] = change_of_share(found["token_accuracy"], groups, level=level)

@@ -33,7 +33,9 @@ class Rouge:
     stemmer: bool
     """Whether words of more than 3 letters were cut to their stem (Porter)."""
     empty: int
-    """Answers without a letter or digit; they score 0."""
+    """Answers without a letter a to z or a digit; they score 0."""
+    unreadable: int
+    """References without one, such as those in another script: whatever is answered scores 0."""
     n_records: int
     n_groups: int
     narrow: str | None
@@ -74,6 +76,7 @@ def rouge(
         **dict(zip(METRICS, found, strict=True)),
         stemmer=stemmer,
         empty=sum(not tokenizer.tokenize(answer) for answer in answers),
+        unreadable=sum(not tokenizer.tokenize(reference) for reference in references),
         n_records=len(scores),
         n_groups=drawn_from.count,
         narrow=drawn_from.narrow,

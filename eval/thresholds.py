@@ -6,8 +6,9 @@ chosen with >= and applied with >, the best threshold would lose the very record
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +24,21 @@ from eval.bootstrap import (
     differences,
     intervals,
     summed,
+    without_ends,
 )
 from eval.checks import check_classes, check_lengths, check_scores
+
+CHOSEN_HERE = "its thresholds are chosen on the very records that are judged"
+"""Why a metric of decisions has no interval."""
+_WITHOUT_THRESHOLD = (
+    "macro_auc",
+    "average_precision",
+    "coverage",
+    "ranking_loss",
+    "brier",
+    "calibration_error",
+    "parse_rate",
+)
 
 
 @dataclass(frozen=True)
@@ -130,6 +144,26 @@ def chosen_by(beta: float) -> str:
         "the one with the highest F-beta on the validation records, midway to the next lower score, "
         f"beta = {beta:g}"
     )
+
+
+def chosen_on_judged(task: Mapping[str, Any]) -> bool:
+    """Return whether the thresholds of a task are chosen on the very records that it judges."""
+    return bool(task["split"] == "validation" and task["thresholds"] == "validation")
+
+
+def as_chosen(task: Mapping[str, Any], found: Mapping[str, Interval]) -> dict[str, Interval]:
+    """Return metrics or their differences, those of decisions without an interval where thresholds are chosen on the judged.
+
+    The best F2 of 200 records is 0.03 above what it is on others, and its interval held that in 0.92 of simulated sets.
+    """
+    if not chosen_on_judged(task):
+        return dict(found)
+    return {
+        name: interval
+        if name.partition("_present")[0] in _WITHOUT_THRESHOLD or name.startswith("generated_")
+        else without_ends(interval.value, CHOSEN_HERE)
+        for name, interval in found.items()
+    }
 
 
 def decided(y_score: FloatArray, thresholds: Sequence[Threshold]) -> BoolArray:

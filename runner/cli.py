@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import gc
-import json
+import io
 import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -18,7 +17,13 @@ from runner import __version__
 from runner.cli_data import data
 from runner.cli_report import report
 from runner.cli_results import compare, verify
-from runner.spec.problems import MachineError, Problem, RunnerError, SpecError, UsageError
+from runner.cli_runs import runs
+from runner.spec.problems import MachineError, Problem, RunnerError, SpecError, UsageError, how_to_install
+from runner.terminal import say, say_json
+
+if TYPE_CHECKING:
+    from runner.spec_files import Trust
+
 
 SETS = click.option("--set", "sets", multiple=True, metavar="A.B=VALUE", help="Change a value of the spec.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -41,8 +46,24 @@ def cli() -> None:
 @AS_JSON
 @click.option("--sarif", is_flag=True, help="Print SARIF 2.1.0, for code scanning.")
 @click.option("--no-cache", is_flag=True, help="Check every file, also one found sound before and unchanged.")
+@click.option(
+    "--untrusted",
+    is_flag=True,
+    help="For specs of others: read no file outside their folder, look up no variable, keep nothing.",
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="With --untrusted: the folder that files are read from, instead of each spec's own.",
+)
 def validate(
-    paths: tuple[Path, ...], sets: tuple[str, ...], as_json: bool, sarif: bool, no_cache: bool
+    paths: tuple[Path, ...],
+    sets: tuple[str, ...],
+    as_json: bool,
+    sarif: bool,
+    no_cache: bool,
+    untrusted: bool,
+    root: Path | None,
 ) -> int:
     """Check spec files, or all specs below folders, and print every problem at once.
 
@@ -50,24 +71,28 @@ def validate(
     a variable that they name, or runner itself. This is kept in XDG_CACHE_HOME, or in ~/.cache.
     """
     from runner.spec import output
-    from runner.spec_files import find_specs
+    from runner.spec_files import Trust, find_specs
 
+    if root is not None and not untrusted:
+        raise UsageError("--root says where the files of --untrusted specs lie; give both")
     files = find_specs(paths)
-    problems = _problems_in(files, sets, no_cache=no_cache)
+    problems = _problems_in(files, sets, Trust(untrusted, root), no_cache=no_cache)
     if sarif:
-        click.echo(json.dumps(output.as_sarif(problems), indent=2, ensure_ascii=False))
+        say_json(output.as_sarif(problems))
     elif as_json:
-        click.echo(json.dumps(output.as_json(problems, files), indent=2, ensure_ascii=False))
+        say_json(output.as_json(problems, files))
     else:
-        click.echo(output.as_text(problems, files))
+        say(output.as_text(problems, files))
     return SpecError.exit_code if problems else 0
 
 
-def _problems_in(files: Sequence[Path], sets: Sequence[str], *, no_cache: bool) -> list[Problem]:
+def _problems_in(
+    files: Sequence[Path], sets: Sequence[str], trust: Trust, *, no_cache: bool
+) -> list[Problem]:
     """Return the problems of all files; those found sound before are passed over, and those found so now are kept."""
     from runner.sound_files import SoundFiles
 
-    sound = None if no_cache else SoundFiles.kept(os.environ)
+    sound = None if no_cache or trust.untrusted else SoundFiles.kept(os.environ)
     doubtful = [file for file in files if sound is None or not sound.has(file, sets)]
     if not doubtful:
         return []
@@ -75,7 +100,7 @@ def _problems_in(files: Sequence[Path], sets: Sequence[str], *, no_cache: bool) 
         checked,
     )  # builds the classes of the spec, nearly all of the time that it takes
 
-    found = checked(doubtful, sets, os.environ)
+    found = checked(doubtful, sets, os.environ, trust)
     if sound is not None:
         for file, one in found.items():
             if not one.problems and one.digest is not None:
@@ -105,9 +130,9 @@ def plan(spec: Path, sets: tuple[str, ...], as_json: bool, rehearse: bool, arm: 
     swept = None if arm else plan_of_sweep(spec, loaded, sets, os.environ, machine, rehearse=rehearse)
     if as_json:
         value = plan_to_json(made) | (swept.to_json() if swept else {"arms": []})
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        say_json(value)
     else:
-        click.echo(f"{plan_text(made)}\n\n{swept.to_text()}" if swept else plan_text(made))
+        say(f"{plan_text(made)}\n\n{swept.to_text()}" if swept else plan_text(made))
     return 0
 
 
@@ -137,7 +162,7 @@ def convert(
     for path, file in zip(written, made.files, strict=True):
         write_text(path, file.text)
     names = [str(path) for path in written]
-    click.echo(json.dumps({"files": names}, indent=2) if as_json else "\n".join(names))
+    say_json({"files": names}) if as_json else say("\n".join(names))
     return 0
 
 
@@ -194,7 +219,7 @@ def launch(
         finished = launching.run(begun, os.environ, quiet=quiet, say=tell)
     else:
         finished = sweeping.run(begun, os.environ, quiet=quiet, say=tell)
-    click.echo(json.dumps(finished.summary, indent=2, ensure_ascii=False) if as_json else finished.text)
+    say_json(finished.summary) if as_json else say(finished.text)
     return finished.exit_code
 
 
@@ -210,7 +235,7 @@ def status(run: Path, as_json: bool) -> int:
     value = state_of_sweep(run) if is_sweep(run) else state_of(run)
     line = f"{value['state']}  {value['reason']}".rstrip()
     text = f"{line}\n\n{arms_text(value['arms'])}" if "arms" in value else line
-    click.echo(json.dumps(value, indent=2) if as_json else text)
+    say_json(value) if as_json else say(text)
     return 0
 
 
@@ -222,7 +247,7 @@ def explain(word: str, as_json: bool) -> int:
     from runner.explain import explain as explanation
 
     text = explanation(word)
-    click.echo(json.dumps({"word": word, "text": text}, ensure_ascii=False) if as_json else text)
+    say_json({"word": word, "text": text}) if as_json else say(text)
     return 0
 
 
@@ -238,11 +263,11 @@ def schema(kind: str) -> int:
     if kind not in KINDS:
         near = nearest(kind, KINDS)
         raise UsageError(f"unknown kind {kind!r}; {choices(KINDS)}" + (f"; nearest: {near}" if near else ""))
-    click.echo(schema_text(kind), nl=False)
+    say(schema_text(kind), nl=False)
     return 0
 
 
-for command in (data, report, verify, compare):
+for command in (data, report, verify, compare, runs):
     cli.add_command(command)
 
 
@@ -264,7 +289,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _report_error(lacking, words)
         code = lacking.exit_code
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        say(told.getvalue(), err=True, nl=False)
         code = UsageError.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
@@ -272,9 +299,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename is not None:
-            raise  # a fault of ours; every file that we write says its own name
-        click.echo(f"runner: cannot write the answer: {error.strerror}", err=True)
+        from runner.files import full_disk
+
+        if (full := full_disk(error)) is None:
+            raise  # a fault of ours
+        said = full if error.filename else f"cannot write the answer: {error.strerror}"
+        say(f"runner: {said}", err=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = MachineError.exit_code
     code = code if isinstance(code, int) else 0
@@ -287,7 +317,8 @@ def _lacking(package: str) -> MachineError:
     """Return what to say where a package is missing that a core install does not bring."""
     return MachineError(
         f"this needs the package {package}, which is not installed; nothing was written\n"
-        "  pip install 'runner[eval]' to judge, compare and report, 'runner[train]' or 'runner[ecg]' to train"
+        f"  to judge, compare and report: {how_to_install('eval')}\n"
+        f"  to train, instead of eval: train for llm and vlm, ecg for ecg"
     )
 
 
@@ -319,10 +350,10 @@ def _report_error(error: RunnerError, words: Sequence[str]) -> None:
     if "--json" in words:
         problems: tuple[Problem, ...] = error.problems if isinstance(error, SpecError) else ()
         value = {"error": str(error), "exit_code": error.exit_code, "problems": [vars(p) for p in problems]}
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        say_json(value)
     else:
         prefix = "" if isinstance(error, SpecError) else "runner: "
-        click.echo(prefix + str(error), err=True)
+        say(prefix + str(error), err=True)
 
 
 if __name__ == "__main__":

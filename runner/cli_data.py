@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any
 import click
 
 from runner.spec.problems import SpecError, UsageError
+from runner.terminal import say, say_json
 
 
 @click.command()
@@ -64,10 +64,10 @@ def data(
     finished = launching.run(prepared, os.environ, quiet=quiet, say=tell)
     if as_json:
         summary = {key: value for key, value in finished.summary.items() if key != "results"}
-        click.echo(json.dumps(summary | _parts(run.path), indent=2, ensure_ascii=False))
+        say_json(summary | _parts(run.path))
     else:
         _print(run.path)
-        click.echo(finished.text)
+        say(finished.text)
     return finished.exit_code
 
 
@@ -92,12 +92,12 @@ def _print(run: Path) -> None:
 
     parts = _parts(run)
     if parts["manifest"] is not None:
-        click.echo(manifest_text(parts["manifest"], parts["tokens"]))
-        click.echo(f"\nmanifest: {shown(run / 'data' / 'manifest.json')}")
+        say(manifest_text(parts["manifest"], parts["tokens"]))
+        say(f"\nmanifest: {shown(run / 'data' / 'manifest.json')}")
     if parts["preview"] is not None:
-        click.echo()
+        say()
         _show(parts["preview"], run / "preview")
-        click.echo(f"\npreview: {shown(run / 'preview' / 'preview.html')}")
+        say(f"\npreview: {shown(run / 'preview' / 'preview.html')}")
 
 
 def _show(value: Mapping[str, Any], folder: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from runner.spec.problems import MachineError
+from runner.spec.problems import MachineError, how_to_install
+from runner.terminal import say, say_json
 
 
 @click.command()
@@ -19,20 +19,24 @@ def report(run: Path, as_json: bool) -> int:
 
     Works on a run that failed or was interrupted too; the page then says what is not there.
     """
-    from runner.run_dir import find
+    from runner.outputs import reading_run, record_again
+    from runner.run_dir import find, require_own_files
 
     found = find(run)
+    require_own_files(found.path)
     if find_spec("matplotlib") is None:
         raise MachineError(
-            "pictures need the package matplotlib: pip install 'runner[eval]'; nothing was written"
+            f"pictures need the package matplotlib; nothing was written\n  {how_to_install('eval')}"
         )
     from runner.stages.report import write_report
 
     with found.lock():
-        written = write_report(found.path)
+        with reading_run(found.path):
+            written = write_report(found.path)
+        record_again(found.path, "report", ["report"])
     files = [written.page, written.card, written.results, *written.plots]
     if as_json:
-        click.echo(json.dumps({"run": str(found.path), "files": [str(f) for f in files]}, indent=2))
+        say_json({"run": str(found.path), "files": [str(f) for f in files]})
     else:
-        click.echo(str(run / written.page))
+        say(str(run / written.page))
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.spec.problems import UsageError
+from runner.terminal import say, say_json
 
 if TYPE_CHECKING:
     from runner.comparing import Comparison
-    from runner.verify import Part, Unequal, Verification
+    from runner.unequal import Unequal
+    from runner.verify import Part, Verification
+    from runner.verify_files import Files
 
 MOST_SHOWN = 8
 """Unequal values of a file that are named one by one; the others are counted."""
@@ -26,13 +28,14 @@ MOST_SHOWN = 8
 def verify(run: Path, as_json: bool) -> int:
     """Make every number of a run's report again from its stored predictions, and say equal or not.
 
-    Needs no model and no network. Exit code 1 where something is not equal.
+    All other files are held against the hashes that were written down when their stages ended; what could not be
+    looked at is said at the end. Needs no model and no network. Exit code 1 where something is not equal.
     """
     from runner.run_dir import find
     from runner.verify import verify as verified
 
     found = verified(find(run).path)
-    click.echo(json.dumps(_as_json(found), indent=2, ensure_ascii=False) if as_json else _as_text(found))
+    say_json(_as_json(found)) if as_json else say(_as_text(found))
     return 0 if found.equal else 1
 
 
@@ -50,6 +53,12 @@ def _as_json(found: Verification) -> dict[str, Any]:
             }
             for part in found.parts
         ],
+        "files": {
+            "equal": list(found.files.equal),
+            "bytes": found.files.bytes,
+            "unequal": [vars(item) for item in found.files.unequal],
+        },
+        "not_looked_at": {why: list(names) for why, names in found.files.not_looked_at.items()},
     }
 
 
@@ -64,12 +73,37 @@ def _as_text(found: Verification) -> str:
         word = "not equal" if part.unequal else "unproven" if part.rests_on else "equal"
         lines.append(f"{word:10}{part.file:24}{what}")
         lines += _places(part)
+    files = found.files
+    if files.equal:
+        lines.append(
+            f"{'equal':10}{_files(len(files.equal)):24}as they were left, {files.bytes:,} bytes hashed"
+        )
+    if files.unequal:
+        lines.append(f"{'not equal':10}{_files(len(files.unequal))}")
+        lines += [f"  {item}" for item in files.unequal[:MOST_SHOWN]]
+        rest = len(files.unequal) - MOST_SHOWN
+        lines += [f"  and {rest} more"] if rest > 0 else []
     if found.equal:
         lines.append(f"{found.numbers:,} numbers made again from the stored predictions: all equal")
     else:
-        count = sum(len(part.unequal) for part in found.parts)
-        lines.append(f"{count} {'place is' if count == 1 else 'places are'} not what the predictions give")
-    return "\n".join(lines)
+        count = len(found.unequal)
+        lines.append(
+            f"{count} {'place is' if count == 1 else 'places are'} not what the run left, or its predictions give"
+        )
+    return "\n".join([*lines, *_not_looked_at(files)])
+
+
+def _not_looked_at(files: Files) -> list[str]:
+    """Return what nothing was held against: a line for each reason, always at the end."""
+    return [
+        f"not looked at: {_files(len(names))} ({why}): {', '.join(names[:MOST_SHOWN])}"
+        + (f", and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else "")
+        for why, names in files.not_looked_at.items()
+    ]
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"
 
 
 def _places(part: Part) -> list[str]:
@@ -133,16 +167,19 @@ def _compare_runs(runs: Sequence[Path], out: Path, *, different_locks: bool, as_
     from eval.report.page import render
     from runner.comparing import compare as compared
     from runner.files import write_text
+    from runner.outputs import reading_run
     from runner.reporting.compare import compare_page
     from runner.run_dir import find
 
-    found = compared([find(run).path for run in runs], different_locks=different_locks)
-    write_text(out, render(compare_page(found.runs, found.changes, found.warnings)))
-    click.echo(
-        json.dumps(_comparison(found, out), indent=2, ensure_ascii=False) if as_json else _table(found)
-    )
+    paths = [find(run).path for run in runs]
+    with reading_run(*paths):
+        found = compared(paths, different_locks=different_locks)
+        page = render(compare_page(found.runs, found.changes, found.warnings))
+        text = None if as_json else _table(found)
+    write_text(out, page)
+    say_json(_comparison(found, out)) if text is None else say(text)
     if not as_json:
-        click.echo(str(out))
+        say(str(out))
     return 0
 
 
@@ -150,21 +187,25 @@ def _compare_sweep(
     path: Path, out: Path | None, control: str | None, *, all_pairs: bool, as_json: bool
 ) -> int:
     from runner.launching import shown
+    from runner.outputs import reading_run
     from runner.sweeps.finish import as_json as compared_json
     from runner.sweeps.finish import compared_sweep, write_page
     from runner.sweeps.folder import sweep_at
     from runner.sweeps.text import compared_arms_text
 
     folder = sweep_at(path)
-    found = compared_sweep(folder, control=control, all_pairs=all_pairs)
-    if found is None:
-        raise UsageError(f"no arm of {path} is done: there is nothing to compare; see runner status {path}")
-    page = write_page(folder, found, out)
+    with reading_run(folder.path):
+        found = compared_sweep(folder, control=control, all_pairs=all_pairs)
+        if found is None:
+            raise UsageError(
+                f"no arm of {path} is done: there is nothing to compare; see runner status {path}"
+            )
+        page = write_page(folder, found, out)
     if as_json:
         value = {**compared_json(found), "page": str(page)}
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        say_json(value)
     else:
-        click.echo(f"{compared_arms_text(found)}\n\n{shown(page)}")
+        say(f"{compared_arms_text(found)}\n\n{shown(page)}")
     return 0
 
 
@@ -201,11 +242,13 @@ def _comparison(found: Comparison, out: Path) -> dict[str, Any]:
 
 
 def _table(found: Comparison) -> str:
+    from runner.progress import terminal_width
     from runner.reporting.compare import labels
     from runner.reporting.method_part import method_text, tuned_rows
     from runner.show import compared_text, table
 
     tables = [run.results()["table"] for run in found.runs]
     names, rows = labels(found.runs), tuned_rows(found.runs)
-    text = compared_text(names, tables, found.changes)
-    return f"{text}\n\n{table(*method_text(rows, names))}" if rows else text
+    width = terminal_width()
+    text = compared_text(names, tables, found.changes, width)
+    return f"{text}\n\n{table(*method_text(rows, names), width)}" if rows else text

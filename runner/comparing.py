@@ -11,6 +11,7 @@ from typing import Any
 from eval.judges import judge
 from eval.lock import lock_differences
 from runner.judging.lines import read_lines
+from runner.outputs import reading_run
 from runner.reporting.compare import Changes, Key, labels
 from runner.reporting.record import RunRecord, read_run
 from runner.spec.problems import UsageError
@@ -41,6 +42,11 @@ def compare(paths: Sequence[Path], *, different_locks: bool = False) -> Comparis
     """
     if len(paths) < 2:
         raise UsageError("give at least two runs to compare")
+    with reading_run(*paths):
+        return _compared(paths, different_locks=different_locks)
+
+
+def _compared(paths: Sequence[Path], *, different_locks: bool) -> Comparison:
     runs = tuple(read_run(path) for path in paths)
     _refuse_twice(paths, runs)
     for path, run in zip(paths, runs, strict=True):

@@ -210,9 +210,9 @@ def events_in(data: bytes) -> Iterator[dict[str, Any]]:
     for line in data.split(b"\n"):
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(event, dict) and event.get("event") in EVENTS:
+        if isinstance(event, dict) and isinstance(event.get("event"), str) and event["event"] in EVENTS:
             yield event
 
 

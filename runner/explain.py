@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from converters.foreign import FOREIGN, WHY
 from runner.spec.codes import CODES, Code
 from runner.spec.describe import in_words
-from runner.spec.fields import Leaf, classes_in, leaves
+from runner.spec.fields import TAGS, Leaf, classes_in, field_at, leaves, literals_in
 from runner.spec.kinds import KINDS, anchor
 from runner.spec.nearest import nearest
 from runner.spec.problems import UsageError
@@ -59,6 +59,18 @@ def _all_leaves() -> dict[str, dict[str, Leaf]]:
     return found
 
 
+def _choices_at(kind: str, path: str) -> dict[str, None]:
+    """Return the words of a key that chooses between sections (`method.name`), in their order; none of any other key."""
+    if path == "kind":
+        return dict.fromkeys(KINDS)
+    section, _, tag = path.rpartition(".")
+    parent = field_at(KINDS[kind], tuple(section.split("."))) if section else None
+    variants = classes_in(parent.field.annotation) if parent else ()
+    words = [literals_in(v.model_fields[tag].annotation) for v in variants if tag in v.model_fields]
+    chooses = tag in TAGS and len(words) > 1 and all(len(word) == 1 for word in words)
+    return dict.fromkeys(str(word[0]) for word in words) if chooses else {}
+
+
 def _keys(word: str) -> Iterator[str]:
     path = _POSITION.sub("", word).lower()
     found = _all_leaves()
@@ -75,15 +87,19 @@ def _of_kinds(of_kind: Mapping[str, Leaf]) -> Iterator[str]:
     """Yield what a key means, once for all kinds in which it means the same."""
     said: set[str] = set()
     for kind, leaf in of_kind.items():
-        text = _explain_key(leaf)
+        text = _explain_key(leaf, _choices_at(kind, leaf.path))
         if text not in said:
             said.add(text)
             mark = "" if kind == next(iter(KINDS)) else f"(of kind {kind}) "
             yield f"{mark}{text}\n  see docs/spec.md#{anchor(kind, leaf.path)}"
 
 
-def _explain_key(leaf: Leaf) -> str:
-    lines = [f"{leaf.path}: {in_words(leaf)}", f"  {leaf.field.description}"]
+def _explain_key(leaf: Leaf, chooses: Iterable[str]) -> str:
+    words = ", ".join(chooses)
+    said = f"one of {words}; required" if words else in_words(leaf)
+    lines = [f"{leaf.path}: {said}", f"  {leaf.field.description}"]
+    if words and (section := leaf.path.rpartition(".")[0]):
+        lines.append(f"  each brings keys of its own: `runner explain {section}` lists them")
     if variants := classes_in(leaf.field.annotation):
         lines.append(f"  keys: {', '.join(_names(variants))}")
     return "\n".join(lines)

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from runner.spec.problems import MachineError
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of a disk that is full, a quota that is used up, and a limit on the size of files."""
+FULL_SAID = tuple(os.strerror(number) for number in sorted(FULL))
+"""The same as libraries say them that raise no `OSError`."""
+
+
+def full_disk(error: BaseException) -> str | None:
+    """Return what an error says of a full disk, it or one that led to it; None where it says nothing of one."""
+    found: BaseException | None = error
+    seen: set[int] = set()
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        if isinstance(found, OSError) and found.errno in FULL:
+            place = f"cannot write {found.filename}" if found.filename else "cannot write"
+            return f"{place}: {os.strerror(found.errno)}"
+        if said := next((text for text in FULL_SAID if text in str(found)), None):
+            return f"cannot write: {said}"
+        found = found.__cause__ or found.__context__
+    return None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -20,6 +41,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes, *, flushed: bool = True) -> None:
     """Write `content` to `path` whole or not at all: a temporary file beside it, flushed, renamed.
+
+    Who may read it is the caller's umask, as for every file of a run.
 
     Args:
         path: the file.
@@ -34,15 +57,15 @@ def write_bytes(path: Path, content: bytes, *, flushed: bool = True) -> None:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "wb", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with aside.open(
+            "xb"
+        ) as file:  # not by tempfile, whose files have a mode of their own whatever the umask is
+            temporary = aside
             file.write(content)
             file.flush()
             if flushed:
                 os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
         if temporary is not None:
@@ -62,14 +85,32 @@ def read_json(path: Path) -> Any:
     """Return the value of a JSON file.
 
     Raises:
-        MachineError: the file is missing or is not JSON; names it.
+        MachineError: the file is missing, no regular file, or is not JSON; names it.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise MachineError(f"{path} is damaged: it is no file")  # a pipe would be waited for
+        return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MachineError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise MachineError(f"{path} is damaged: {error}") from error
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: it is no JSON, has NaN or an infinity, for which JSON has no word, or is nested too deep.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
 
 
 def sha256_of(path: Path) -> str:
@@ -82,9 +123,15 @@ def tree_sha256(path: Path) -> str:
     """Return one SHA-256 over a file, or over the names and contents of all files below a folder."""
     if path.is_file():
         return sha256_of(path)
+    files = (item for item in path.rglob("*") if item.is_file())
+    return tree_of({file.relative_to(path).as_posix(): sha256_of(file) for file in files})
+
+
+def tree_of(files: Mapping[str, str]) -> str:
+    """Return one SHA-256 over names in a folder and the SHA-256 of each."""
     total = hashlib.sha256()
-    for file in sorted(item for item in path.rglob("*") if item.is_file()):
-        total.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
+    for name in sorted(files, key=lambda name: Path(name).parts):
+        total.update(f"{name}\0{files[name]}\n".encode())
     return total.hexdigest()
 
 

@@ -17,15 +17,18 @@ from runner.events import read_events
 from runner.execute import Outcome, execute
 from runner.files import read_json, write_json, write_text
 from runner.missing import missing_files, missing_packages, unusable_tokenizer
-from runner.plan import FORMAT, Plan, make_plan, plan_from_json, plan_to_json
+from runner.missing_models import unfit_models
+from runner.outputs import forget
+from runner.plan import Plan, make_plan, plan_to_json
 from runner.probe import probe_machine
-from runner.progress import progress_for
-from runner.run_dir import RunDir, create, find
+from runner.progress import progress_for, terminal_width
+from runner.run_dir import RunDir, create, find, require_own_files
 from runner.show import learned_from, results_text
 from runner.spec.kinds import Spec
 from runner.spec.load import Loaded
-from runner.spec.problems import MachineError, Problem, SpecError, UsageError
+from runner.spec.problems import MachineError, Problem, SpecError
 from runner.spec.resolved import resolved_text
+from runner.stored_plan import stored_plan
 from runner.task_files import unusable_tasks
 
 
@@ -68,6 +71,7 @@ def missing_for(loaded: Loaded, environ: Mapping[str, str], *, rehearse: bool) -
     missing = [
         *missing_files(loaded, environ, rehearse=rehearse),
         *unusable_tokenizer(loaded, environ, rehearse=rehearse),
+        *unfit_models(loaded, environ, rehearse=rehearse),
     ]
     return missing or list(unusable_tasks(loaded, environ))
 
@@ -106,6 +110,7 @@ def begun(plan: Plan, spec: str, resolved: str, runs: Path, now: datetime) -> Ru
 
 def write_plan(run: RunDir, plan: Plan, spec: str, resolved: str) -> None:
     """Write what a run is to do, and the texts that this was made from."""
+    forget(run.path, ("plan.json", "spec.yaml", "resolved.yaml"))
     write_json(run.plan, plan_to_json(plan))
     write_text(run.path / "spec.yaml", spec)
     write_text(run.path / "resolved.yaml", resolved)
@@ -115,18 +120,14 @@ def resumed(path: Path) -> Prepared:
     """Return a run that was begun earlier.
 
     Raises:
-        UsageError: there is no run at `path`, or it was planned by another release.
+        UsageError: there is no run at `path`, it leads out of its own folder, or its plan is not what this release plans.
+        MachineError: a process runs it, or a file is damaged.
     """
     run = find(path)
-    stored = read_json(run.plan)
-    found = stored.get("format") if isinstance(stored, dict) else None
-    if found != FORMAT:
-        raise UsageError(f"{run.plan} has format {found!r}; this release of runner goes on with {FORMAT}")
-    try:
-        plan = plan_from_json(stored)
-    except (TypeError, KeyError) as error:
-        raise UsageError(f"{run.plan} was written by another release of runner: {error}") from error
-    return Prepared(plan, run, resumed=True)
+    require_own_files(run.path)
+    plan = stored_plan(run.plan)
+    with run.lock():  # a live run is refused here, before a word of going on with it
+        return Prepared(plan, run, resumed=True)
 
 
 def run(
@@ -163,7 +164,11 @@ def _finished(run: RunDir, outcome: Outcome, *, rehearsal: bool) -> Finished:
     if results is not None and rehearsal:
         lines += [learned_from(list(read_events(run.events))), ""]
     if results is not None:
-        lines += [results_text(results), "", f"report: {shown(run.path / 'report' / 'report.html')}"]
+        lines += [
+            results_text(results, terminal_width()),
+            "",
+            f"report: {shown(run.path / 'report' / 'report.html')}",
+        ]
     return Finished(outcome.exit_code, "\n".join([*lines, shown(run.path)]), summary)
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from converters.records.ecg.tables import right_folder
 from runner.places import Place, places
-from runner.spec.environment import expand
+from runner.spec.ecg_sources import ArraysData
+from runner.spec.environment import expand, without_values
 from runner.spec.kinds import Spec
 from runner.spec.load import Loaded
 from runner.spec.model import TINY_RANDOM, AxolotlSpec
 from runner.spec.nearest import nearest
-from runner.spec.problems import Problem
+from runner.spec.problems import Problem, how_to_install
 from runner.spec.sources import MedquadSource
 from runner.spec.tasks import EcgBenchTask, LmEvalTask
 from runner.spec.yaml_text import Path as SpecPath
@@ -46,18 +48,23 @@ NEEDED: Mapping[str, Mapping[str, str]] = MappingProxyType(
 )
 """Kind -> package -> the extra that brings it."""
 
+TABLES: Mapping[str, str] = MappingProxyType(
+    {"ptbxl": "ptbxl_database.csv", "code15": "exams.csv", "sph": "metadata.csv"}
+)
+"""Source of recordings -> the table in its folder."""
+
 
 def missing_packages(spec: Spec) -> list[str]:
     """Return what is to be installed before this spec can run here, each with the command."""
     extras = sorted({extra for package, extra in NEEDED[spec.kind].items() if find_spec(package) is None})
-    missing = [f"packages of the extra {extra!r}: pip install 'runner[{extra}]'" for extra in extras]
+    missing = [f"packages of the extra {extra!r}: {how_to_install(extra)}" for extra in extras]
     asked: Mapping[str, tuple[str, bool]] = {}
     if spec.kind == "ecg":
         asked = {"tensorboard": ("tracking.tensorboard", spec.tracking.tensorboard)}
     else:
         asked = _asked_of_engine(spec)
         if any(isinstance(task, LmEvalTask) for task in spec.evaluate) and find_spec("lm_eval") is None:
-            missing.append("lm-eval, which `evaluate` asks for: pip install 'runner[eval]'")
+            missing.append(f"lm-eval, which `evaluate` asks for: {how_to_install('eval')}")
     return missing + [
         f"the package for {what}: pip install {package.replace('_', '-')}"
         for package, (what, wanted) in asked.items()
@@ -108,16 +115,27 @@ def _wrong_with(
         if rehearse or not place.required or path[-1] != "root":
             return None  # what may be empty is not needed: weights start at random, recordings are invented
         none = "no folder is given; only a rehearsal goes without one, on invented recordings"
-        return none, _hint(given, path, Path(), ())
+        return none, _hint(given, path, Path(), None)
     real = place.where(environ)
     if real is None:
         return None  # a hub id
+    named = Path(without_values(given, environ))
     if not real.exists():
         beside = [item.name for item in real.parent.iterdir()] if real.parent.is_dir() else []
-        return f"nothing at {real}", _hint(given, path, real, beside)
+        return f"nothing at {named}", _hint(given, path, named, nearest(real.name, beside))
+    if path[-1] == "root" and (table := _table_of(_section_of(spec, path))):
+        there = real.is_dir() and (real / table).is_file()
+        return None if there else (f"no file {table} in {named}", right_folder(real / table, named))
     if isinstance(_section_of(spec, path), MedquadSource) and next(real.glob("*/*.xml"), None) is None:
-        return f"no folder in {real} holds an XML file", "it is the folder of 1_CancerGov_QA and the like"
+        return f"no folder in {named} holds an XML file", "it is the folder of 1_CancerGov_QA and the like"
     return None
+
+
+def _table_of(section: Any) -> str | None:
+    """Return the table that a folder of recordings cannot be read without; None for what has none."""
+    if isinstance(section, ArraysData):
+        return section.table
+    return TABLES.get(getattr(section, "source", ""))
 
 
 def _section_of(spec: Spec, path: SpecPath) -> Any:
@@ -162,10 +180,9 @@ def unusable_tokenizer(loaded: Loaded, environ: Mapping[str, str], *, rehearse: 
     return (Problem(mark.file, mark.line, mark.column, "model.tokenizer", "missing-file", message, hint),)
 
 
-def _hint(given: str, path: SpecPath, real: Path, beside: Sequence[str]) -> str:
-    near = nearest(real.name, beside)
-    if near:
-        return f"nearest: {real.parent / near}"
+def _hint(given: str, path: SpecPath, named: Path, near: str | None) -> str:
+    if near and not named.name.startswith("${env:"):
+        return f"nearest: {named.parent / near}"
     variable = given[len("${env:") :].split(":-")[0].rstrip("}") if given.startswith("${env:") else ""
     also = f" or {variable}" if variable else ""
     if any(isinstance(part, int) for part in path):  # --set does not reach into a list

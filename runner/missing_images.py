@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from runner.spec.environment import substitute
+from runner.spec.environment import substitute, without_values
 from runner.spec.load import Loaded
 from runner.spec.nearest import nearest
 from runner.spec.problems import Problem
@@ -27,7 +27,8 @@ def missing_below_root(
     if unset or (root is not None and not root.exists()):
         return []
     problems = []
-    for path, message, hint in _lacking(data, root, rehearse=rehearse):
+    named = Path(without_values(data.root, environ)) if text else None
+    for path, message, hint in _lacking(data, root, named, rehearse=rehearse):
         mark = loaded.tree.mark_of_section(path)
         problems.append(
             Problem(mark.file, mark.line, mark.column, dotted(path), "missing-file", message, hint)
@@ -36,8 +37,9 @@ def missing_below_root(
 
 
 def _lacking(
-    data: VlmDataCommon, root: Path | None, *, rehearse: bool
+    data: VlmDataCommon, root: Path | None, named: Path | None, *, rehearse: bool
 ) -> Iterator[tuple[SpecPath, str, str]]:
+    """Yield where, what and a hint; `named` is `root` as messages name it, without the value of a variable."""
     rootless: list[str] = []
     for path, source, stand_ins in _used(data):
         lacking = list(_not_there(source, root))
@@ -50,6 +52,9 @@ def _lacking(
                 continue
             beside = [item.name for item in place.parent.iterdir()] if place.parent.is_dir() else []
             near = nearest(place.name, beside)
+            place = (
+                (named or Path()) / place.relative_to(root) if root and place.is_relative_to(root) else place
+            )
             hint = f"nearest: {place.parent / near}" if near else "set data.root to the folder that holds it"
             yield (*path, option.partition("[")[0]), f"nothing at {place}{also}", hint
     if rootless:

@@ -106,7 +106,7 @@ def lacks(spec: Spec, machine: Machine) -> tuple[str, ...]:
             f"{dotted(path)}: {given} (this machine has no CUDA device)"
             for path, given in backend(spec.BACKEND).needs_cuda(spec)
         )
-    elif precision == "bf16" and not machine.bf16:
+    elif precision == "bf16" and machine.gpus > 0 and not machine.bf16:
         missing.append(
             f"train.precision is bf16; {machine.gpu_name or compute.device} does not compute in it"
         )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
+
+from runner.spec.visible import visible
 
 PLAIN_EVERY_S = 10.0
 """Seconds between two lines about the same stage where output is no terminal."""
@@ -29,12 +32,17 @@ def progress_for(*, quiet: bool) -> Progress:
     return Bars() if sys.stdout.isatty() and sys.stderr.isatty() else PlainLines()
 
 
+def terminal_width() -> int | None:
+    """Return how many columns the terminal has that results go to; None where it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def tell(text: str) -> None:
     """Print a line on stderr. Where nobody reads it any more, that is no reason to stop: the run's files have it all."""
     if sys.stderr is None:  # closed before we began
         return
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(visible(text), file=sys.stderr, flush=True)
     except OSError:  # a pipe that was closed, a terminal that is gone, a full disk
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
@@ -137,9 +145,9 @@ class Bars:
         from rich.progress import Progress as RichProgress
 
         self._progress = RichProgress(
-            TextColumn("{task.fields[mark]} {task.description:<10}"),
+            TextColumn("{task.fields[mark]} {task.description:<10}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             TimeElapsedColumn(),
             console=Console(stderr=True),
         )
@@ -150,11 +158,13 @@ class Bars:
         """Move the bar of the event's stage."""
         kind, stage = event["event"], event["stage"]
         if stage == "run":
+            if kind == "note":
+                self._progress.console.print(f"  {describe(event)}", highlight=False, markup=False)
             return
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=None, text="", mark="·")
         task = self._tasks[stage]
-        text = describe(event)
+        text = visible(describe(event))
         if kind in ("stage_skipped", "stage_taken"):
             self._progress.update(task, total=1, completed=1, text=text, mark="=")
             self._progress.stop_task(task)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from runner.files import canonical_sha256, read_json, write_json
 from runner.spec.problems import MachineError, UsageError
@@ -22,6 +22,7 @@ HOLDER = "process {} on {}\n"
 """What the lock file says: process and machine."""
 
 State = Literal["pending", "running", "done", "failed", "interrupted"]
+STATES = get_args(State)
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,20 @@ class RunDir:
         return self.path / "logs" / f"{stage}.log"
 
     def read_status(self) -> dict[str, Any]:
-        """Return the stored state; a run that was never started is pending."""
+        """Return the stored state; a run that was never started is pending.
+
+        Raises:
+            MachineError: the file is damaged; says what to do.
+        """
         if not self.status.exists():
             return {"state": "pending", "stages": {}}
-        status: dict[str, Any] = read_json(self.status)
-        return status
+        try:
+            status = read_json(self.status)
+        except MachineError as error:
+            raise MachineError(f"{error}\n  {GO_ON}") from error
+        if fault := _fault_of(status):
+            raise MachineError(f"{self.status} is damaged: {fault}\n  {GO_ON}")
+        return {"stages": {}, **status}
 
     def write_status(self, status: Mapping[str, Any]) -> None:
         """Store the state, with the time."""
@@ -73,7 +83,7 @@ class RunDir:
         """
         path = self.path / ".lock"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except OSError as error:
             raise MachineError(f"cannot write {path}: {error.strerror}") from error
         try:
@@ -92,7 +102,10 @@ class RunDir:
 
         A launcher that was killed is told from one that lives, on its own machine; its stage goes on, and holds.
         """
-        status = self.read_status()
+        try:
+            status = self.read_status()
+        except MachineError:  # the lock itself says who holds it
+            status = {}
         pid, stage = status.get("pid"), status.get("stage_pid")
         here = launcher == HOLDER.format(pid, socket.gethostname()).strip()
         if pid is None or stage is None or not here or _is_alive(pid):
@@ -122,10 +135,35 @@ class RunDir:
         return False
 
 
+GO_ON = "runner launch --resume goes on without it, and makes every stage again"
+
+
+def _fault_of(status: Any) -> str | None:
+    """Return what of a stored state is not as `write_status` writes it."""
+    if not isinstance(status, dict):
+        return f"expected an object, got {type(status).__name__}"
+    expected: Mapping[str, type] = {
+        "reason": str, "stages": dict, "begun": dict, "pid": int, "stage_pid": int, "stage": str, "arms": list,
+    }  # fmt: skip
+    if status.get("state") not in STATES:
+        return f"state: expected one of {', '.join(STATES)}, got {str(status.get('state'))[:40]!r}"
+    for key, kind in expected.items():
+        if key in status and (not isinstance(status[key], kind) or isinstance(status[key], bool)):
+            return f"{key}: expected {kind.__name__}, got {type(status[key]).__name__}"
+    for name, stage in status.get("stages", {}).items():
+        if not isinstance(stage, dict) or not isinstance(stage.get("seconds"), (int, float)):
+            return f"stages.{name}: expected an object with seconds"
+    if any(not isinstance(sha, str) for sha in status.get("begun", {}).values()):
+        return "begun: expected texts"
+    return None
+
+
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
+        return False
+    except OverflowError:
         return False
     except OSError:
         return True  # of another user
@@ -166,14 +204,59 @@ def create(runs: Path, name: str, plan: Mapping[str, Any], now: datetime) -> Run
     raise MachineError(f"{runs / name} already has 100 runs named {label}")
 
 
+FOLLOWED = ("matplotlibrc",)
+"""Files that a library takes for its own settings where it finds them in the current folder."""
+
+
+def require_own_files(run: Path) -> None:
+    """Require that what is written in a run directory stays in it: it may come from somebody else.
+
+    Raises:
+        UsageError: it holds a link that leads out of it, or something that is neither file nor folder; names it.
+    """
+    root = run.resolve()
+    for folder, folders, files in os.walk(run):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            if path.is_symlink():
+                if not path.resolve().is_relative_to(root):
+                    raise UsageError(
+                        f"{path} is a link to {path.readlink()}, outside of the run: what is written to it would be written "
+                        "there; nothing was started\n  put what it points to in its place"
+                    )
+            elif not (path.is_file() or path.is_dir()):
+                raise UsageError(f"{path} is neither a file nor a folder; nothing was started\n  remove it")
+    for name in FOLLOWED:
+        if (run / name).exists():
+            raise UsageError(
+                f"{run / name} would change how a library works, and no run has such a file; nothing was started\n  remove it"
+            )
+
+
 def find(path: Path) -> RunDir:
     """Return the run directory at `path`.
 
     Raises:
         UsageError: there is no run there.
     """
+    if not path.exists():
+        raise UsageError(f"{path} is not there: no run directory")
+    if not path.is_dir():
+        raise UsageError(f"{path} is a file, not a run directory{_run_of(path)}")
+    if (path / "sweep.json").is_file():
+        raise UsageError(
+            f"{path} is the folder of a sweep, not of a run; runner status {path} names the runs of its arms"
+        )
     if not (path / "plan.json").is_file():
         others = sorted(item.parent.name for item in path.glob("*/plan.json"))
         hint = f"; runs in it: {', '.join(others[-5:])}" if others else ""
         raise UsageError(f"{path} is no run directory: it holds no plan.json{hint}")
     return RunDir(path.absolute())
+
+
+def _run_of(file: Path) -> str:
+    """Return a hint where a file of a run is given in the place of the run."""
+    for folder in file.absolute().parents[:3]:
+        if (folder / "plan.json").is_file():
+            return f"; its run: {folder}"
+    return ""

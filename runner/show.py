@@ -8,16 +8,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.judges import JUDGES
+from eval.report.metrics import metric_name
 from runner.plan import Plan
 
 
-def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
-    """Return rows under a header in aligned columns.
+def table(rows: Sequence[Sequence[str]], header: Sequence[str], width: int | None = None) -> str:
+    """Return rows under a header in aligned columns; where that is wider than `width`, a block of lines a row.
 
     >>> print(table([["loss", "2.04"]], ["metric", "value"]))
     metric  value
     ------  -----
     loss    2.04
+    >>> print(table([["loss", "2.04"]], ["metric", "value"], width=10))
+    loss
+      value  2.04
     """
     everything = [list(header), ["-" * 0 for _ in header], *[list(row) for row in rows]]
     widths = [max(len(row[n]) for row in everything) for n in range(len(header))]
@@ -25,7 +29,18 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
     lines = (
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in everything
     )
-    return "\n".join(line.rstrip() for line in lines)
+    text = "\n".join(line.rstrip() for line in lines)
+    if width is None or max(map(len, text.splitlines())) <= width:
+        return text
+    name = max(map(len, header[1:]))
+    blocks = (
+        [
+            row[0],
+            *(f"  {column.ljust(name)}  {cell}" for column, cell in zip(header[1:], row[1:], strict=True)),
+        ]
+        for row in rows
+    )
+    return "\n".join(line for block in blocks for line in block)
 
 
 def plan_text(plan: Plan) -> str:
@@ -94,11 +109,12 @@ def _short(value: Any, width: int = 38) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
-def results_text(results: Mapping[str, Any]) -> str:
+def results_text(results: Mapping[str, Any], width: int | None = None) -> str:
     """Return the results table: published, baseline, tuned with its interval, difference, comparable.
 
     A unit stands behind the metric's name, and its task before it where several tasks give that metric.
-    What was published before tuning and the best floor have a column only where a row has such a number.
+    What was published and the best floor have columns only where a row has such a number. A terminal of `width`
+    columns, if that is given, shows all of it.
     What is no headline of its task stands on the page of the report alone.
     """
     found = [row for row in results["table"] if row.get("headline", True)]
@@ -115,15 +131,18 @@ def results_text(results: Mapping[str, Any]) -> str:
     }
     if all(row["published_baseline"] is None for row in found):
         del columns["published before"]
+        if all(row["published"] is None for row in found):
+            del columns["published"], columns["comparable"]
     if not any(row.get("floor") for row in found):
         del columns["best floor"]
-    return table(list(zip(*columns.values(), strict=True)), list(columns))
+    return table(list(zip(*columns.values(), strict=True)), list(columns), width)
 
 
 def compared_text(
     names: Sequence[str],
     tables: Sequence[Sequence[Mapping[str, Any]]],
     changes: Sequence[Mapping[tuple[str, str, str | None], Mapping[str, float | None]]],
+    width: int | None = None,
 ) -> str:
     """Return the headline metrics of several runs, and each one's paired difference from the first.
 
@@ -131,6 +150,7 @@ def compared_text(
         names: of the runs.
         tables: the rows of each run's results.
         changes: (metric, split, task) -> difference from the first run, one mapping a run but the first.
+        width: of the terminal, where it is one.
     """
     rows = [{(r["metric"], r["split"], r["task"]): r for r in found if r["headline"]} for found in tables]
     keys = list(dict.fromkeys(key for found in rows for key in found))
@@ -140,7 +160,7 @@ def compared_text(
         columns[name] = [_with_interval(found[key]) if key in found else "-" for key in keys]
     for name, change in zip(names[1:], changes, strict=True):
         columns[f"{name} - first"] = [_change(change.get(key)) for key in keys]
-    return table(list(zip(*columns.values(), strict=True)), list(columns))
+    return table(list(zip(*columns.values(), strict=True)), list(columns), width)
 
 
 def _change(change: Mapping[str, float | None] | None) -> str:
@@ -153,7 +173,7 @@ def _change(change: Mapping[str, float | None] | None) -> str:
 
 def _metric(row: Mapping[str, Any], several: bool) -> str:
     name = f"{_full(row, several=several)} ({row['split']})"
-    unit = row.get("unit")  # results of earlier versions have none
+    unit = row.get("unit") or metric_name(row["metric"]).unit
     return f"{name}, {unit}" if unit else name
 
 
@@ -191,7 +211,7 @@ def _with_interval(row: Mapping[str, Any]) -> str:
 
 
 def learned_from(events: Sequence[Mapping[str, Any]]) -> str:
-    """Return which modules train and, of text, the share of tokens that carry loss and the first record marked."""
+    """Return which modules train and, of text, the share of tokens that carry loss; no record, for cards are published."""
     last = {(event["event"], event.get("split")): event for event in events}
     modules, data = last.get(("modules", None)), last.get(("dataset", "train"))
     if modules is None:
@@ -203,7 +223,6 @@ def learned_from(events: Sequence[Mapping[str, Any]]) -> str:
     names = ", ".join(modules["names"][:6]) + (", ..." if len(modules["names"]) > 6 else "")
     if data is None:  # no text that a loss could be shown in: a signal
         return "\n".join([share + (f", such as {names}." if names else "."), *matched])
-    first = "\n".join(f"    {line}" for line in data["first"].splitlines())
     part = data.get("inspected", data["rows"])
     looked_at = f" in the {part} rows that were looked at" if part < data["rows"] else ""
     return "\n".join(
@@ -211,9 +230,6 @@ def learned_from(events: Sequence[Mapping[str, Any]]) -> str:
             share + (f", such as {names}." if names else "."),
             *matched,
             "",
-            f"{data['label_tokens']:,} of {data['tokens']:,} tokens ({data['label_share']:.1%}) carry loss{looked_at}. "
-            "The first record, with what carries loss between \u27e6 and \u27e7:",
-            "",
-            first,
+            f"{data['label_tokens']:,} of {data['tokens']:,} tokens ({data['label_share']:.1%}) carry loss{looked_at}.",
         ]
     )

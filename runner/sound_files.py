@@ -19,7 +19,8 @@ from pathlib import Path
 
 from runner.files import write_bytes
 from runner.spec.environment import PLACEHOLDER
-from runner.spec.problems import MachineError
+from runner.spec.problems import MachineError, how_to_install
+from runner.spec.text_file import MAX_BYTES, UnreadableError, read_bytes
 
 FORMAT = 1
 PACKAGES = ("runner", "converters", "eval")
@@ -92,8 +93,8 @@ def hash_of(paths: Sequence[str], sets: Sequence[str], environ: Mapping[str, str
     """
     digest = hashlib.sha256()
     try:
-        texts = [Path(path).read_bytes() for path in paths]
-    except (OSError, ValueError):
+        texts = [read_bytes(Path(path), MAX_BYTES) for path in paths]
+    except UnreadableError:
         return None
     texts += [change.encode(errors="surrogateescape") for change in sets]
     if any(b"\\" in text for text in texts):
@@ -123,7 +124,7 @@ def program_hash() -> str:
 def _folder(package: str) -> Path:
     found = find_spec(package)
     if found is None or found.origin is None:
-        raise MachineError(f"the package {package} is not installed\n  pip install it again")
+        raise MachineError(f"the package {package} is not installed\n  {how_to_install()}")
     return Path(found.origin).parent
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from runner.spec.nearest import nearest
@@ -12,6 +13,23 @@ from runner.spec.problems import UsageError
 SUFFIXES = (".yaml", ".yml")
 RUN_FILES = frozenset({"plan.json", "resolved.yaml"})
 """Files by which a run directory is known."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whose specs are checked: one's own, which may name any file and variable, or those of others."""
+
+    untrusted: bool = False
+    root: Path | None = None
+    """The folder that untrusted specs are read from; without it, each spec's own."""
+
+    def folder_of(self, file: Path) -> Path | None:
+        """Return the folder outside of which no file is read for the spec `file`; None where all may be."""
+        return (self.root or file.parent) if self.untrusted else None
+
+
+EVERYTHING = Trust()
+"""The specs are one's own."""
 
 
 def find_specs(paths: Iterable[Path]) -> list[Path]:
@@ -26,7 +44,7 @@ def find_specs(paths: Iterable[Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for path in paths:
-        if path.is_dir():
+        if _is_dir(path):
             specs = sorted(_below(path))
             if not specs:
                 raise UsageError(
@@ -34,11 +52,22 @@ def find_specs(paths: Iterable[Path]) -> list[Path]:
                     "starts with _ (parts for `extends`) are passed over, and so are run directories"
                 )
             found.update(dict.fromkeys(specs))
-        elif path.exists():
+        elif _exists(path):
             found[path] = None
         else:
             raise UsageError(missing_text(path))
     return list(found)
+
+
+def _is_dir(path: Path) -> bool:
+    return _exists(path) and path.is_dir()
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long, a folder that may not be entered
+        return False
 
 
 def _below(folder: Path) -> Iterable[Path]:
@@ -55,13 +84,20 @@ def _below(folder: Path) -> Iterable[Path]:
 def missing_text(path: Path) -> str:
     """Return what to say of a path that does not exist, with the nearest one that does."""
     gone = path  # the first part of the path that is missing
-    while gone.parent != gone and not gone.parent.is_dir():
+    while gone.parent != gone and not _is_dir(gone.parent):
         gone = gone.parent
-    names = sorted(item.name for item in gone.parent.iterdir() if not item.name.startswith("."))
+    names = _names_in(gone.parent)
     alike = (name for name in names if Path(name).stem in (gone.name, gone.stem))  # `a.yml` for `a.yaml`
     near = next(alike, None) or nearest(gone.name, names)
     message = f"no file or folder {path}"
     if near is None:
         return message if gone == path else f"{message}\n  {gone} does not exist"
     whole = gone.parent / near / path.relative_to(gone)
-    return f"{message}\n  nearest: {whole if whole.exists() else gone.parent / near}"
+    return f"{message}\n  nearest: {whole if _exists(whole) else gone.parent / near}"
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
+    except OSError:  # one that may not be read
+        return []

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+SAYS = "runner: "
+"""What a stage's own word on why it failed begins with, in its log among the words of packages."""
+
 
 @dataclass(frozen=True)
 class PlannedFile:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.spec.kinds import Spec
+from runner.spec.section import UnsoundError
 from runner.spec.shared import Sweep
 
 MAX_ARMS = 200
@@ -43,7 +44,7 @@ def arms(spec: Spec) -> tuple[Arm, ...]:
     sweep = spec.sweep
     if sweep is None:
         return ()
-    heading = spec.report.title or spec.name
+    heading = _heading(spec)
     plain = [*_combinations(sweep), *((name, _sets(values)) for name, values in sweep.arms.items())]
     if not sweep.seeds:
         return tuple(Arm(name, sets, name, None, f"{heading}: {name}") for name, sets in plain)
@@ -53,6 +54,14 @@ def arms(spec: Spec) -> tuple[Arm, ...]:
             name = f"{base},seed={seed}".lstrip(",")
             found.append(Arm(name, (*sets, f"train.seed={seed}"), base, seed, f"{heading}: {name}"))
     return tuple(found)
+
+
+def _heading(spec: Spec) -> str:
+    """Return the heading of the spec's report; nothing where it is wrong, which is reported as such."""
+    try:
+        return spec.report.title or spec.name
+    except UnsoundError:
+        return ""
 
 
 def size(sweep: Sweep) -> int:

@@ -9,26 +9,38 @@ from pathlib import Path
 from converters import foreign_ecg
 from converters.foreign import FOREIGN, VALUES, WHY
 from runner.spec.kinds import Spec
-from runner.spec.load import Examined, Fault, Loaded, examine, examine_changed, load, whole
+from runner.spec.load import Examined, Fault, Loaded, examine, examine_changed, load, sets_twice, whole
 from runner.spec.messages import Vocabulary
 from runner.spec.nearest import nearest
-from runner.spec.problems import Problem, SpecError, UsageError, choices
+from runner.spec.problems import EXAMPLES, Problem, SpecError, UsageError, choices
 from runner.spec.section import UnsoundError
 from runner.spec.yaml_text import Tree, dotted
-from runner.spec_files import missing_text
+from runner.spec_files import EVERYTHING, Trust, missing_text
 from runner.sweep import MAX_ARMS, Arm, arms, size
+
+MAX_VALUES = 200_000
+"""Values of all arms of a sweep together: each arm is a spec of its own, and checked as one."""
 
 VOCABULARY = Vocabulary(FOREIGN, WHY, VALUES, {"ecg": Vocabulary(foreign_ecg.FOREIGN)})
 
 
-def load_spec(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> Loaded:
+def load_spec(
+    file: Path, sets: Sequence[str], environ: Mapping[str, str], within: Path | None = None
+) -> Loaded:
     """Return the spec of `file`, checked in every way that needs no machine, with every arm of its sweep.
+
+    Args:
+        file: the YAML file.
+        sets: changes as on the command line.
+        environ: where `${env:NAME}` is looked up.
+        within: for the specs of others: no file outside this folder is read, and no variable looked up.
 
     Raises:
         SpecError: everything that is wrong.
     """
-    examined = _examine(file, sets, environ)
-    problems = [*examined.problems, *_arm_problems(examined, environ)]
+    examined = examine(file, sets=sets, environ=environ, vocabulary=VOCABULARY, checks=CHECKS, within=within)
+    arms_wrong = _arm_problems(examined, None if within else environ)
+    problems = [*sets_twice(sets), *examined.problems, *arms_wrong]
     if problems:
         raise SpecError(problems)
     return whole(file, examined)
@@ -65,11 +77,7 @@ def _load_one(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> Lo
     return load(file, sets=sets, environ=environ, vocabulary=VOCABULARY, checks=CHECKS)
 
 
-def _examine(file: Path, sets: Sequence[str], environ: Mapping[str, str]) -> Examined:
-    return examine(file, sets=sets, environ=environ, vocabulary=VOCABULARY, checks=CHECKS)
-
-
-def _arm_problems(base: Examined, environ: Mapping[str, str]) -> Iterable[Problem]:
+def _arm_problems(base: Examined, environ: Mapping[str, str] | None) -> Iterable[Problem]:
     """Yield what is wrong with each arm of the sweep and not with the spec itself, at the place of the sweep."""
     try:
         sweep = base.spec.sweep if base.spec else None
@@ -84,25 +92,34 @@ def _arm_problems(base: Examined, environ: Mapping[str, str]) -> Iterable[Proble
         hint = "give values under `axes`, `arms` or `seeds`, or fewer of them"
         yield Problem(mark.file, mark.line, mark.column, "sweep", "sweep", message, hint)
         return
+    if count * len(base.tree.values) > MAX_VALUES:
+        message = (
+            f"{count:,} arms of a spec with {len(base.tree.values):,} values; at most {MAX_VALUES:,} together"
+        )
+        hint = "take what the arms share out of the spec, or fewer arms"
+        yield Problem(mark.file, mark.line, mark.column, "sweep", "sweep", message, hint)
+        return
     names = [arm.name for arm in arms(base.spec)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         message = f"two arms have the name {twice[0]!r}"
         hint = "give the named arm another name, or take the value out of the axis"
         yield Problem(mark.file, mark.line, mark.column, "sweep", "sweep", message, hint)
     bases = list(dict.fromkeys(arm.base for arm in arms(base.spec)))
-    named: list[tuple[tuple[str, ...], str]]
-    named = [(("sweep", "control"), sweep.control)] if sweep.control is not None else []
-    named += [
-        (("sweep", "controls", arm), name) for arm, own in sweep.controls.items() for name in (arm, own)
-    ]
-    for place, name in named:
-        if name not in bases:
-            mark = base.tree.mark(place)
-            near = nearest(name, bases)
-            hint = choices(bases) + (f"; nearest: {near}" if near else "")
-            message = f"the sweep has no arm {name!r}"
-            yield Problem(mark.file, mark.line, mark.column, dotted(place), "sweep", message, hint)
+    named: list[tuple[tuple[str, ...], str]] = []
+    with suppress(UnsoundError):
+        named += [(("sweep", "control"), sweep.control)] if sweep.control is not None else []
+    with suppress(UnsoundError):
+        for base_name, own in sweep.controls.items():
+            named += [(("sweep", "controls", base_name), name) for name in (base_name, own)]
+    unknown = [(place, name) for place, name in named if name not in bases]
+    for number, (place, name) in enumerate(unknown):
+        mark = base.tree.mark(place)
+        near = nearest(name, bases) if number < EXAMPLES else None
+        hint = choices(bases) + (f"; nearest: {near}" if near else "")
+        message = f"the sweep has no arm {name!r}"
+        yield Problem(mark.file, mark.line, mark.column, dotted(place), "sweep", message, hint)
     known = {(problem.path, problem.message) for problem in base.problems}
+    missing = tuple(f"{problem.path}." for problem in base.problems if problem.code == "missing-key")
     seen: set[tuple[str, str, str]] = set()  # one axis value is in many arms
     for arm in arms(base.spec):
         changed = examine_changed(base, sets=arm.sets, environ=environ, vocabulary=VOCABULARY, checks=CHECKS)
@@ -112,6 +129,8 @@ def _arm_problems(base: Examined, environ: Mapping[str, str]) -> Iterable[Proble
             what = f"{problem.path}: " if problem.path else ""
             message = f"arm {arm.name!r}: {what}{problem.message}"
             key = (dotted(place), problem.path, problem.message)
+            if problem.path.startswith(missing):
+                continue  # the arm begins a section that the spec lacks
             if key not in seen and (problem.path, problem.message) not in known:
                 seen.add(key)
                 yield Problem(
@@ -135,13 +154,13 @@ def _place_of_arm(tree: Tree, arm: Arm) -> tuple[str, ...]:
 
 
 def problems_of_each(
-    files: Iterable[Path], sets: Sequence[str], environ: Mapping[str, str]
+    files: Iterable[Path], sets: Sequence[str], environ: Mapping[str, str], trust: Trust = EVERYTHING
 ) -> dict[Path, tuple[Problem, ...]]:
     """Return the problems of each file."""
     found: dict[Path, tuple[Problem, ...]] = {}
     for file in files:
         try:
-            load_spec(file, sets, environ)
+            load_spec(file, sets, environ, trust.folder_of(file))
         except SpecError as error:
             found[file] = tuple(error.problems)
         else:

@@ -1,7 +1,7 @@
 """Every number of a report made again from the stored predictions, and compared with what is written.
 
 Nothing is read but the run directory: the predictions, line by line, the events of the training, the plan.
-No model, no network.
+No model, no network. Files that cannot be made again are held against their hashes (`runner.verify_files`).
 
 What rests on something that is not equal is not held against it: a result whose predictions are gone is
 one difference, and the table and the page that were made of it are not compared with what cannot be made.
@@ -9,44 +9,42 @@ one difference, and the table and the page that were made of it are not compared
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from eval.judges.image_reliance import judged_with_images
+from eval.report.card import render_card
 from eval.report.page import render
 from runner.files import read_json, sha256_of
 from runner.judging.lines import read_lines
+from runner.outputs import reading_run
+from runner.reporting.card import card_of
 from runner.reporting.page import page_of
 from runner.reporting.record import RunRecord, beside_student, paired, read_run
 from runner.spec.problems import RunnerError, UsageError
+from runner.unequal import Unequal, count, unequal
+from runner.verify_files import (
+    Files,
+    unequal_recordings,
+    unequal_splits,
+    unequal_weights,
+    verified_files,
+)
 
-TOLERANCE = 1e-9
-"""Relative: another processor adds in another order."""
-RESULTS, PAGE = "report/results.json", "report/report.html"
-LONGEST = 90
-"""Characters of a value that are printed."""
+RESULTS, PAGE, CARD = "report/results.json", "report/report.html", "report/README.md"
+JUDGED = ("baseline", "tuned", "teacher")
+MADE_AGAIN = frozenset({RESULTS, PAGE, CARD, *(f"eval/{name}.json" for name in JUDGED)})
+"""Files that are compared with what is made of the others."""
+MOST_NAMED = 5
 Task = tuple[str, str]
 """Name and split."""
 ADDED = ("lock", "predictions", "ablated")
 """What the stage adds to a judged result."""
 _PICTURE = re.compile(r"data:image/[^\"')]*|<svg.*?</svg>", re.DOTALL)
 """Pictures are drawn from the same numbers, but not to the same bytes on every machine."""
-
-
-@dataclass(frozen=True)
-class Unequal:
-    """One value that is not what the stored predictions give."""
-
-    place: str
-    written: Any
-    again: Any
-
-    def __str__(self) -> str:
-        return f"{self.place}: written {_short(self.written)}, made again {_short(self.again)}"
 
 
 @dataclass(frozen=True)
@@ -63,15 +61,21 @@ class Part:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was made again, and what of it differs."""
+    """What was made again or hashed, and what of it differs."""
 
     run: str
     parts: tuple[Part, ...]
+    files: Files
 
     @property
     def equal(self) -> bool:
         """Whether everything is as it is written."""
-        return not any(part.unequal for part in self.parts)
+        return not self.unequal
+
+    @property
+    def unequal(self) -> tuple[Unequal, ...]:
+        """All that differs."""
+        return tuple(item for part in self.parts for item in part.unequal) + self.files.unequal
 
     @property
     def numbers(self) -> int:
@@ -80,24 +84,46 @@ class Verification:
 
 
 def verify(path: Path) -> Verification:
-    """Make every number of the run at `path` again.
+    """Make every number of the run at `path` again, and hold every other file against what is known of it.
 
     Raises:
         UsageError: the run has no report yet.
-        MachineError: a file is damaged; names it.
+        MachineError: a file is damaged, and no hash of it is known that it could be held against; names it.
     """
     if not (path / RESULTS).is_file():
         raise UsageError(f"{path} has no report: there is nothing to verify\n  runner report {path}")
+    files = verified_files(path, MADE_AGAIN)
+    try:
+        with reading_run(path):
+            parts = _parts(path)
+    except RunnerError:
+        if not files.unequal:
+            raise
+        # A file without which nothing can be made again is among those that were changed: that is the answer.
+        parts = (Part(RESULTS, 0, (), tuple(item.place for item in files.unequal[:MOST_NAMED])),)
+    known = {item.place.partition(":")[0] for part in parts for item in part.unequal}
+    # Where it is known what in a file differs, its hash says nothing more.
+    others = tuple(item for item in files.unequal if item.place not in known)
+    return Verification(str(path), parts, replace(files, unequal=others))
+
+
+def _parts(path: Path) -> tuple[Part, ...]:
     record = read_run(path)
-    every = [_judged_again(path, name) for name in ("baseline", "tuned", "teacher")]
+    every = [_judged_again(path, name) for name in JUDGED]
     parts = [judged.part for judged in every if judged.part is not None]
     broken = tuple(part.file for part in parts if part.unequal)
+    if splits := tuple(unequal_splits(path, record.manifest)):
+        parts.append(Part("data/manifest.json", 0, splits))
     baseline, after, teacher = (judged.again for judged in every)
     tuned = paired(path, baseline, after)
     made = replace(record, baseline=baseline, tuned=tuned, teacher=beside_student(path, teacher, tuned))
     parts.append(_results(path, (made, record), set().union(*(judged.broken for judged in every)), broken))
-    parts.append(Part(PAGE, 0, (), broken) if broken else _page(path, render(page_of(made))))
-    return Verification(str(path), tuple(parts))
+    if broken:
+        parts += [Part(name, 0, (), broken) for name in (CARD, PAGE)]
+    else:
+        parts.append(_text_part(path, CARD, render_card(card_of(made))))
+        parts.append(_text_part(path, PAGE, render(page_of(made))))
+    return tuple(parts)
 
 
 def _results(
@@ -116,16 +142,16 @@ def _results(
     """
     written = read_json(path / RESULTS)
     made, as_written = (record.results() for record in records)
-    unequal = list(_unequal(RESULTS, written, made))
+    found = list(unequal(RESULTS, written, made))
     if broken:
         excused = {
             f"{RESULTS}: table[{number}]: difference_interval"
             for number, row in enumerate(written["table"])
             if (row["task"], row["split"]) in broken
         }
-        own = {item.place for item in _unequal(RESULTS, written, as_written)}
-        unequal = [item for item in unequal if item.place in own and not _within(item.place, excused)]
-    return Part(RESULTS, _count(written), tuple(unequal), files)
+        own = {item.place for item in unequal(RESULTS, written, as_written)}
+        found = [item for item in found if item.place in own and not _within(item.place, excused)]
+    return Part(RESULTS, count(written), tuple(found), files)
 
 
 def _within(place: str, excused: set[str]) -> bool:
@@ -149,19 +175,21 @@ def _judged_again(path: Path, name: str) -> _Judged:
     file = path / "eval" / f"{name}.json"
     if not file.exists():
         return _Judged(None, [], set())
-    again, every, broken, numbers = [], [], set(), 0
-    for written in read_json(file)["results"]:
+    again, broken, numbers = [], set(), 0
+    value = read_json(file)
+    every = [*unequal_weights(path, name, value), *unequal_recordings(path, name, value["results"])]
+    for written in value["results"]:
         place = f"eval/{name}.json: {written['name']} ({written['split']})"
         plain = {key: value for key, value in written.items() if key not in ADDED}
-        numbers += _count(plain)
+        numbers += count(plain)
         try:
-            made, unequal = _again(path, written), []
+            made, differing = _again(path, written), []
         except (RunnerError, ValueError, KeyError, TypeError) as error:
-            made, unequal = plain, [Unequal(place, "a result", _why_none(written, error))]
-        unequal += [*_records(path, place, written), *_unequal(place, plain, made)]
-        if unequal:
+            made, differing = plain, [Unequal(place, "a result", _why_none(written, error))]
+        differing += [*_records(path, place, written), *unequal(place, plain, made)]
+        if differing:
             broken.add((written["name"], written["split"]))
-        every += unequal
+        every += differing
         again.append({**made, **{key: written[key] for key in ADDED if key in written}})
     return _Judged(Part(f"eval/{name}.json", numbers, tuple(every)), again, broken)
 
@@ -188,18 +216,17 @@ def _records(path: Path, place: str, written: Mapping[str, Any]) -> Iterator[Une
         yield Unequal(f"{place}: SHA-256 of data/{file.name}", locked, sha256_of(file))
 
 
-def _page(path: Path, again: str) -> Part:
-    """Compare the text of the page; a page that is not there is a difference."""
-    file = path / PAGE
+def _text_part(path: Path, name: str, again: str) -> Part:
+    """Compare the text of the page or the card; one that is not there is a difference."""
+    file = path / name
     if not file.is_file():
-        return Part(PAGE, 0, (Unequal(PAGE, "no page", "a page"),))
-    pairs = zip(
-        [*_text(file.read_text(encoding="utf-8")), "the end"], [*_text(again), "the end"], strict=False
-    )
+        return Part(name, 0, (Unequal(name, "no file", "a file"),))
+    text = file.read_text(encoding="utf-8", errors="replace")
+    pairs = zip([*_text(text), "the end"], [*_text(again), "the end"], strict=False)
     for number, (one, other) in enumerate(pairs, start=1):
         if one != other:
-            return Part(PAGE, 0, (Unequal(f"{PAGE}:{number}", *_around(one.strip(), other.strip())),))
-    return Part(PAGE, 0, ())
+            return Part(name, 0, (Unequal(f"{name}:{number}", *_around(one.strip(), other.strip())),))
+    return Part(name, 0, ())
 
 
 def _around(one: str, other: str) -> tuple[str, str]:
@@ -211,42 +238,3 @@ def _around(one: str, other: str) -> tuple[str, str]:
 
 def _text(page: str) -> list[str]:
     return _PICTURE.sub("", page).splitlines()
-
-
-def _unequal(place: str, written: Any, again: Any) -> Iterator[Unequal]:
-    """Yield every place where two JSON values differ, numbers by more than the tolerance."""
-    if isinstance(written, Mapping) and isinstance(again, Mapping):
-        for key in dict.fromkeys([*written, *again]):
-            yield from _unequal(f"{place}: {key}", written.get(key), again.get(key))
-    elif _is_list(written) and _is_list(again) and len(written) == len(again):
-        for number, (one, other) in enumerate(zip(written, again, strict=True)):
-            yield from _unequal(f"{place}[{number}]", one, other)
-    elif _is_number(written) and _is_number(again):
-        if not math.isclose(written, again, rel_tol=TOLERANCE, abs_tol=1e-12):
-            yield Unequal(place, written, again)
-    elif written != again and not (_is_list(written) and list(written) == list(again or ())):
-        yield Unequal(place, written, again)
-
-
-def _short(value: Any) -> str:
-    """Return a value on one line, cut where it is long."""
-    text = value if isinstance(value, str) and value.startswith("none: ") else repr(value)
-    text = " ".join(text.split())
-    return text if len(text) <= LONGEST or text.startswith("none: ") else f"{text[: LONGEST - 3]}..."
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _count(value: Any) -> int:
-    """Return how many numbers a JSON value holds."""
-    if isinstance(value, Mapping):
-        return sum(_count(item) for item in value.values())
-    if _is_list(value):
-        return sum(_count(item) for item in value)
-    return int(_is_number(value))

@@ -98,7 +98,7 @@ def test_a_package_that_a_core_install_lacks_is_named(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (3, "")
     assert "the package numpy, which is not installed" in done.stderr
-    assert "pip install 'runner[eval]'" in done.stderr
+    assert "pip install -c constraints.txt '.[eval]' (in the checkout of runner)" in done.stderr
     assert "Traceback" not in done.stderr
 
 

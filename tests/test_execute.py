@@ -52,7 +52,7 @@ WRITE = """
 import sys
 Path("out").mkdir(exist_ok=True)
 Path("out", sys.argv[1]).write_text("done")
-with open("calls", "a") as calls: calls.write(sys.argv[1] + " ")
+with open("logs/calls", "a") as calls: calls.write(sys.argv[1] + " ")
 """
 SLOW = """
 import signal, sys, time
@@ -89,7 +89,7 @@ def launch(plan: Plan, run: RunDir, *, resumed: bool = False) -> Outcome:
 
 
 def calls(run: RunDir) -> list[str]:
-    return (run.path / "calls").read_text().split()
+    return (run.path / "logs" / "calls").read_text().split()
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -166,12 +166,127 @@ def test_resume_runs_only_what_is_missing_or_changed(
     assert calls(run) == ["first", "second"]
     (run.path / "out" / "first").write_text("changed by hand")
     launch(plan_of(first, second), run, resumed=True)
-    assert calls(run) == ["first", "second", "second"], "what it reads has changed"
+    assert calls(run) == ["first", "second", "first"], "the first made again, equal to what the second read"
     (run.path / "out" / "second").unlink()
     launch(plan_of(first, second), run, resumed=True)
-    assert calls(run) == ["first", "second", "second", "second"], "what it wrote is gone"
+    assert calls(run) == ["first", "second", "first", "second"], "what it wrote is gone"
     launch(plan_of(first, replace(second, settings={"new": 1})), run, resumed=True)
     assert len(calls(run)) == 5, "its settings have changed"
+    assert [note.partition(": ")[2] for note in notes(run) if note.startswith("made again")] == [
+        "out/first is not as the stage left it",
+        "out/second is gone",
+        "its settings have changed",
+    ]
+
+
+def notes(run: RunDir) -> list[str]:
+    return [event["text"] for event in read_events(run.events) if event["event"] == "note"]
+
+
+COPY = """
+Path("out").mkdir(exist_ok=True)
+Path("out/model").mkdir(exist_ok=True)
+Path("out/model/weights").write_text(Path("out/first").read_text() + " learnt")
+Path("out/checkpoints").mkdir(exist_ok=True)
+for number in (1, 2): Path(f"out/checkpoints/{number}").touch()
+with open("logs/calls", "a") as calls: calls.write("model ")
+"""
+JUDGE = """
+import json
+Path("out/judged").write_text(Path("out/model/weights").read_text().upper())
+Path("out/model/README.md").write_text("a card")
+with open("logs/calls", "a") as calls: calls.write("judged ")
+"""
+
+
+def three(stages: Callable[..., Stage], plan_of: Callable[..., Plan]) -> Plan:
+    """Return a plan of data, a training, and a stage that judges it and leaves a card beside the weights."""
+    model = replace(stages("model", COPY, reads=("out/first",)), writes=("out/model",))
+    return plan_of(stages("first", WRITE), model, stages("judged", JUDGE, reads=("out/model",)))
+
+
+def test_a_later_stage_may_put_a_file_beside_what_it_read(
+    stages: Callable[..., Stage], plan_of: Callable[..., Plan], run: RunDir
+) -> None:
+    plan = three(stages, plan_of)
+    launch(plan, run)
+    launch(plan, run, resumed=True)
+    assert calls(run) == ["first", "model", "judged"]
+
+
+@pytest.mark.parametrize(
+    ("file", "again"),
+    [
+        ("out/model/weights", ["model"]),
+        ("out/first", ["first"]),
+        ("out/judged", ["judged"]),
+        ("out/model/README.md", ["judged"]),
+    ],
+)
+def test_a_damaged_file_is_made_again_before_anything_rests_on_it(
+    file: str, again: list[str], stages: Callable[..., Stage], plan_of: Callable[..., Plan], run: RunDir
+) -> None:
+    """One bit of each: only the stage that left it runs, for what it makes is what it was."""
+    plan = three(stages, plan_of)
+    launch(plan, run)
+    content = bytearray((run.path / file).read_bytes())
+    content[0] ^= 1
+    (run.path / file).write_bytes(content)
+    assert launch(plan, run, resumed=True).state == "done"
+    assert calls(run)[3:] == again
+    assert (run.path / "out" / "judged").read_text() == "DONE LEARNT"
+    assert any(file in note for note in notes(run))
+    assert "all files are as they were the last time" in notes(run)
+
+
+def test_a_deleted_checkpoint_is_no_damage_and_a_training_of_other_data_does_not_go_on_from_one(
+    stages: Callable[..., Stage], plan_of: Callable[..., Plan], run: RunDir
+) -> None:
+    plan = three(stages, plan_of)
+    launch(plan, run)
+    (run.path / "out" / "checkpoints" / "1").unlink()
+    launch(plan, run, resumed=True)
+    assert calls(run) == ["first", "model", "judged"]
+    write_text(
+        run.path.parent / "modules" / "first_stage.py",
+        "from pathlib import Path\n" + WRITE.replace('"done"', '"other"'),
+    )
+    (run.path / "out" / "first").unlink()
+    launch(plan, run, resumed=True)
+    assert calls(run)[3:] == ["first", "model", "judged"]
+    assert [path.name for path in (run.path / "out").glob("checkpoints*/*")].count("1") == 1, (
+        "of the new training alone"
+    )
+    assert (run.path / "out" / "checkpoints.before-1" / "2").exists()
+    assert "other than the last time: out/first" in notes(run)
+    assert "made again: out/first, which it reads, has changed" in notes(run)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", '{"state": 3}', '{"state": "done", "stages": []}', "{" * 9999]
+)
+def test_a_damaged_state_does_not_block_a_run_and_is_told(
+    text: str, stages: Callable[..., Stage], plan_of: Callable[..., Plan], run: RunDir
+) -> None:
+    plan = plan_of(stages("first", WRITE))
+    launch(plan, run)
+    run.status.write_text(text)
+    with pytest.raises(MachineError, match=r"status\.json is damaged"):
+        run.read_status()
+    assert launch(plan, run, resumed=True).state == "done"
+    assert calls(run) == ["first", "first"]
+    assert any("so all are made again" in note for note in notes(run))
+
+
+def test_a_damaged_list_of_outputs_is_no_proof(
+    stages: Callable[..., Stage], plan_of: Callable[..., Plan], run: RunDir
+) -> None:
+    plan = plan_of(stages("first", WRITE))
+    launch(plan, run)
+    (run.path / "config" / "first.outputs.json").write_text('{"format": 1, "files": {"../x": "y"}}')
+    assert launch(plan, run, resumed=True).state == "done"
+    assert calls(run) == ["first", "first"]
+    assert any("first.outputs.json is damaged" in note for note in notes(run))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +299,7 @@ def test_a_failed_stage_ends_the_run_with_its_code_and_its_log(
     outcome = launch(plan, run)
     assert (outcome.state, outcome.exit_code) == ("failed", code)
     assert "the reason" in outcome.reason
-    assert not (run.path / "calls").exists()
+    assert not (run.path / "logs" / "calls").exists()
     assert run.read_status()["state"] == "failed"
 
 

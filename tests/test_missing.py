@@ -69,7 +69,7 @@ def test_an_ecg_run_does_not_ask_for_axolotl(monkeypatch: pytest.MonkeyPatch) ->
     assert missing_packages(load_spec(GEORGIA, (), {}).spec) == []
     monkeypatch.setattr(missing, "find_spec", lambda name: None if name == "h5py" else real(name))
     assert missing_packages(load_spec(GEORGIA, (), {}).spec) == [
-        "packages of the extra 'ecg': pip install 'runner[ecg]'"
+        "packages of the extra 'ecg': pip install -c constraints.txt '.[ecg]' (in the checkout of runner)"
     ]
 
 

@@ -72,8 +72,9 @@ def test_what_is_not_below_the_root_is_named_part_by_part(look: Look, tmp_path: 
 
 def test_a_root_that_is_not_there_is_said_once(look: Look, tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere")
-    for problems in (look([f"data.root={nowhere}"]), look(environ={"ROOT_OF_IMAGES": nowhere})):
-        assert said(problems) == [("data.root", f"nothing at {nowhere}")]
+    assert said(look([f"data.root={nowhere}"])) == [("data.root", f"nothing at {nowhere}")]
+    by_variable = look(environ={"ROOT_OF_IMAGES": nowhere})
+    assert said(by_variable) == [("data.root", "nothing at ${env:ROOT_OF_IMAGES}")]
 
 
 def test_a_rehearsal_goes_on_with_a_stand_in_that_is_there(look: Look, tmp_path: Path) -> None:

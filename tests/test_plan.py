@@ -216,3 +216,26 @@ def test_what_the_hub_is_asked_for_decides_whether_it_may_be(make_spec: Make) ->
     assert local["HF_HUB_OFFLINE"] == "1"
     assert "HF_HUB_OFFLINE" not in hub
     assert local["WANDB_MODE"] == "disabled"
+
+
+PUBLIC = {"medquad", "synthetic_medical_qa", "synthetic_ecg"}
+"""Sources without patients; a source that is added is taken to hold some until it says otherwise."""
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_a_page_shows_no_record_of_a_patient_by_itself(path: Path) -> None:
+    spec = load_spec(path, (), {}).spec
+    data = spec.data
+    parts = getattr(data, "components", None)
+    found = list(parts.values() if isinstance(parts, dict) else parts or [data])
+    public = all(p.source in PUBLIC or getattr(p, "format", "") == "synthetic" for p in found)
+    shown = make_plan(spec, A100S).stages[-1].settings["examples"]
+    assert spec.report.examples == "by_source"
+    assert shown == ("full" if public else "none")
+
+
+def test_what_a_page_shows_can_be_said(make_spec: Make) -> None:
+    for word in ("none", "redacted", "full"):
+        assert (
+            make_plan(make_spec({"report": {"examples": word}}), CPU).stages[-1].settings["examples"] == word
+        )

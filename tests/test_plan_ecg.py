@@ -248,6 +248,7 @@ def test_what_a_machine_lacks_is_said() -> None:
             {"model.checkpoint": "${env:A:-}${env:B:-}"},
             "if A and B are not set, training starts from random weights",
         ),
+        ({"model.checkpoint": "/w/CODE.pkl"}, "trained on recordings of 400 Hz; these come out with 500 Hz"),
         ({"method": {"name": "fusion", "bp_batch": 2, "coef": {"kind": "two_phase"}}}, "its control is"),
         (
             {

@@ -56,15 +56,15 @@ def test_a_unit_stands_behind_the_metric(shown: Any) -> None:
         "loss (test), nats per token", "2.042", "3.5", "2.25 (2 to 2.5)", "-1.25", "partly",
     ]  # fmt: skip
     assert rouge == [
-        "rouge1 (test)", "0.2235", "-", "not measured: no task in the spec gives it", "-", "no",
+        "rouge1 (test), F-measure", "0.2235", "-", "not measured: no task in the spec gives it", "-", "no",
     ]  # fmt: skip
 
 
 def test_the_number_published_before_tuning_has_a_column_where_there_is_one(shown: Any) -> None:
     header, _, loss, rouge = shown({**LOSS, "unit": None}, {**ROUGE, "baseline": 0.125})
     assert cells(header)[:4] == ["metric", "published before", "published", "baseline"]
-    assert cells(loss)[:4] == ["loss (test)", "-", "2.042", "3.5"]
-    assert cells(rouge)[:4] == ["rouge1 (test)", "0.125", "0.2235", "-"]
+    assert cells(loss)[:4] == ["loss (test), nats per label token", "-", "2.042", "3.5"]
+    assert cells(rouge)[:4] == ["rouge1 (test), F-measure", "0.125", "0.2235", "-"]
 
 
 def test_a_number_published_as_zero_before_tuning_is_shown(shown: Any) -> None:
@@ -73,8 +73,27 @@ def test_a_number_published_as_zero_before_tuning_is_shown(shown: Any) -> None:
     assert cells(loss)[1:4] == ["0", "2.042", "3.5"]
 
 
-def test_a_measured_metric_that_nobody_published_has_no_unit(shown: Any) -> None:
-    assert shown()[2].startswith("loss (test)  -          3.5 ")
+def test_where_nothing_was_published_no_column_is_empty_and_our_own_unit_is_shown(shown: Any) -> None:
+    header, _, loss = [cells(line) for line in shown()]
+    assert header == ["metric", "baseline", "tuned (95 % interval)", "tuned - baseline"]
+    assert loss == ["loss (test), nats per label token", "3.5", "2.25 (2 to 2.5)", "-1.25"]
+
+
+def test_a_narrow_terminal_shows_a_block_a_metric() -> None:
+    results = results_of(
+        {"source": "a paper", "metrics": [LOSS]}, baseline=[], metrics=[], rehearsal=False, best_step=None,
+        tuned=[{"split": "test", "metrics": {"loss": {"value": 2.25, "low": 2.0, "high": 2.5}}}],
+    )  # fmt: skip
+    narrow = results_text(results, 58)
+    assert narrow.splitlines() == [
+        "loss (test), nats per token",
+        "  published              2.042",
+        "  baseline               -",
+        "  tuned (95 % interval)  2.25 (2 to 2.5)",
+        "  tuned - baseline       -",
+        "  comparable             partly",
+    ]
+    assert results_text(results, 200) == results_text(results)
 
 
 def test_floors_and_paired_intervals_are_shown_and_tasks_of_one_metric_are_told_apart() -> None:
@@ -95,11 +114,11 @@ def test_floors_and_paired_intervals_are_shown_and_tasks_of_one_metric_are_told_
         best_step=None,
     )
     header, _, anatomy, virology = [cells(line) for line in results_text(results).splitlines()]
-    assert header[2:4] == ["best floor", "baseline"]
+    assert header[1:3] == ["best floor", "baseline"]
     assert anatomy == [
-        "anatomy: acc (test)", "-", "0.375 (majority)", "0.25", "0.5 (0.25 to 0.75)", "+0.25 (-0.125 to +0.5)",
+        "anatomy: acc (test), share of records", "0.375 (majority)", "0.25", "0.5 (0.25 to 0.75)", "+0.25 (-0.125 to +0.5)",
     ]  # fmt: skip
-    assert virology[0] == "virology: acc (test)"
+    assert virology[0] == "virology: acc (test), share of records"
 
 
 def test_rows_with_images_are_said_to_be_a_part() -> None:
@@ -112,4 +131,7 @@ def test_rows_with_images_are_said_to_be_a_part() -> None:
     assert "10 of 50 tokens (20.0%) carry loss in the 8 rows that were looked at." in learned_from(
         [modules, dataset]
     )
-    assert "10 of 50 tokens (20.0%) carry loss. " in learned_from([modules, {**dataset, "inspected": 100}])
+    whole = learned_from([modules, {**dataset, "inspected": 100}])
+    assert whole.endswith("10 of 50 tokens (20.0%) carry loss."), (
+        "and no record: a card and a log are passed on"
+    )

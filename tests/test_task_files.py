@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,10 +73,67 @@ def test_a_file_that_cannot_be_read_is_said(own: Path, text: str, says: str) -> 
         refuse_code(own)
 
 
+WHOLE = "task: {name}\ndataset_path: json\noutput_type: multiple_choice\n"
+
+
+def test_a_task_without_a_split_to_ask_is_said(tmp_path: Path, own: Path) -> None:
+    (own / "b.yaml").write_text(WHOLE.format(name="clinic"))
+    (own / "c.yaml").write_text(WHOLE.format(name="with_split") + "validation_split: test\n")
+    (own / "d.yaml").write_text(WHOLE.format(name="of_another") + "include: c.yaml\n")
+    (problem,) = unusable_tasks(loaded_with(tmp_path, "[clinic, with_split, of_another]", own), {})
+    assert problem.path == "evaluate[0].tasks[0]"
+    assert problem.message == "the task file of 'clinic' names no split whose questions are asked"
+    assert problem.hint.startswith("write test_split")
+
+
+def test_a_task_file_of_another_ending_is_named(tmp_path: Path, own: Path) -> None:
+    (own / "b.yml").write_text(WHOLE.format(name="clinic") + "test_split: test\n")
+    (problem,) = unusable_tasks(loaded_with(tmp_path, "[clinic]", own), {})
+    assert problem.hint == f"{own / 'b.yml'} has it, but lm-eval reads files that end in .yaml; rename it"
+
+
+def test_a_task_file_that_is_a_pipe_is_not_waited_for(own: Path) -> None:
+    os.mkfifo(own / "pipe.yaml")
+    with pytest.raises(MachineError, match=r"pipe\.yaml: it is a pipe"):
+        refuse_code(own)
+
+
 def test_files_that_include_each_other_end(own: Path) -> None:
     (own / "b.yaml").write_text("include: c.yaml\n")
     (own / "c.yaml").write_text("include: b.yaml\n")
     refuse_code(own)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("../other.yaml", "leads out of"),
+        ("/etc/passwd", "leads out of"),
+        ("linked.txt", "leads out of"),
+        (r'"a\0b"', "cannot include"),
+        ("/dev/zero", "leads out of"),
+    ],
+)
+def test_nothing_is_included_from_elsewhere(tmp_path: Path, own: Path, name: str, says: str) -> None:
+    (tmp_path / "other.yaml").write_text("x: 1\n")
+    (own / "linked.txt").symlink_to(tmp_path / "other.yaml")
+    (own / "b.yaml").write_text(f"include: {name}\n")
+    with pytest.raises((UsageError, MachineError), match=says):
+        refuse_code(own)
+
+
+def test_a_task_file_is_a_regular_file_of_some_size(own: Path) -> None:
+    (own / "b.yaml").write_text("[" * 5000)
+    with pytest.raises(UsageError, match="nested too deeply"):
+        refuse_code(own)
+    with (own / "b.yaml").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(MachineError, match=r"1,099,511,627,776 bytes; at most 1,048,576 are read"):
+        refuse_code(own)
+    (own / "b.yaml").unlink()
+    (own / "b.yaml").symlink_to("/dev/zero")
+    with pytest.raises(MachineError, match="it is a device"):
+        refuse_code(own)
 
 
 def test_folders_that_are_not_there_are_named(tmp_path: Path) -> None:
@@ -96,7 +154,9 @@ def test_a_missing_harness_is_one_line(make_spec: MakeSpec, monkeypatch: pytest.
     monkeypatch.setattr(missing, "find_spec", lambda name: None if name == "lm_eval" else real(name))
     asked = make_spec({"evaluate": ({"task": "lm_eval", "tasks": ("mmlu_anatomy",)},)})
     lines = [line for line in missing.missing_packages(asked) if "lm-eval" in line]
-    assert lines == ["lm-eval, which `evaluate` asks for: pip install 'runner[eval]'"]
+    assert lines == [
+        "lm-eval, which `evaluate` asks for: pip install -c constraints.txt '.[eval]' (in the checkout of runner)"
+    ]
     assert not any("lm-eval" in line for line in missing.missing_packages(make_spec()))
 
 

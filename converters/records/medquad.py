@@ -3,7 +3,8 @@
 Source:
     github.com/abachaa/MedQuAD; Ben Abacha and Demner-Fushman, BMC Bioinformatics 20:511, 2019.
     `Document@id` > `Focus`, `QAPairs` > `QAPair@pid` > `Question@qid,@qtype` and `Answer`. Three
-    collections come without answers, for copyright reasons.
+    collections come without answers, for copyright reasons. One file of 9_CDC_QA calls its root `DiseaseFile`:
+    what counts is the pairs, whatever stands around them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ OLDER_FORM = "older form <doc>, which has no Document, QAPair and Question"
 
 class DamagedXmlError(ValueError):
     """An XML file that cannot be read as a MedQuAD document; the message says why."""
+
+
+class NoPairsError(ValueError):
+    """Whole XML without a single `QAPair`: nothing is wrong with the file, and it gives no record."""
 
 
 class OlderFormError(ValueError):
@@ -73,8 +78,9 @@ def read_document(xml: bytes, collection: str, file: str) -> tuple[Pair, ...]:
     that no entity is expanded and nothing outside the file is opened.
 
     Raises:
-        DamagedXmlError: cut off, not XML, a forbidden declaration, or no `Document`.
+        DamagedXmlError: cut off, not XML, or a forbidden declaration.
         OlderFormError: a `doc`, the form of four old files.
+        NoPairsError: whole, but without a pair.
     """
     try:
         root = fromstring(xml, forbid_dtd=True)
@@ -88,13 +94,14 @@ def read_document(xml: bytes, collection: str, file: str) -> tuple[Pair, ...]:
         raise DamagedXmlError(f"cannot be decoded: {error}") from error
     if root.tag == "doc":
         raise OlderFormError(len(root.findall("./qaPairs/pair")))
-    if root.tag != "Document" or root.find("QAPairs") is None:
-        raise DamagedXmlError(f"is no MedQuAD document: <{root.tag}> without QAPairs")
+    elements = root.findall(".//QAPairs/QAPair")
+    if not elements:
+        raise NoPairsError(f"<{root.tag:.40}> without a QAPair below QAPairs")
     document = (root.get("id") or "").strip() or file
-    focus = one_line(_text(root.find("Focus")))
+    focus = one_line(_text(root.find(".//Focus")))
     pairs: list[Pair] = []
     taken: set[str] = set()
-    for number, pair in enumerate(root.findall("./QAPairs/QAPair"), start=1):
+    for number, pair in enumerate(elements, start=1):
         question, answer = pair.find("Question"), pair.find("Answer")
         qid = ("" if question is None else question.get("qid") or "").strip() or f"{document}-{number}"
         if qid in taken:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -140,6 +141,11 @@ def _object(text: bytes) -> dict[str, Any]:
         ) from error
     except json.JSONDecodeError as error:
         raise BadRecordError(f"is not JSON: {error.msg} at column {error.colno}") from error
+    except BadRecordError:
+        raise
+    except ValueError:  # Python reads no whole number of more digits
+        most = sys.get_int_max_str_digits()
+        raise BadRecordError(f"holds a number of more than {most:,} digits; write it as text") from None
     except RecursionError:
         raise BadRecordError("is nested too deep to be read") from None
     if not isinstance(value, dict):

@@ -96,8 +96,10 @@ def prove(parts: Parts, split: Split) -> dict[str, Any]:
         `groups`: groups per side, of the key used. `crossing`, `crossing_duplicates`: keys, and
         records with equal messages, on two sides; 0 unless the source itself gives the split.
         `shared_questions`: for each two sides the number of questions that both have, compared as
-        `normalise` does; about an image, the same question about the same one. `without_key`: records without the key, kept together by their group.
-        `crossing_groups`, where there are any: groups (patients, documents) that a split by something else tore apart.
+        `normalise` does; about an image, the same question about one of the same name. `without_key`: records without
+        the key, kept together by their group. `images`: records with images.
+        Of a split by something else than the group, `own_groups`: groups (patients, documents) that records name, and
+        `crossing_groups`, where there are any: those that the split tore apart.
         `features`, of tables alone: records whose features an earlier one has (`repeated`), rows of
         features that stand with more than one label, the records of these, and for each two sides the
         rows of features that both have.
@@ -113,6 +115,7 @@ def prove(parts: Parts, split: Split) -> dict[str, Any]:
         for side, rows in parts.items()
     }
     torn = len(set().union(*(own[a] & own[b] for a, b in pairs))) if by != "group" else 0
+    with_images = sum(bool(record.get("images")) for rows in parts.values() for record in rows)
     return {
         "by": by,
         "seed": split.seed,
@@ -121,6 +124,8 @@ def prove(parts: Parts, split: Split) -> dict[str, Any]:
         "crossing_duplicates": len(set().union(*(digests[a] & digests[b] for a, b in pairs))),
         "shared_questions": {f"{a}, {b}": len(questions[a] & questions[b]) for a, b in pairs},
         "without_key": sum(key_of(record, by) is None for rows in parts.values() for record in rows),
+        **({"images": with_images} if with_images else {}),
+        **({"own_groups": len(set().union(*own.values()))} if by != "group" else {}),
         **({"crossing_groups": torn} if torn else {}),
         **({"features": rows_of_a_table} if rows_of_a_table else {}),
     }

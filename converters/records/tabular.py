@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,9 +94,11 @@ def number_in(cells: Mapping[str, str], column: str) -> float | None:
     text = cells[column].strip()
     if text in MISSING:
         return None
-    if not NUMBER.fullmatch(text):
+    if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
         raise BadRecordError(f"{column}: expected a number, got {text!r:.60}")
-    return float(text)
+    if not math.isfinite(value := float(text)):
+        raise BadRecordError(f"{column}: {text!r:.60} is no number that a patient can have")
+    return value
 
 
 def code_in(cells: Mapping[str, str], column: str, codes: Mapping[int, str]) -> int | None:
@@ -107,7 +110,7 @@ def code_in(cells: Mapping[str, str], column: str, codes: Mapping[int, str]) -> 
     value = number_in(cells, column)
     if value is not None and value not in codes:
         known = ", ".join(f"{code} {word}" for code, word in codes.items())
-        raise BadRecordError(f"{column}: {cells[column].strip()!r} is none of the codes {known}")
+        raise BadRecordError(f"{column}: {cells[column].strip()!r:.60} is none of the codes {known}")
     return None if value is None else int(value)
 
 

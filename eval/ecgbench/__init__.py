@@ -33,6 +33,9 @@ class BenchSet:
     """What the published scorer looks for, as a part of the text in exactly this case."""
     options: int | None = None
     """Answers to choose from, for the kind `one_of`."""
+    pulse_first_letter: bool = False
+    """Whether the published program compares a letter with the first one of the reference ("A. Sinus rhythm"), and not
+    with the whole reference."""
     rubric: str | None = None
     """Of `eval.judge.rubrics`, by which the published program has answers graded, for the kind `report`."""
 
@@ -55,8 +58,8 @@ SETS: Mapping[str, BenchSet] = MappingProxyType(
             "cpsc2018",
             ("NORM", "AF", "I-AVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE"),
         ),
-        "csn": BenchSet("CSN", "one_of", 1611, False, options=8),
-        "g12": BenchSet("G12EC", "one_of", 2026, False, options=8),
+        "csn": BenchSet("CSN", "one_of", 1611, False, options=8, pulse_first_letter=True),
+        "g12": BenchSet("G12EC", "one_of", 2026, False, options=8, pulse_first_letter=True),
         "mmmu": BenchSet("MMMU-ECG", "one_of", 200, False, options=4),
         "arena": BenchSet("ECG Arena", "report", 50, False, rubric="pulse_arena_10"),
     }

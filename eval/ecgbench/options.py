@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from eval.parse import LabelParser
+from eval.parse import LabelParser, folded
 
 LETTERS = "ABCDEFGH"
-_OPTION = re.compile(r"(?:^|\s)\(?([A-H])[.):]\s+(.+?)(?=\s+\(?[A-H][.):]\s|\s*$)", re.DOTALL)
+_MARK = re.compile(r"(?:^|\s)\(?([A-H])[.):]\s+")
 # A letter that is told. Before words, A is an article, unless they go on about the choice ("A because ...");
 # a small a is a letter only where it is set ("a.", "(a)").
 _GOES_ON = r"(?:because|since|as|and|or|but|is|for|due|given|rather|not)\b"
@@ -37,6 +37,8 @@ _RULED_OUT_AFTER = re.compile(
 )
 _SET = re.compile(r"(?<![\w-])(?:\(([A-H])\)|([A-H])(?=[.):]))")
 _ONLY_ANSWER = re.compile(r"only answer based on the given options.*", re.IGNORECASE | re.DOTALL)
+_WORD = re.compile(r"[^\W_]+")
+_COMMAND = re.compile(r"\\[a-z]+")
 _FINAL = re.compile(r"answer\s*:", re.IGNORECASE)
 
 
@@ -52,12 +54,23 @@ def final_answer(text: str) -> str:
 
 
 def lettered_options(question: str) -> dict[str, str]:
-    """Return the options that a question lists by letter.
+    """Return the options that a question lists by letter, in the order of the letters; the last one ends with its line.
 
-    >>> lettered_options("Which is it? A. Atrial flutter B. Sinus rhythm")
-    {'A': 'Atrial flutter', 'B': 'Sinus rhythm'}
+    >>> lettered_options("Which is it? A. Atrial flutter B. A. fib C. Sinus rhythm")
+    {'A': 'Atrial flutter', 'B': 'A. fib', 'C': 'Sinus rhythm'}
     """
-    return {letter: words.strip().rstrip(".,;") for letter, words in _OPTION.findall(question)}
+    marks: list[re.Match[str]] = []
+    for mark in _MARK.finditer(question):
+        if len(marks) < len(LETTERS) and mark[1] == LETTERS[len(marks)]:
+            marks.append(mark)
+    ends = [mark.start() for mark in marks[1:]] + [len(question)]
+    said = [question[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)]
+    return {
+        mark[1]: words.rstrip(".,;")
+        for mark, words in zip(
+            marks, [*said[:-1], *(text.partition("\n")[0] for text in said[-1:])], strict=True
+        )
+    }
 
 
 def listed_options(question: str) -> tuple[str, ...]:
@@ -69,7 +82,16 @@ def listed_options(question: str) -> tuple[str, ...]:
     if "Options:" not in question:
         return ()
     listed = _ONLY_ANSWER.sub("", question.rpartition("Options:")[2])
-    return tuple(option for part in listed.split(",") if (option := part.strip().rstrip(".")))
+    return options_in(listed)
+
+
+def options_in(listed: str) -> tuple[str, ...]:
+    """Return options that commas part, such as a reference names them.
+
+    >>> options_in("Yes, not sure.")
+    ('Yes', 'not sure')
+    """
+    return tuple(option for part in listed.split(",") if (option := part.strip().rstrip(".").rstrip()))
 
 
 def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
@@ -79,16 +101,15 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
         answer: the text.
         options: letter -> its words; empty where they are not known.
     """
-    plain = answer.strip()
-    if len(plain) == 1 and plain in LETTERS:
-        return plain
+    text = final_answer(answer)
+    if whole := _whole(text, options):
+        return whole
     out: set[str] = set()
     for told in (_SAID, _NAMED):
         letters, ruled_out = _letters(told, answer)
         out |= ruled_out
         if letters := letters - out:
             return _the_one(letters) if not options or letters <= options.keys() else None
-    text = final_answer(answer)
     letters, ruled_out = _letters(_SET, text)
     out |= ruled_out
     letters -= out
@@ -96,7 +117,23 @@ def chosen_letter(answer: str, options: Mapping[str, str]) -> str | None:
         letters &= options.keys()
     if letters or not options:
         return _the_one(letters)
-    return _the_one(set(_parser(tuple(options.items())).found(text)) - out)
+    return _the_one(set(_named(tuple(options.items()), text)) - out)
+
+
+def _whole(text: str, options: Mapping[str, str]) -> str | None:
+    """Return the letter of an answer that is nothing but a letter, an option's words, or both; whatever marks they have."""
+    said = _words(text)
+    if len(said) == 1 and said[0].upper() in (options or LETTERS):
+        return said[0].upper()
+    words = {letter: _words(option) for letter, option in options.items()}
+    if not said:
+        return None
+    return _the_one({letter for letter, own in words.items() if said in (own, (letter.lower(), *own))})
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Return the words of a text, without marks and without commands of LaTeX ("boxed" of a boxed letter)."""
+    return tuple(_WORD.findall(_COMMAND.sub(" ", folded(text))))
 
 
 def _the_one(letters: set[str]) -> str | None:
@@ -133,13 +170,17 @@ def chosen_options(answer: str, options: tuple[str, ...]) -> frozenset[str]:
     >>> sorted(chosen_options("QT interval and QRS duration", ("qrs duration", "qt interval", "none")))
     ['qrs duration', 'qt interval']
     """
-    if not options:
-        return frozenset()
-    return frozenset(_parser(tuple((option, option) for option in options)).found(final_answer(answer)))
+    return frozenset(_named(tuple((option, option) for option in options), final_answer(answer)))
+
+
+def _named(options: tuple[tuple[str, str], ...], text: str) -> tuple[str, ...]:
+    """Return the names of the options, given as (name, words), whose words a text holds; none of those without a word."""
+    parser = _parser(options)
+    return () if parser is None else parser.found(text)
 
 
 @lru_cache(4096)
-def _parser(options: tuple[tuple[str, str], ...]) -> LabelParser:
+def _parser(options: tuple[tuple[str, str], ...]) -> LabelParser | None:
     """Return a parser that finds each option by its words; options with the same words are one."""
-    words = {words.lower(): name for name, words in reversed(options)}
-    return LabelParser({name: [said] for said, name in words.items()})
+    words = {folded(words): name for name, words in reversed(options) if _WORD.search(words)}
+    return LabelParser({name: [said] for said, name in words.items()}) if words else None

@@ -55,6 +55,11 @@ def letters_said(of: BenchSet, answers: Sequence[str]) -> list[str]:
     ]
 
 
+def letter_meant(of: BenchSet, reference: str) -> str:
+    """Return what a letter is compared with: the first one of the reference, or the whole of it for MMMU-ECG."""
+    return reference[:1] if of.pulse_first_letter else reference
+
+
 def unread(answers: Sequence[str]) -> int:
     """Return for how many answers a letter is drawn."""
     return sum(_letter(answer) is None for answer in answers)

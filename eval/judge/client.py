@@ -4,18 +4,21 @@ httpx with a retry of our own rather than the `openai` package: it is installed 
 hub's packages already, and what is retried, how long is waited and what is counted is our promise.
 
 Redirects are not followed, for they could send patients' text to another host. An endpoint on this
-machine is never reached through a proxy.
+machine is never reached through a proxy. No response, of whatever status, is read beyond a size and a time,
+headers included; compressed ones are refused, for a few bytes of them can become gigabytes.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from threading import Event, Lock
+from threading import Event, Lock, Timer
 from typing import Any, Protocol
 
 import httpx
@@ -31,7 +34,9 @@ LONGEST_ASKED_WAIT_S = 300.0
 LARGEST_BODY = 1 << 20
 """Bytes of a response that are read."""
 ERROR_CHARACTERS = 160
-"""Of an endpoint's own words in an error."""
+"""Of an endpoint's own words in an error, and of what it calls its model."""
+REPLY_CHARACTERS = 20_000
+"""Of a reply that are kept; no rubric reads more."""
 
 Check = Callable[[str], object]
 """Reads a reply; raises ValueError, with the reason, where it is not what was asked for."""
@@ -140,13 +145,15 @@ class JudgeClient:
             raise EndpointError(
                 "the key is empty, or holds a space, a line break or a letter that no key has"
             )
-        headers = {} if endpoint.key is None else {"Authorization": f"Bearer {endpoint.key}"}
+        headers = {"Accept-Encoding": "identity"}
+        headers |= {} if endpoint.key is None else {"Authorization": f"Bearer {endpoint.key}"}
         try:
             self._http = httpx.Client(
                 base_url=endpoint.url.rstrip("/") + "/",
                 headers=headers,
                 timeout=endpoint.timeout_s,
                 follow_redirects=False,
+                limits=httpx.Limits(max_keepalive_connections=0),  # each attempt its own, which can be cut
                 trust_env=not is_this_machine(endpoint.url),
             )
         except httpx.InvalidURL as error:
@@ -174,7 +181,8 @@ class JudgeClient:
         """
         for attempt in range(self.endpoint.retries + 1):
             try:
-                status = self._http.get("models").status_code
+                with self._asking("GET", "models") as response:
+                    status = response.status_code  # the list itself is not read, however long it is
             except httpx.TransportError as error:
                 fault = _Fault("unreachable", type(error).__name__, again=True)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -246,8 +254,10 @@ class JudgeClient:
         """Return status, headers and body, all within the time allowed for one attempt."""
         ends = self._clock.monotonic() + self.endpoint.timeout_s
         parts, size = [], 0
-        with self._http.stream("POST", "chat/completions", json=body) as response:
-            for part in response.iter_bytes():
+        with self._asking("POST", "chat/completions", json=body) as response:
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                raise httpx.DecodingError("it is compressed, which was not asked for")
+            for part in response.iter_raw():
                 parts.append(part)
                 size += len(part)
                 if self._clock.monotonic() > ends:
@@ -255,6 +265,30 @@ class JudgeClient:
                 if size > LARGEST_BODY:
                     raise httpx.DecodingError(f"more than {LARGEST_BODY} bytes")
             return response.status_code, response.headers, b"".join(parts)
+
+    @contextmanager
+    def _asking(self, method: str, place: str, **sent: Any) -> Iterator[httpx.Response]:
+        """Give a response whose body is not read yet; the line is cut when the time for one attempt is over.
+
+        A timeout of httpx is one for each read: an endpoint that sends a letter of a header now and then keeps it
+        waiting for ever.
+
+        Raises:
+            httpx.ReadTimeout: the time is over.
+        """
+        line = _Line()
+        watch = Timer(self.endpoint.timeout_s, line.cut)
+        watch.daemon = True
+        watch.start()
+        try:
+            with self._http.stream(method, place, extensions={"trace": line.seen}, **sent) as response:
+                yield response
+        except httpx.TransportError as error:
+            if line.is_cut:
+                raise httpx.ReadTimeout("the answer came too slowly") from error
+            raise
+        finally:
+            watch.cancel()
 
     def _refusal(self, status: int, headers: httpx.Headers, content: bytes) -> _Fault:
         """Return the fault of a response that is no 200.
@@ -288,10 +322,10 @@ class JudgeClient:
 
     def _said(self, status: int, content: bytes) -> str:
         """Return the status and the start of what the endpoint said, without the key."""
-        text = " ".join(content.decode("utf-8", "replace").split())[:4096]
+        text = " ".join(content[:LARGEST_BODY].decode("utf-8", "replace").split())[:4096]
         if self.endpoint.key:
             text = text.replace(self.endpoint.key, "***")
-        return f"HTTP {status}: {text[:ERROR_CHARACTERS]}" if text else f"HTTP {status}"
+        return f"HTTP {status}: {_shown(text)}" if text else f"HTTP {status}"
 
     # ------------------------------------------------------------------------------------ between two
 
@@ -319,6 +353,27 @@ class JudgeClient:
             self._clock.sleep(left)
 
 
+class _Line:
+    """The connection of one attempt, which another thread may cut."""
+
+    def __init__(self) -> None:
+        self.is_cut, self._socket = False, None
+
+    def seen(self, event: str, info: Mapping[str, Any]) -> None:
+        """Take the socket when it is there, and again when TLS is put upon it."""
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._socket = info["return_value"].get_extra_info("socket")
+            if self.is_cut:  # while the connection was being made
+                self.cut()
+
+    def cut(self) -> None:
+        """End whatever is being read or written."""
+        self.is_cut = True
+        if self._socket is not None:
+            with suppress(OSError):  # closed already
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
 def _answer(content: bytes, check: Check) -> Verdict | _Fault:
     """Return the reply in a chat completion, or what is wrong with it."""
     try:
@@ -329,11 +384,11 @@ def _answer(content: bytes, check: Check) -> Verdict | _Fault:
         ended, named = choice.get("finish_reason"), value.get("model")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         return _Fault("invalid", f"no chat completion: {type(error).__name__}", again=True)
-    model = named if isinstance(named, str) else None
-    reply = reply if isinstance(reply, str) else None
+    model = _shown(named) if isinstance(named, str) else None
+    reply = reply[:REPLY_CHARACTERS] if isinstance(reply, str) else None
     if refusal or ended == "content_filter":
         said = refusal if isinstance(refusal, str) else "stopped by a filter"
-        return _Fault("refused", said[:ERROR_CHARACTERS], again=False, reply=reply, model=model)
+        return _Fault("refused", _shown(said), again=False, reply=reply, model=model)
     if ended == "length":
         return _Fault(
             "truncated", "the longest reply allowed was reached", again=False, reply=reply, model=model
@@ -343,8 +398,14 @@ def _answer(content: bytes, check: Check) -> Verdict | _Fault:
     try:
         check(reply)
     except ValueError as error:
-        return _Fault("invalid", str(error), again=True, reply=reply, model=model)
+        return _Fault("invalid", _shown(str(error)), again=True, reply=reply, model=model)
     return Verdict(JUDGED, reply, None, 1, model)
+
+
+def _shown(text: str) -> str:
+    """Return the start of what an endpoint said, without what a terminal or a browser would act upon."""
+    line = " ".join(text[: 4 * ERROR_CHARACTERS].split())[:ERROR_CHARACTERS]
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
 
 
 def _retry_after(value: str | None, now: float) -> float | None:

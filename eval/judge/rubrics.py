@@ -110,7 +110,11 @@ class Rubric:
                 outside the scale.
         """
         value = _json_of(reply)
-        if error := _first_error(self.schema, value):
+        try:
+            error = _first_error(self.schema, value)
+        except RecursionError:  # what is wrong cannot even be printed
+            raise BadReplyError("nested too deeply") from None
+        if error:
             raise BadReplyError(error)
         return {aspect.key: float(value[aspect.name]) for aspect in self.graded}
 

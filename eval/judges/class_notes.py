@@ -12,7 +12,7 @@ from eval.bootstrap import Interval
 from eval.classification import classification_differences
 from eval.judges.class_tables import CHANCE_AUC
 from eval.judges.comparisons import WORDS, Position, in_percent, position
-from eval.judges.labelled import Judged, Side
+from eval.judges.labelled import Judged, Side, decided, lengths, normalised, other_way, probabilities
 
 _ALWAYS: Mapping[Position, str] = {**WORDS, "within": "not different from"}
 
@@ -50,7 +50,9 @@ def against_a_coin(auc: Interval) -> list[BesideChance]:
         "within": f"not different from chance, its interval holds {CHANCE_AUC}",
         "above": f"better than chance, which is {CHANCE_AUC}",
     }[where]
-    return [BesideChance("auc", where, f"auc: {said}: {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})")]
+    narrow = f", {auc.reason}" if auc.reason else ""
+    ends = f"{auc.low:.3f} to {auc.high:.3f}{narrow}"
+    return [BesideChance("auc", where, f"auc: {said}: {auc.value:.3f} ({ends})")]
 
 
 def accuracy_gained(of: Judged, side: Side, floor: str | None) -> Interval:
@@ -105,6 +107,30 @@ def lacking(sides: Sequence[Side]) -> list[str]:
                 "from or to such answers gets no interval"
             )
     return said
+
+
+_WAYS = {"none": "undivided", "token": "divided by tokens", "byte": "divided by bytes"}
+
+
+def otherwise_divided(task: Mapping[str, Any], of: Judged) -> list[str]:
+    """Say where labels differ in length how many records likelihoods divided in another way decide otherwise."""
+    other = other_way(task, of)
+    if other is None:
+        return []
+    by, name = other
+    mine, others = (decided(of, probabilities(task, of, way)) for way in (normalised(task), by))
+    count = sum(one != two for one, two in zip(mine, others, strict=True))
+    if not count:
+        return []
+    right = [sum(map(str.__eq__, of.truth, said)) / len(of.truth) for said in (mine, others)]
+    unit = "byte" if normalised(task) == "byte" else "token"
+    sizes = zip(of.labels, lengths(task, of.lines, unit)[0], strict=True)
+    told = ", ".join(f"{label!r} {size:.0f}" for label, size in sizes)
+    return [
+        f"{name}: the labels differ in length ({unit}s: {told}), and that decides: {count} of {len(of.truth)} records get "
+        f"another label where likelihoods are {_WAYS[by]} (accuracy {right[1]:.3f}) and not, as normalise: "
+        f"{normalised(task)} says, {_WAYS[normalised(task)]} ({right[0]:.3f})"
+    ]
 
 
 def cut_or_at_limit(result: Mapping[str, Any]) -> list[str]:

@@ -55,6 +55,8 @@ def subgroup_table(
 ) -> Table:
     """Return metrics of the records that share a value of an attribute; a small part has its size alone.
 
+    The last column says why a value has no interval, or one that is too narrow.
+
     Raises:
         ValueError: no record has the attribute.
     """
@@ -66,8 +68,11 @@ def subgroup_table(
     for part in subgroups(attributes, groups, judge):
         start = [part.attribute, part.value, part.n_records]
         if part.metrics is None:
-            rows.append([*start, f"fewer than {FLOOR} records", None, None, None])
+            rows.append([*start, f"fewer than {FLOOR} records", None, None, None, None])
             continue
-        rows += [[*start, name, *interval_json(value).values()] for name, value in part.metrics.items()]
-    columns = ["attribute", "value", "records", "metric", "value_", "low", "high"]
+        rows += [
+            [*start, name, *interval_json(value).values(), value.reason or None]
+            for name, value in part.metrics.items()
+        ]
+    columns = ["attribute", "value", "records", "metric", "value_", "low", "high", "warning"]
     return {"columns": columns, "rows": rows}

@@ -1,8 +1,8 @@
 """One of a few answers, from stored likelihoods and written answers; floors, calibration, sub-groups.
 
-Metrics without a prefix are those of the likeliest label: the softmax over the labels' log
-likelihoods, each divided by its tokens. Those with `generated_` are of written answers, where one
-that names no label, or two, is unparsed and wrong.
+Metrics without a prefix are those of the likeliest label: the softmax over the labels' log likelihoods, each divided as
+`normalise` says. Where labels differ in length this decides, so the accuracy in another way stands beside. Metrics with
+`generated_` are of written answers, where one that names no label, or two, is unparsed and wrong.
 """
 
 from __future__ import annotations
@@ -31,7 +31,18 @@ from eval.judges.class_tables import (
     reliability_table,
     subgroup_table,
 )
-from eval.judges.labelled import Judged, Side, decided, logits, of_split, part_of, probabilities, read
+from eval.judges.labelled import (
+    Judged,
+    Side,
+    decided,
+    logits,
+    normalised,
+    of_split,
+    other_way,
+    part_of,
+    probabilities,
+    read,
+)
 from eval.likelihood import METRICS as SCORES
 from eval.likelihood import (
     BinaryScores,
@@ -52,10 +63,15 @@ NO_PARSING = ("accuracy_parsed", "parse_rate")
 """Say nothing of likelihoods, which always give a label."""
 
 METHOD = (
-    "likelihood: softmax over the labels' log likelihoods right after the prompt, each divided by its tokens, the "
-    "token that ends an answer left out, the output layer in float32; generation: greedy answers, read by the task's words, unparsed where "
-    "none or two labels are named"
+    "likelihood: softmax over the labels' log likelihoods right after the prompt, {divided}, the token that ends an answer "
+    "left out, the output layer in float32; generation: greedy answers, read by the task's words, unparsed where none or two "
+    "labels are named"
 )
+DIVIDED = {
+    "none": "not divided by their length",
+    "token": "each divided by its tokens",
+    "byte": "each divided by the bytes of its word",
+}
 
 Numbers = dict[str, dict[str, float | None]]
 
@@ -92,7 +108,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     chance += class_notes.against_a_coin(metrics["auc"]) if "auc" in metrics else []
     return result | {
         "metrics": {name: interval_json(value) for name, value in metrics.items()},
-        "method": f"{first.method}{used_in(metrics)}; {METHOD}",
+        "method": f"{first.method}{used_in(metrics)}; {METHOD.format(divided=DIVIDED[normalised(task)])}",
         "narrow": first.narrow,
         "chance": [one.json() for one in chance],
         "floor_differences": {
@@ -103,6 +119,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
             *(one.text for one in chance if one.where != "above"),
             *class_notes.beside_floors(of, sides, result, gained),
             *class_notes.lacking(sides),
+            *(class_notes.otherwise_divided(task, of) if "likelihood" in task["scoring"] else ()),
             *without_interval(metrics),
             *class_notes.cut_or_at_limit(result),
         ],
@@ -122,10 +139,16 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
         raise ValueError("the labels of the same records differ before and after")
     found: dict[str, Interval] = {}
     if "likelihood" in task["scoring"]:
-        first, second = probabilities(one), probabilities(two)
+        first, second = probabilities(task, one), probabilities(task, two)
         found |= _changes(one, decided(one, first), decided(two, second))
         for name in NO_PARSING:
             del found[name]
+        if (other := other_way(task, one)) and other == other_way(task, two):
+            by, name = other
+            said, after_said = (decided(side, probabilities(task, side, by)) for side in (one, two))
+            found[name] = classification_differences(one.truth, said, after_said, one.labels, one.groups)[
+                "accuracy"
+            ]
         found |= binary_differences(
             one.is_positive,
             first[:, one.positive],
@@ -145,11 +168,14 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
 def _add_likelihood(
     result: dict[str, Any], task: Mapping[str, Any], of: Judged, lines: Sequence[Line]
 ) -> Side:
-    scores = probabilities(of)
+    scores = probabilities(task, of)
     answers = decided(of, scores)
     decisions = _classified(of, answers)
     binary = _binary(task, of, scores)
     result["metrics"] |= _numbers(of, decisions, binary)
+    if other := other_way(task, of):
+        by, name = other
+        result["metrics"][name] = _classified(of, decided(of, probabilities(task, of, by))).accuracy
     result["headline"] += HEADLINE
     result["binning"] = binary.binning
     result["tables"] |= {
@@ -158,8 +184,8 @@ def _add_likelihood(
         "reliability": reliability_table(binary),
     }
     if task["temperature_scaling"]:
-        temperature = _temperature(of, [line for line in lines if line["split"] == "validation"])
-        scaled = _binary(task, of, temperature.applied(logits(of.lines, of.labels)))
+        temperature = _temperature(task, of, [line for line in lines if line["split"] == "validation"])
+        scaled = _binary(task, of, temperature.applied(logits(task, of.lines)))
         values = _intervals(scaled, CALIBRATION)
         result["metrics"] |= {name + SCALED: value for name, value in values.items()}
         result["tables"]["reliability_scaled"] = reliability_table(scaled)
@@ -230,9 +256,9 @@ def _binary(task: Mapping[str, Any], of: Judged, scores: FloatArray) -> BinarySc
     return score_binary(of.is_positive, chances, of.groups, bins=task["calibration_bins"])
 
 
-def _temperature(of: Judged, held: Sequence[Line]) -> Temperature:
+def _temperature(task: Mapping[str, Any], of: Judged, held: Sequence[Line]) -> Temperature:
     numbers = np.array([of.labels.index(line["label"]) for line in held], dtype=np.int64)
-    return fit_temperature(logits(held, of.labels), numbers, split="validation")
+    return fit_temperature(logits(task, held), numbers, split="validation")
 
 
 def _intervals(found: Any, names: Sequence[str]) -> dict[str, Interval]:
@@ -255,7 +281,7 @@ def _examples(task: Mapping[str, Any], of: Judged) -> list[dict[str, str]]:
     if "generation" in task["scoring"]:
         answers = [of.lines[row]["answer"] for row in rows]
     else:
-        scores = probabilities(of)
+        scores = probabilities(task, of)
         answers = [f"{decided(of, scores[[row]])[0]} ({scores[row].max():.0%})" for row in rows]
     return [
         {

@@ -12,10 +12,11 @@ from eval.alike import change_of_share, share, used_in, without_interval
 from eval.bootstrap import FloatArray, Interval, clustered_intervals, clusters, paired_differences
 from eval.chance import against_chance
 from eval.ecgbench import BenchSet, pulse
-from eval.ecgbench.options import chosen_letter, chosen_options, lettered_options, listed_options
+from eval.ecgbench.options import chosen_letter, chosen_options, lettered_options, listed_options, options_in
 from eval.judges import Line
 from eval.judges.ecgbench_words import CHOICES, PULSE, published, unparsed
 from eval.numbers import interval_json
+from eval.parse import folded
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,10 @@ def _read(task: Mapping[str, Any], of: BenchSet, lines: Sequence[Line]) -> list[
     answers = [line["answer"] for line in lines]
     if of.kind == "one_of":
         said = pulse.letters_said(of, answers)
-        published = [letter == line["reference"] for letter, line in zip(said, lines, strict=True)]
+        published = [
+            letter == pulse.letter_meant(of, line["reference"])
+            for letter, line in zip(said, lines, strict=True)
+        ]
     else:
         published = [
             pulse.options_said(line["question"], line["answer"]) == set(_gold(line)) for line in lines
@@ -62,9 +66,13 @@ def _letters(of: BenchSet, lines: Sequence[Line]) -> tuple[list[bool], list[bool
 def _all_options(of: BenchSet, lines: Sequence[Line]) -> tuple[list[bool], list[bool]]:
     right, parsed = [], []
     for line in lines:
-        options = listed_options(line["question"]) or tuple(_gold(line))
-        said = chosen_options(line["answer"], options)
-        right.append({name.lower() for name in said} == {name.lower() for name in _gold(line)})
+        meant = options_in(line["reference"])
+        if not meant:
+            raise ValueError(
+                f"record {line['id']!r}: the reference {line['reference'][:60]!r} names no option"
+            )
+        said = chosen_options(line["answer"], (*listed_options(line["question"]), *meant))
+        right.append({folded(name) for name in said} == {folded(name) for name in meant})
         parsed.append(bool(said))
     return right, parsed
 

@@ -15,6 +15,7 @@ from eval.ecgbench.options import final_answer
 from eval.judges import Line
 from eval.judges.ecgbench_words import OF_LABELS, PULSE, published, unparsed
 from eval.judges.label_metrics import (
+    OFFICIAL,
     beside_chance,
     changes_of,
     headline_of,
@@ -42,21 +43,26 @@ class _Labelled:
 def _sides(task: Mapping[str, Any], of: BenchSet, lines: Sequence[Line]) -> list[_Labelled]:
     groups = tuple(line["group"] for line in lines)
     read = reader(str(of.label_set))
-    answers = [line["answer"] for line in lines]
+    answers, references = ([line[key] for line in lines] for key in ("answer", "reference"))
     truth = truth_of([_true_labels(of, line) for line in lines], read.ids)
-    decisions, parsed = read.decisions(map(final_answer, answers))
+    said, meant = ([final_answer(text) for text in texts] for texts in (answers, references))
+    decisions, parsed = read.answered(said, meant, truth)
     rightly = Judged(lines, read.ids, truth, groups)
-    names = {*OF_LABELS, "exact_match", "parse_rate", *(f"{name}_present" for name in OF_LABELS)}
+    names = {*OF_LABELS, *OFFICIAL, "exact_match", "parse_rate", *(f"{name}_present" for name in OF_LABELS)}
     sides = [_Labelled(rightly, Side("", decisions, None, parsed), frozenset(names))]
     if "pulse" in task["compat"]:
         gold = [pulse.labels_meant(of, line["reference"]) for line in lines]
         classes = pulse.label_classes(gold)
-        if not classes:
+        if not classes and any(line["labels"] is None for line in lines):
             raise ValueError(f"no reference names a label of {of.title}; is this the file of another set?")
-        said = [pulse.labels_said(of, answer) for answer in answers]
+        if not classes:  # no record has a label, as is known of each: nothing would be published of them
+            return sides
+        listed = [pulse.labels_said(of, answer) for answer in answers]
         as_published = Judged(lines, classes, _of_classes(gold, classes), groups)
         names = {f"{PULSE}{name}" for name in OF_LABELS}
-        sides.append(_Labelled(as_published, Side(PULSE, _of_classes(said, classes), None), frozenset(names)))
+        sides.append(
+            _Labelled(as_published, Side(PULSE, _of_classes(listed, classes), None), frozenset(names))
+        )
     return sides
 
 

@@ -18,6 +18,8 @@ from eval.numbers import interval_json
 # Name of a result -> field of `MultiLabel`.
 FROM_SCORES = {"macro_auc": "auc", "average_precision": "average_precision"}
 FROM_DECISIONS = {"auc_hard": "auc_hard", "macro_f1": "f1"}
+OFFICIAL = {"macro_f1_cinc": "f1_cinc"}
+"""As the CinC challenges' programs make it; it is `macro_f1` but where a class is missing."""
 OVER_ALL = ("hamming_loss", "exact_match")
 PARSED = "parse_rate"
 PRESENT = "_present"
@@ -49,6 +51,7 @@ def metrics_of(of: Judged, side: Side, found: MultiLabel) -> dict[str, Interval]
         parsed = clustered_intervals(_counted(side.parsed), of.groups, _ratio)[0]
         values[PARSED] = share(parsed, of.groups)
     if found.missing:
+        values |= {name: getattr(found, field) for name, field in OFFICIAL.items()}
         values |= of_present(of, side)
     return {f"{side.prefix}{name}": value for name, value in values.items()}
 
@@ -80,7 +83,12 @@ def _changes(of: Judged, one: Side, two: Side, suffix: str) -> dict[str, Interva
         of.truth, (one.decisions, one.scores), (two.decisions, two.scores), of.classes, of.groups
     )
     found = {f"{one.prefix}{name}{suffix}": changes[field] for name, field in means_of(one).items()}
-    return found | ({} if suffix else {f"{one.prefix}{name}": changes[name] for name in OVER_ALL})
+    if suffix:
+        return found
+    whole = dict(zip(OVER_ALL, OVER_ALL, strict=True)) | (
+        OFFICIAL if len(of.present) < len(of.classes) else {}
+    )
+    return found | {f"{one.prefix}{name}": changes[field] for name, field in whole.items()}
 
 
 def _counted(parsed: BoolArray) -> FloatArray:

@@ -13,7 +13,7 @@ from eval.bootstrap import BoolArray
 from eval.judges.label_lines import PRESENT, Judged
 from eval.multilabel import MultiLabel
 from eval.numbers import finite, interval_json
-from eval.thresholds import BetaScores, Threshold, chosen_by
+from eval.thresholds import BetaScores, Threshold, chosen_by, chosen_on_judged
 
 PER_CLASS = ("auc", "average_precision", "f1", "sensitivity", "specificity")
 HALF = 0.5
@@ -68,7 +68,6 @@ def notes(
     of: Judged,
     found: MultiLabel,
     thresholds: Sequence[Threshold],
-    covered: tuple[int, int],
 ) -> list[str]:
     """Say what the means leave out, which thresholds are a fallback, and what else makes numbers look better."""
     said = []
@@ -76,18 +75,41 @@ def notes(
         said.append(
             f"{len(of.present)} of {len(of.classes)} classes have a positive and a negative among the judged records; "
             f"without: {', '.join(found.missing)}. Means over all classes do not exist; those ending in {PRESENT} are "
-            "over the others"
+            "over the others; those ending in _cinc count 0 for a class that only false decisions were made for"
         )
     if fallback := [one.name for one in thresholds if one.fallback]:
         said.append(
             f"no positive among the validation records, so that the threshold is {HALF}: {', '.join(fallback)}"
         )
-    if task["split"] == "validation" and task["thresholds"] == "validation":
+    if chosen_on_judged(task):
         said.append("the thresholds were chosen on the very records that are judged: decisions look too good")
-    if covered[1] and covered[0] < covered[1]:
+    return said
+
+
+def of_challenge(covered: tuple[int, int], outside: Sequence[str], by_equivalent: int | None) -> list[str]:
+    """Say which of the challenge's classes the score is over, and what became of equivalent codes.
+
+    Args:
+        covered: how many of its classes are among ours, and how many it has.
+        outside: codes that count as one of these classes and are no class of ours.
+        by_equivalent: how many labels records have by such a code alone; None where their codes are not known.
+    """
+    said = []
+    if covered[0] < covered[1]:
         said.append(
             f"challenge_score: {covered[0]} of the challenge's {covered[1]} classes are among ours; labels and "
             "decisions of the others are absent on both sides"
+        )
+    codes = ", ".join(outside)
+    if outside and by_equivalent is None:
+        said.append(
+            f"challenge_score: {codes} count there as a class of ours and are none here; the codes of these records were not "
+            "kept, so that such labels are absent: convert the data again for the challenge's own number"
+        )
+    elif by_equivalent:
+        said.append(
+            f"challenge_score: {by_equivalent} labels are there by a code that is no class of ours and counts as one in the "
+            f"challenge ({codes}); no other metric counts them"
         )
     return said
 

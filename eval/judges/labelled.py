@@ -13,7 +13,11 @@ from eval.bootstrap import FloatArray, IntArray
 from eval.checks import check_classes, check_ids
 from eval.classification import Classification
 from eval.judges import Line
+from eval.lock import ADDED
 from eval.parse import LabelParser
+
+PER_TOKEN, UNDIVIDED = "accuracy_per_token", "accuracy_undivided"
+"""Accuracy of likelihoods that are divided in another way than the task says."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +70,41 @@ def of_split(task: Mapping[str, Any], lines: Sequence[Line]) -> Judged:
     return Judged(kept, labels, labels.index(task["positive"]), truth, groups)
 
 
-def logits(lines: Sequence[Line], labels: Sequence[str]) -> FloatArray:
-    """Return log likelihoods a token, in nats, shape (record, class)."""
-    return np.array(
-        [[line["log_likelihoods"][name] / line["label_tokens"][name] for name in labels] for line in lines]
-    )
+def normalised(task: Mapping[str, Any]) -> str:
+    """Return what likelihoods are divided by: `none`, `token` or `byte`."""
+    return str(task.get("normalise", ADDED["task.normalise"]))
 
 
-def probabilities(of: Judged) -> FloatArray:
-    """Return each label's probability among the labels, shape (record, class)."""
-    chances: FloatArray = softmax(logits(of.lines, of.labels), axis=1)
+def lengths(task: Mapping[str, Any], lines: Sequence[Line], by: str) -> FloatArray:
+    """Return what each label's log likelihood is divided by, shape (record, class)."""
+    if by == "token":
+        return np.array(
+            [[line["label_tokens"][name] for name in task["labels"]] for line in lines], np.float64
+        )
+    sizes = [len(words[0].encode()) if by == "byte" else 1 for words in task["labels"].values()]
+    return np.full((len(lines), len(sizes)), sizes, np.float64)
+
+
+def logits(task: Mapping[str, Any], lines: Sequence[Line], by: str | None = None) -> FloatArray:
+    """Return log likelihoods in nats, divided as the task says or as `by` says, shape (record, class)."""
+    nats = np.array([[line["log_likelihoods"][name] for name in task["labels"]] for line in lines])
+    divided: FloatArray = nats / lengths(task, lines, by or normalised(task))
+    return divided
+
+
+def probabilities(task: Mapping[str, Any], of: Judged, by: str | None = None) -> FloatArray:
+    """Return each label's probability among the labels, shape (record, class); `by` as in `logits`."""
+    chances: FloatArray = softmax(logits(task, of.lines, by), axis=1)
     return chances
+
+
+def other_way(task: Mapping[str, Any], of: Judged) -> tuple[str, str] | None:
+    """Return how else likelihoods could be divided, and the name of that accuracy; None where it could change nothing."""
+    by = normalised(task)
+    measured = lengths(task, of.lines, "token" if by == "none" else by)
+    if (measured == measured[:, :1]).all():
+        return None
+    return ("token", PER_TOKEN) if by == "none" else ("none", UNDIVIDED)
 
 
 def decided(of: Judged, scores: FloatArray) -> list[str]:

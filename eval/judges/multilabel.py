@@ -32,7 +32,9 @@ from eval.judges.label_metrics import (
 )
 from eval.judges.multilabel_lines import (
     BY_LIKELIHOOD,
+    NO,
     WRITTEN,
+    YES,
     Judged,
     Side,
     of_split,
@@ -43,7 +45,7 @@ from eval.label_sets import label_set
 from eval.likelihood import BinaryScores, binary_differences, score_binary
 from eval.multilabel import MultiLabel, checked_bound, score_labels
 from eval.numbers import finite, interval_json
-from eval.thresholds import Threshold, chosen_by
+from eval.thresholds import Threshold, as_chosen, chosen_by, chosen_on_judged
 
 CALIBRATION = ("brier", "calibration_error")
 FLOOR = "commonest_labels"
@@ -81,6 +83,7 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     calibrated = _calibrated(task, of, sides[0])
     if calibrated is not None:
         metrics |= {name: getattr(calibrated, name) for name in CALIBRATION}
+    metrics = as_chosen(task, metrics)
     chance = beside_chance(of, sides, metrics)
     tables = {
         f"{side.prefix}per_class": per_class_table(one, side) for side, one in zip(sides, found, strict=True)
@@ -148,7 +151,7 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
             bins = task["calibration_bins"]
             changed = binary_differences(of.truth.ravel(), first, second, _pair_groups(of), bins=bins)
             found |= {name: changed[name] for name in CALIBRATION}
-    return {name: interval_json(value) for name, value in found.items()}
+    return {name: interval_json(value) for name, value in as_chosen(task, found).items()}
 
 
 def _not_judged(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -250,13 +253,13 @@ def _notes(
         said.append(
             f"{len(of.present)} of {len(of.classes)} labels have a positive and a negative among the judged records; "
             f"without: {', '.join(lacking)}. Means over all labels do not exist; those ending in {PRESENT} are over the "
-            "others"
+            "others; those ending in _cinc count 0 for a label that only false decisions were made for"
         )
     if fallback := [one.name for one in thresholds if one.fallback]:
         said.append(
             f"no positive among the validation records, so that the threshold is a default: {', '.join(fallback)}"
         )
-    if thresholds and task["split"] == "validation" and task["thresholds"] == "validation":
+    if thresholds and chosen_on_judged(task):
         said.append("the thresholds were chosen on the very records that are judged: decisions look too good")
     for side in sides:
         if side.prefix == WRITTEN and side.parsed is not None and not side.parsed.all():
@@ -264,9 +267,22 @@ def _notes(
                 f"{int((~side.parsed).sum())} of {len(of.lines)} answers say nothing of the set; they count as answers "
                 "without a label, and are never guessed"
             )
+    if "likelihood" in task["scoring"] and task["ask"] == "each":
+        said += _lengths_differ(of)
     if cut := sum(line["prompt_cut"] > 0 for line in of.lines):
         said.append(f"{cut} of {len(of.lines)} prompts lost their beginning: the model has too few positions")
     return said
+
+
+def _lengths_differ(of: Judged) -> list[str]:
+    """Say where yes and no have not the same number of tokens: whole words are compared, which the shorter gains by."""
+    tokens = of.lines[0]["label_tokens"]
+    if tokens[YES] == tokens[NO]:
+        return []
+    return [
+        f"yes has {tokens[YES]} and no {tokens[NO]} tokens; their likelihoods are of whole words, not divided by length, "
+        "which moves every score alike: thresholds chosen on validation records make up for it, one half does not"
+    ]
 
 
 def _examples(of: Judged, sides: Sequence[Side]) -> list[dict[str, str]]:

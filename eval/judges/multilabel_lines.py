@@ -100,7 +100,8 @@ def sides_of(task: Mapping[str, Any], of: Judged, lines: Sequence[Line]) -> list
         scores = scores_of(task, of)
         sides.append(Side(BY_LIKELIHOOD, decided(scores, thresholds_of(task, lines)), scores))
     if "generation" in task["scoring"]:
-        decisions, parsed = reader(task["label_set"]).decisions([line["answer"] for line in of.lines])
+        answers, references = ([line[key] for line in of.lines] for key in ("answer", "reference"))
+        decisions, parsed = reader(task["label_set"]).answered(answers, references, of.truth)
         sides.append(Side(WRITTEN, decisions, None, parsed))
     return sides
 

@@ -154,7 +154,14 @@ def _notes(task: Mapping[str, Any], lines: Sequence[Line], found: Rouge) -> list
     if cut:
         notes.append(f"{cut} of {len(lines)} answers were not ended within {task['max_new_tokens']} tokens")
     if found.empty:
-        notes.append(f"{found.empty} of {len(lines)} answers hold no letter or digit; they score 0")
+        notes.append(
+            f"{found.empty} of {len(lines)} answers hold no letter a to z and no digit; they score 0"
+        )
+    if found.unreadable:
+        notes.append(
+            f"{found.unreadable} of {len(lines)} references hold no letter a to z and no digit: whatever is answered "
+            "scores 0, for ROUGE sees no other script"
+        )
     shortened = sum(line["prompt_cut"] > 0 for line in lines)
     if shortened:
         notes.append(

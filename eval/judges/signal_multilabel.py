@@ -1,11 +1,12 @@
 """Any number of labels a recording, from stored logits: areas, decisions at thresholds, calibration, sub-groups.
 
 A stored line holds `id`, `group` (the patient), `split`, `labels` (names of the true classes), `logits` (class ->
-number) and `attributes`. The task says `classes`, the columns in their order, and `codes`, class -> SNOMED CT
+number) and `attributes`, and for the challenge score also `codes`, every code of the record. The task says `classes`, the columns in their order, and `codes`, class -> SNOMED CT
 codes, beside its options in the spec. Lines of the validation split choose the thresholds and nothing else.
 
 A class without a positive or a negative has no area. The mean over all classes then does not exist, and the same
-name with `_present` is the mean over the others; how many these are stands in the notes.
+name with `_present` is the mean over the others; how many these are stands in the notes. With `_cinc` it is the mean as
+the challenges' own programs make it, in which a missing class that was decided for some counts 0.
 
 Shares of records and of decisions have Wilson's interval where all groups are alike (`eval.alike`); what has no interval
 says why. Beside the model stand two floors that no recording is looked at for (`eval.judges.label_floors`).
@@ -32,6 +33,7 @@ from eval.multilabel import MultiLabel, checked_bound, label_differences, score_
 from eval.numbers import interval_json
 from eval.thresholds import (
     Threshold,
+    as_chosen,
     beta_differences,
     beta_scores,
     decided,
@@ -46,6 +48,12 @@ MACRO = {
     "g_beta_weighed": "g_beta",
     "auc_hard": "auc_hard",
 }
+OFFICIAL = {
+    "macro_f1_cinc": "f1_cinc",
+    "f_beta_weighed_cinc": "f_beta_cinc",
+    "g_beta_weighed_cinc": "g_beta_cinc",
+}
+"""Means as the challenges' own programs make them: they are those of MACRO but where a class is missing."""
 OVER_ALL = ("coverage", "ranking_loss", "hamming_loss", "exact_match")
 SHARES = ("ranking_loss", "hamming_loss", "exact_match")
 """Means of a share of each record, 0 to 1."""
@@ -74,12 +82,17 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
     metrics = _macro(found) | _intervals(found, OVER_ALL) | _intervals(beta, BETA)
     metrics |= {name: share(metrics[name], of.groups) for name in SHARES}
     metrics |= _intervals(calibrated, CALIBRATION)
-    metrics |= _of_present(task, of, thresholds) if found.missing else {}
+    if found.missing:
+        metrics |= {name: getattr(found, field) for name, field in OFFICIAL.items()}
+        metrics |= _of_present(task, of, thresholds)
     chance = _against_a_coin("macro_auc_present" if found.missing else "macro_auc", metrics)
-    challenge, covered = _challenge(task, of, decisions)
-    metrics |= challenge
+    challenge, of_challenge = _challenge(task, of, decisions)
+    metrics = as_chosen(task, metrics | challenge)
     labels = label_floors.Labels(of.truth, of.classes, of.groups, task["beta"], of.present, PRESENT)
-    floors, gained = label_floors.floors(labels), label_floors.gained(labels, decisions)
+    floors = label_floors.floors(labels)
+    gained = {
+        floor: as_chosen(task, changes) for floor, changes in label_floors.gained(labels, decisions).items()
+    }
     narrow = clusters(of.groups, np.hstack([of.truth, ~of.truth])).narrow
     tables = {
         "per_class": label_words.per_class(of, found, beta, decisions),
@@ -112,7 +125,8 @@ def judged(task: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
         "narrow": narrow,
         "chance": [one.json() for one in chance],
         "notes": [
-            *label_words.notes(task, of, found, thresholds, covered),
+            *label_words.notes(task, of, found, thresholds),
+            *of_challenge,
             *(one.text for one in chance if one.where != "above"),
             *label_floors.beside_floors(metrics, floors, gained, narrow),
             *label_words.never_decided(of, decisions),
@@ -161,11 +175,12 @@ def differences(task: Mapping[str, Any], before: Sequence[Line], after: Sequence
     found |= {name: of_pairs[name] for name in CALIBRATION}
     if task["challenge_score"]:
         weights = read_weights()
-        truth, first, second = (_merged(task, one, values, weights) for values in (one.truth, *said))
+        truth = _true(task, one, weights)
+        first, second = (_merged(task, one, values, weights) for values in said)
         found["challenge_score"] = challenge_difference(
             truth, first, second, weights.classes, weights, one.groups
         )
-    return {name: interval_json(value) for name, value in found.items()}
+    return {name: interval_json(value) for name, value in as_chosen(task, found).items()}
 
 
 def _changes(
@@ -175,6 +190,11 @@ def _changes(
     changes = label_differences(one.truth, sides[0], sides[1], one.classes, one.groups)
     found = {name: changes[field] for name, field in MACRO.items()}
     if not suffix:
+        found |= (
+            {name: changes[field] for name, field in OFFICIAL.items()}
+            if len(one.present) < len(one.classes)
+            else {}
+        )
         found |= {name: changes[name] for name in OVER_ALL}
         found |= {name: change_of_share(changes[name], one.groups) for name in SHARES}
     return found | beta_differences(one.truth, said[0], said[1], one.groups, beta=task["beta"])
@@ -224,18 +244,48 @@ def _merged(task: Mapping[str, Any], of: Judged, values: BoolArray, weights: Wei
     return merge_codes(values, codes, weights)
 
 
+def _covered(task: Mapping[str, Any], of: Judged, weights: Weights) -> list[int]:
+    """Return the places of the challenge's classes that ours are."""
+    known = weights.class_of()
+    return sorted({known[code] for name in of.classes for code in task["codes"][name] if code in known})
+
+
+def _true(task: Mapping[str, Any], of: Judged, weights: Weights) -> BoolArray:
+    """Return true labels by the classes of the challenge that ours are.
+
+    A record has a class by any of its codes, also one that is no class of ours, as the challenge's program reads
+    labels. Where the lines have no codes, as those of earlier versions, it has what our classes say.
+    """
+    if not all("codes" in line for line in of.lines):
+        return _merged(task, of, of.truth, weights)
+    codes = sorted(weights.class_of())
+    has = np.array([[code in line["codes"] for code in codes] for line in of.lines], np.bool_)
+    truth = merge_codes(has, codes, weights)
+    ours = np.zeros(len(weights.classes), np.bool_)
+    ours[_covered(task, of, weights)] = True
+    return truth & ours
+
+
 def _challenge(
     task: Mapping[str, Any], of: Judged, decisions: BoolArray
-) -> tuple[dict[str, Interval], tuple[int, int]]:
-    """Return the challenge score where it is asked for, and how many of its classes ours are."""
+) -> tuple[dict[str, Interval], list[str]]:
+    """Return the challenge score where it is asked for, and what has to be known of it."""
     if not task["challenge_score"]:
-        return {}, (0, 0)
+        return {}, []
     weights = read_weights()
-    truth, said = (_merged(task, of, values, weights) for values in (of.truth, decisions))
-    known = weights.class_of()
-    covered = {known[code] for name in of.classes for code in task["codes"][name] if code in known}
+    truth, said = _true(task, of, weights), _merged(task, of, decisions, weights)
+    covered, known = _covered(task, of, weights), weights.class_of()
     found = challenge_score(truth, said, weights.classes, weights, of.groups)
-    return {"challenge_score": found.score}, (len(covered), len(weights.classes))
+    own = {code for name in of.classes for code in task["codes"][name]}
+    outside = [code for code in known if known[code] in covered and code not in own]
+    told = label_words.of_challenge(
+        (len(covered), len(weights.classes)),
+        outside,
+        int((truth & ~_merged(task, of, of.truth, weights)).sum())
+        if all("codes" in line for line in of.lines)
+        else None,
+    )
+    return {"challenge_score": found.score}, told
 
 
 def _against_a_coin(name: str, metrics: Mapping[str, Interval]) -> list[BesideChance]:

@@ -45,6 +45,8 @@ class LabelSet:
     others: tuple[str, ...]
     """Words that are none of the labels, though they may hold a label's word; with those of statements that no
     label is made of."""
+    partial: bool
+    """Whether many records have none of the labels, so that to name something else is an answer, and says so."""
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -76,6 +78,7 @@ def label_set(name: str) -> LabelSet:
         labels=labels,
         empty=tuple(data["empty"]),
         others=tuple(form for form in dict.fromkeys(known) if form not in taken),
+        partial=data.get("partial", False),
     )
 
 

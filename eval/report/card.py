@@ -15,9 +15,10 @@ from eval.report.view import Table
 
 @dataclass(frozen=True)
 class Card:
-    """What a card says; every text is plain, the tables are those of the page."""
+    """What a card says: Markdown, whatever was given goes through `markdown`; the tables are those of the page."""
 
     title: str
+    """Plain, as are the tables."""
     front_matter: Mapping[str, Any]
     """Keys of a hub's card: base_model, library_name, tags, license, metrics."""
     warnings: tuple[str, ...]
@@ -30,7 +31,6 @@ class Card:
     training: Table
     settings: tuple[str, ...]
     learned: str
-    """Markdown."""
     environment: tuple[str, ...]
 
 
@@ -38,7 +38,7 @@ def render_card(card: Card) -> str:
     """Return the card as Markdown with YAML front matter."""
     front = yaml.safe_dump(dict(card.front_matter), sort_keys=False, allow_unicode=True, width=1000)
     made = environment()
-    made.filters["markdown_table"] = markdown_table
+    made.filters |= {"markdown_table": markdown_table, "markdown": markdown}
     text = made.get_template("card.md.j2").render(card=card, front_matter=front)
     return re.sub(r"\n{3,}", "\n\n", text)
 
@@ -54,11 +54,21 @@ def markdown_table(table: Table) -> str:
     return "\n".join([head, rule, *rows]) + "\n"
 
 
+JOINERS = "\u200c\u200d"
+"""Not printable by themselves, and part of how some languages are written."""
+
+
 def markdown(text: str) -> str:
-    r"""Return a text that Markdown shows as it is, on one line.
+    r"""Return a text that Markdown shows as it is, on one line: no markup, no HTML, nothing that turns it around.
 
     >>> markdown("a|b <c>")
     'a\\|b &lt;c&gt;'
+    >>> markdown("1. # x")
+    '1\\. # x'
     """
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\|`*_\[\]])", r"\\\1", text)
+    line = " ".join(text.split())
+    line = "".join(c if c.isprintable() or c in JOINERS else "\ufffd" for c in line)
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = re.sub(r"([\\|`*_\[\]~$])", r"\\\1", line)
+    line = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)  # a list
+    return re.sub(r"^([#+=-])(?=[#=\s-]|$)", r"\\\1", line)  # a heading, a list, a line

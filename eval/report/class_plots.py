@@ -93,11 +93,11 @@ def _reliability(figure: Figure, bins: Mapping[str, Sequence[Mapping[str, Any]]]
         shares = [row["share_positive"] for row in rows]
         top.errorbar(
             scores, shares, yerr=_wilson(rows), color=colour, linestyle=line, marker=marker, label=who,
-            elinewidth=1, capsize=2,
+            elinewidth=1, capsize=2, clip_on=False,
         )  # fmt: skip
         below.plot(
             scores, [row["count"] for row in rows],
-            color=colour, linestyle=line, marker=marker, linewidth=1.2, markersize=3.5,
+            color=colour, linestyle=line, marker=marker, linewidth=1.2, markersize=3.5, clip_on=False,
         )  # fmt: skip
     top.set(title="Reliability", ylabel="share positive", ylim=(-0.02, 1.02), xlim=(-0.02, 1.02))
     top.legend(frameon=False, loc="lower right")
@@ -239,7 +239,7 @@ def subgroups(name: str, tables: Mapping[str, RawTable], metric: str, title: str
 
     Args:
         name: of the file.
-        tables: who was judged -> columns attribute, value, records, metric, value_, low, high.
+        tables: who was judged -> columns attribute, value, records, metric, value_, low, high, warning.
         metric: the metric that is drawn.
         title: its name in words.
     """

@@ -9,10 +9,9 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, StrMethodFormatter
 
+from eval.report.format import counted
 from eval.report.plots import BLUE, MUTED, VERMILION, Label, end_labels
-from eval.report.series import SMOOTHING, Curve, curve, smoothed, thinned
-
-TREND = f"Thin: each logged step. Thick: centred Gaussian average, {SMOOTHING:.0%} of the steps wide."
+from eval.report.series import Curve, curve, smoothed, thinned, width
 
 Kind = Literal["text", "signal"]
 """What a model learns from, which decides what its training tells."""
@@ -31,6 +30,12 @@ class Training:
     clipped_at: float | None
     """Gradients are clipped to this norm."""
     kind: Kind = "text"
+
+
+def trend(training: Training) -> str:
+    """Return what the lines of a curve over the steps are."""
+    sigma = counted(round(width(len(training.steps))), "logged step")
+    return f"Thin: each logged step. Thick: centred Gaussian average, standard deviation {sigma}."
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def norm(training: Training) -> Panel:
     """Return the panel of the gradient's norm, and where it is clipped."""
     limit = training.clipped_at
     said = "L2 norm before clipping" + (f" at {limit:g}." if limit is not None else ".")
-    return Panel("gradient_norm", "Gradient norm", f"{TREND} {said}", _norm)
+    return Panel("gradient_norm", "Gradient norm", f"{trend(training)} {said}", _norm)
 
 
 def _norm(ax: Axes, training: Training) -> None:

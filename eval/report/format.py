@@ -108,6 +108,16 @@ def duration(seconds: float) -> str:
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
+def counted(count: float, noun: str, nouns: str | None = None) -> str:
+    """Return a count with its noun, in the plural where it is not one.
+
+    >>> counted(1, "epoch"), counted(12.5, "epoch"), counted(2000, "record"), counted(2, "entry", "entries")
+    ('1 epoch', '12.5 epochs', '2,000 records', '2 entries')
+    """
+    text = f"{count:,}" if isinstance(count, int) else f"{count:.3g}"
+    return f"{text} {noun if text == '1' else nouns or f'{noun}s'}"
+
+
 def size(count: int) -> str:
     """Return a number of bytes with its unit.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from eval.report.cells import (
     LEVEL,
@@ -43,11 +43,22 @@ ALWAYS_SHOWN = ("brier", "calibration_error")
 SHOWN_EXAMPLES = 3
 """Examples that are not folded away."""
 
+Shown = Literal["none", "redacted", "full"]
+"""How much of single records a page shows: `report.examples` of the spec."""
+NO_EXAMPLES = (
+    "No record is shown: report.examples is none, as it is by itself where the records may be of patients."
+)
+REDACTED = "Words are counted and not shown: report.examples is redacted."
+
 # -------------------------------------------------------------------------------------- one task
 
 
 def task_sections(
-    baseline: Sequence[Result], tuned: Sequence[Result], *, rehearsal: bool = False
+    baseline: Sequence[Result],
+    tuned: Sequence[Result],
+    *,
+    rehearsal: bool = False,
+    examples: Shown = "none",
 ) -> tuple[Section, ...]:
     """Return a section for each result, the baseline's and the tuned one's in one.
 
@@ -55,9 +66,12 @@ def task_sections(
         baseline: results before training; may lack some, or all.
         tuned: results after training, `differences` in them where they could be paired.
         rehearsal: whether the models have random weights; nothing is then good or bad news.
+        examples: how much of single records is shown.
     """
     sides = enumerate(_sides(baseline, tuned), start=1)
-    return tuple(_task_section(number, found, rehearsal=rehearsal) for number, found in sides)
+    return tuple(
+        _task_section(number, found, rehearsal=rehearsal, examples=examples) for number, found in sides
+    )
 
 
 def _sides(baseline: Sequence[Result], tuned: Sequence[Result]) -> list[dict[str, Result]]:
@@ -72,7 +86,7 @@ def _sides(baseline: Sequence[Result], tuned: Sequence[Result]) -> list[dict[str
     return list(found.values())
 
 
-def _task_section(number: int, sides: Mapping[str, Result], *, rehearsal: bool) -> Section:
+def _task_section(number: int, sides: Mapping[str, Result], *, rehearsal: bool, examples: Shown) -> Section:
     last = sides.get("tuned") or sides["baseline"]
     name = last.get("name", last["task"])
     key = f"task-{number}"
@@ -80,7 +94,7 @@ def _task_section(number: int, sides: Mapping[str, Result], *, rehearsal: bool) 
     blocks += image_blocks(sides, rehearsal=rehearsal)
     blocks += drawn(key, sides)
     blocks += other_tables(sides)
-    blocks += _examples(sides)
+    blocks += _examples(sides, examples)
     if last.get("method"):
         blocks.append(Details("How this was measured", (Text(_sentences(last), "list"),)))
     if last.get("lock"):
@@ -227,25 +241,45 @@ def flat(value: Any, path: str = "") -> list[tuple[str, Any]]:
 # -------------------------------------------------------------------------------------- examples
 
 
-def _examples(sides: Mapping[str, Result]) -> list[Block]:
+def _examples(sides: Mapping[str, Result], how: Shown) -> list[Block]:
     """Return the records that a result shows, with every model's answer to each."""
     answers: dict[str, list[tuple[str, str]]] = {}
     texts: dict[str, Mapping[str, Any]] = {}
     for who, result in sides.items():
         for item in result.get("examples", ()):
             texts.setdefault(item["id"], item)
-            answers.setdefault(item["id"], []).append((who, _said(item["answer"])))
+            answers.setdefault(item["id"], []).append((who, _said(item["answer"], how)))
     if not texts:
         return []
+    if how == "none":
+        return [Heading("Examples"), Text((NO_EXAMPLES,))]
     items = tuple(
-        Example(key, _said(item["prompt"]), tuple(answers[key]), _said(item["reference"]))
-        for key, item in texts.items()
+        Example(
+            key if how == "full" else f"record {number}",
+            _said(item["prompt"], how),
+            tuple(answers[key]),
+            _said(item["reference"], how),
+        )
+        for number, (key, item) in enumerate(texts.items(), start=1)
     )
     shown, rest = items[:SHOWN_EXAMPLES], items[SHOWN_EXAMPLES:]
-    blocks: list[Block] = [Heading("Examples"), Examples(shown)]
+    blocks: list[Block] = [Heading("Examples"), *([Text((REDACTED,))] if how == "redacted" else [])]
+    blocks.append(Examples(shown))
     return [*blocks, Details(f"{len(rest)} more examples", (Examples(rest),))] if rest else blocks
 
 
-def _said(text: Any) -> str:
+def _said(text: Any, how: Shown) -> str:
     """Return a text to show; an empty one is named, for a gap says nothing."""
-    return str(text) if text not in (None, "") else "(empty)"
+    if text in (None, ""):
+        return "(empty)"
+    return str(text) if how == "full" else redacted(str(text))
+
+
+def redacted(text: str) -> str:
+    """Return how many words a text has, and nothing that stands in it. A count of letters would tell yes from no.
+
+    >>> redacted("Fever, 39.5 degrees")
+    '[3 words]'
+    """
+    count = len(text.split())
+    return "[1 word]" if count == 1 else f"[{count:,} words]"

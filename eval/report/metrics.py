@@ -57,6 +57,12 @@ METRICS: Mapping[str, MetricName] = MappingProxyType(
         "accuracy": MetricName("Accuracy", "share of records", "higher"),
         "balanced_accuracy": MetricName("Balanced accuracy", "mean recall of the classes", "higher"),
         "accuracy_parsed": MetricName("Accuracy of parsed answers", "share of parsed answers", "higher"),
+        "accuracy_undivided": MetricName(
+            "Accuracy, likelihoods undivided by length", "share of records", "higher"
+        ),
+        "accuracy_per_token": MetricName(
+            "Accuracy, likelihoods divided by tokens", "share of records", "higher"
+        ),
         "precision": MetricName("Precision", "positive class", "higher"),
         "recall": MetricName("Recall", "positive class", "higher"),
         "f1": MetricName("F1", "positive class", "higher"),
@@ -148,6 +154,7 @@ SUFFIXES: Mapping[str, str] = MappingProxyType(
     {
         "_scaled": "temperature fitted on validation records",
         "_present": "over the classes that the judged records have",
+        "_cinc": "as in CinC: a class with false positives alone counts 0",
         "_weighed": "a record weighs 1 / its labels, as in CinC 2020",
     }
 )

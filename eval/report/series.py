@@ -42,6 +42,15 @@ def curve(events: Sequence[Mapping[str, Any]], name: str, x: str = "step") -> Cu
     return Curve(np.array(order), np.array([found[step] for step in order]))
 
 
+def width(points: int, share: float = SMOOTHING) -> float:
+    """Return the standard deviation of the kernel that smooths a curve of so many points, in points.
+
+    >>> width(6), width(1000)
+    (1.0, 20.0)
+    """
+    return max(share * points, 1.0)
+
+
 def smoothed(y: FloatArray, share: float = SMOOTHING) -> FloatArray:
     """Return the centred Gaussian average of a curve, of the same shape (point,).
 
@@ -53,7 +62,7 @@ def smoothed(y: FloatArray, share: float = SMOOTHING) -> FloatArray:
     """
     if len(y) == 0:
         return y
-    sigma = max(share * len(y), 1.0)
+    sigma = width(len(y), share)
     reach = min(int(np.ceil(3 * sigma)), len(y) - 1)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     middle = slice(reach, reach + len(y))

@@ -6,7 +6,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from eval.report.curve_panels import (
-    TREND,
     Compared,
     Panel,
     Training,
@@ -14,6 +13,7 @@ from eval.report.curve_panels import (
     norm,
     rate,
     train_and_validation,
+    trend,
 )
 from eval.report.plots import BLUE, GREEN, ORANGE, PURPLE, VERMILION, Label
 from eval.report.series import Curve, curve, smoothed, thinned
@@ -39,7 +39,7 @@ def panels(training: Training) -> tuple[Panel, ...]:
             Panel(
                 "loss",
                 "BCE loss",
-                f"{TREND} Training: the objective of the steps, its mixed labels and every added part included. "
+                f"{trend(training)} Training: the objective of the steps, its mixed labels and every added part included. "
                 "Validation: binary cross-entropy alone.",
                 _loss,
             ),

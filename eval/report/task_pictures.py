@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from eval.bootstrap import TOO_NARROW
 from eval.report import class_plots
-from eval.report.cells import heading, words
+from eval.report.cells import LEVEL, heading, value_cell, words
 from eval.report.class_plots import RawTable
 from eval.report.format import number
 from eval.report.metrics import BY_LIKELIHOOD, CLASSES, OF_WRITTEN, name_among
@@ -106,19 +107,24 @@ def _pictures(name: str, kind: str, tables: Mapping[str, RawTable], sides: Sides
 
 
 def _too_small(sides: Sides) -> list[Block]:
-    """Return a line that names the sub-groups which have their size alone."""
+    """Return lines that name the sub-groups which have their size alone, and those with intervals that are too narrow."""
     found: dict[str, str] = {}
+    narrow: dict[str, None] = {}
     for name in dict.fromkeys(name for result in sides.values() for name in result.get("tables", {})):
         if special(name) != "subgroups":
             continue
         for table in _tables(name, sides).values():
             for row in class_plots.rows_of(table):
+                part = f"{words(row['attribute'])} {row['value']} ({row['records']:,})"
                 if row["value_"] is None and str(row["metric"]).startswith("fewer than "):
-                    found[f"{words(row['attribute'])} {row['value']} ({row['records']:,})"] = row["metric"]
-    if not found:
-        return []
+                    found[part] = row["metric"]
+                elif str(row.get("warning")).startswith(TOO_NARROW):
+                    narrow[part] = None
     why = ", ".join(dict.fromkeys(found.values()))
-    return [Text((f"Sub-groups too small to be judged, {why}: {', '.join(found)}.",))]
+    told = [f"Sub-groups too small to be judged, {why}: {', '.join(found)}."] if found else []
+    if narrow:
+        told.append(f"Too few groups, or too few of a class, to trust these intervals: {', '.join(narrow)}.")
+    return [Text((sentence,)) for sentence in told]
 
 
 def _tables(name: str, sides: Sides) -> dict[str, RawTable]:
@@ -137,16 +143,38 @@ def other_tables(sides: Sides) -> list[Table]:
 
 
 def raw_table(title: str, table: RawTable) -> Table:
-    """Return a stored table as it is: numbers on the right, in a column's own precision."""
-    numeric = [
-        all(_is_number(row[n]) or row[n] is None for row in table["rows"])
-        for n in range(len(table["columns"]))
+    """Return a stored table: numbers on the right, in a column's own precision, intervals below their values."""
+    names = [str(name) for name in table["columns"]]
+    place = {name: n for n, name in enumerate(names)}
+    ends = {
+        name: (place[low], place[high])
+        for name in names
+        if {low := f"{name}_low", high := f"{name}_high"} <= set(place)
+    }
+    shown = [
+        name for name in names if name.removesuffix("_low").removesuffix("_high") not in ends or name in ends
     ]
     columns = tuple(
-        Column(words(str(name)).rstrip(), number=is_number)
-        for name, is_number in zip(table["columns"], numeric, strict=True)
+        Column(
+            words(name).rstrip(),
+            number=all(_is_number(row[place[name]]) or row[place[name]] is None for row in table["rows"]),
+            note=LEVEL if name in ends else "",
+        )
+        for name in shown
     )
-    return Table(title, columns, tuple(tuple(_raw_cell(value) for value in row) for row in table["rows"]))
+    rows = tuple(
+        tuple(
+            _with_ends(row, place[name], ends[name]) if name in ends else _raw_cell(row[place[name]])
+            for name in shown
+        )
+        for row in table["rows"]
+    )
+    return Table(title, columns, rows)
+
+
+def _with_ends(row: Sequence[Any], value: int, ends: tuple[int, int]) -> Cell:
+    low, high = (row[end] for end in ends)
+    return value_cell(row[value], None if low is None or high is None else (low, high))
 
 
 def _is_number(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from eval.report.curve_panels import TREND, Compared, Panel, Training, norm, rate, train_and_validation
+from eval.report.curve_panels import Compared, Panel, Training, norm, rate, train_and_validation, trend
 
 UNIT = "nats per label token"
 
@@ -20,13 +20,21 @@ COMPARED = (
 def panels(training: Training) -> tuple[Panel, ...]:
     """Return the panels of a training, in order; every one, for a token always has all of these."""
     return (
-        Panel("loss", "Loss", f"{TREND} Mean over label tokens.", _loss),
+        Panel("loss", "Loss", f"{trend(training)} Mean over label tokens.", _loss),
         Panel(
-            "token_accuracy", "Token accuracy", f"{TREND} Share of label tokens predicted first.", _accuracy
+            "token_accuracy",
+            "Token accuracy",
+            f"{trend(training)} Share of label tokens predicted first.",
+            _accuracy,
         ),
         rate(),
         norm(training),
-        Panel("entropy", "Entropy", f"{TREND} Of the predicted distributions, at label tokens.", _entropy),
+        Panel(
+            "entropy",
+            "Entropy",
+            f"{trend(training)} Of the predicted distributions, at label tokens.",
+            _entropy,
+        ),
     )
 
 

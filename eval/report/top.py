@@ -19,14 +19,18 @@ def top_table(results: Mapping[str, Any]) -> Table:
     """Return reference, baseline, tuned, difference, interval and comparability, one row a metric.
 
     What was published before tuning stands below what was published after it. The column of floors is
-    left out where there are none.
+    left out where there are none, and so are those of what was published.
     """
     rows = [row for row in results["table"] if row.get("headline", True)]
     rehearsal = bool(results.get("rehearsal"))
     floors = dict.fromkeys(row["split"] for row in rows if row.get("floor"))
+    published_any = any(row["published"] is not None or row["published_baseline"] is not None for row in rows)
     columns: list[tuple[Column, Callable[[Row], Cell]]] = [
         (Column("Metric"), lambda row: metric_cell(row, metrics_beside(row, results["table"]))),
-        (Column("Reference", number=True, hint="as published, after tuning"), _reference),
+        *(
+            [(Column("Reference", number=True, hint="as published, after tuning"), _reference)]
+            * published_any
+        ),
         *([(_floor_column(list(floors)), _floor)] * bool(floors)),
         (
             Column("Baseline", number=True, hint="the base model, measured before training", note=LEVEL),
@@ -37,12 +41,13 @@ def top_table(results: Mapping[str, Any]) -> Table:
             Column("Difference", number=True, hint="tuned minus baseline, on the same records", note=LEVEL),
             lambda row: _difference(row, rehearsal=rehearsal),
         ),
-        (Column("Comparable?", hint="with the reference"), _comparable),
+        *([(Column("Comparable?", hint="with the reference"), _comparable)] * published_any),
     ]
     return Table(
         "Difference: tuned minus baseline, its interval paired over the same records.",
         tuple(column for column, _ in columns),
         tuple(tuple(cell(row) for _, cell in columns) for row in rows),
+        stacked=True,
     )
 
 

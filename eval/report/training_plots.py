@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from eval.report import signal_panels, text_panels
-from eval.report.curve_panels import TREND, Compared, Kind, Panel, Training
+from eval.report.curve_panels import Compared, Kind, Panel, Training, trend
 from eval.report.plots import BLUE, INK, MUTED, SERIES, VERMILION, Label, end_labels, picture
 from eval.report.series import Curve, curve, smoothed, thinned
 from eval.report.view import Picture
@@ -46,7 +46,7 @@ def training_pictures(training: Training) -> tuple[Picture, ...]:
     board = picture(
         "dashboard",
         f"Training dashboard: {', '.join(_within(panel.title) for panel in panels)}",
-        TREND,
+        trend(training),
         partial(_dashboard, training=training, panels=panels, columns=columns),
         (columns * PANEL_SIZE[0], ROWS * PANEL_SIZE[1]),
         wide=True,

@@ -44,6 +44,8 @@ class Table:
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    stacked: bool = False
+    """On a narrow screen each row is a block of its own, a line a column, so that nothing lies outside the view."""
     kind: Literal["table"] = "table"
 
     def __post_init__(self) -> None:
@@ -140,6 +142,8 @@ class Details:
 
     summary: str
     blocks: tuple[Block, ...]
+    printed: bool = True
+    """Whether a print shows them: a list of hundreds of packages fills pages and says little on paper."""
     kind: Literal["details"] = "details"
 
 

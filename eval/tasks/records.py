@@ -224,7 +224,7 @@ def _template(*weights: str | None) -> Any:
     for place in weights:
         if not place or (Path(place).is_dir() and not (Path(place) / TOKENIZER).is_file()):
             continue
-        tokenizer = AutoTokenizer.from_pretrained(place)
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
         if tokenizer.chat_template:
             return tokenizer
     return None

@@ -11,7 +11,7 @@ from converters.numbers import Counts, Numbers
 from runner.backends.report import report_stage
 from runner.rehearse_ecg import STAND_IN, WHY, rehearsed
 from runner.spec.ecg import Distill, EcgModel, EcgSpec, EcgTrain, SignalMultilabelTask
-from runner.spec.ecg_facts import LEADS, devices, shape_after, trainings
+from runner.spec.ecg_facts import LEADS, PUBLISHED_ENDINGS, PUBLISHED_HZ, devices, shape_after, trainings
 from runner.spec.ecg_methods import EcgMethod
 from runner.spec.ecg_rules import needs_cuda
 from runner.spec.environment import empty_unless_set
@@ -89,7 +89,7 @@ def notes(spec: EcgSpec, numbers: Numbers) -> tuple[str, ...]:
         )
     for path, model, method, _ in trainings(spec):
         where = "the teacher's " if path else ""
-        found.extend(f"{where}{text}" for text in _of_weights(model, method))
+        found.extend(f"{where}{text}" for text in (*_of_weights(model, method), *_of_rate(model, spec)))
         if method.name == "fusion":
             found.extend(f"{where}{text}" for text in _of_fusion(method))
     return tuple(found)
@@ -107,6 +107,21 @@ def _of_weights(model: EcgModel, method: EcgMethod) -> list[str]:
     unset = f"if {' and '.join(names)} {'is' if len(names) == 1 else 'are'} not set"
     then = random if frozen else "training starts from random weights"
     return [f"model.checkpoint is {model.checkpoint}: {unset}, {then}"]
+
+
+def _of_rate(model: EcgModel, spec: EcgSpec) -> list[str]:
+    """Return what is to be said of a published checkpoint that was trained at another sampling rate.
+
+    What a checkpoint of ours was trained on stands in its file, which a plan does not open: the training says it.
+    """
+    _, fs_hz = shape_after(spec.data)
+    if not (model.checkpoint or "").endswith(PUBLISHED_ENDINGS) or fs_hz in (None, PUBLISHED_HZ):
+        return []
+    return [
+        f"model.checkpoint is a published one, trained on recordings of {PUBLISHED_HZ:g} Hz; these come out with "
+        f"{fs_hz:g} Hz, as in published use: a wave has {fs_hz / PUBLISHED_HZ:g} times the samples. Compare with "
+        f"{{step: resample, fs_hz: {PUBLISHED_HZ:g}}}"
+    ]
 
 
 def _of_fusion(method: Any) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runner.spec.kinds import Spec
+from runner.spec.shared import Examples
 from runner.stage import Stage
 
 
@@ -21,6 +22,14 @@ def report_stage(spec: Spec, *, rehearsal: bool) -> Stage:
             "summary": spec.summary,
             "notes": spec.report.notes,
             "rehearsal": rehearsal,
+            "examples": _examples(spec),
             "reference": spec.reference.model_dump(mode="json") if spec.reference else None,
         },
     )
+
+
+def _examples(spec: Spec) -> Examples:
+    """Return how much of single records the page shows."""
+    if spec.report.examples != "by_source":
+        return spec.report.examples
+    return "none" if spec.data.holds_patients() else "full"

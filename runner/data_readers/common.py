@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,12 +15,19 @@ from runner.spec.environment import PLACEHOLDER
 from runner.spec.nearest import nearest
 from runner.spec.problems import DataError
 from runner.spec.sources import SourceSection
+from runner.spec.text_file import UnreadableError, read_bytes, require_regular
 
 if TYPE_CHECKING:
     from runner.data_readers.images import ImageSetup
 
 MAX_NAMED = 20
-"""Faults that are named one by one in a message; the others are counted."""
+"""Causes that are named one by one in a message; the others are counted."""
+MAX_PLACES = 5
+"""Places that are named of one cause."""
+MAX_WHOLE_BYTES = 256 << 20
+"""Of a file that is read as a whole. The largest that is known of a published set, a table, has 3 MiB."""
+_VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
+"""What differs between two faults of one cause: a value that was given, a count, a column."""
 
 Progress = Callable[[int, int | None, str], None]
 """done, total (None: not known), unit."""
@@ -101,15 +109,40 @@ class Reader(Protocol):
         """Return what the manifest says of the source beside its counts; complete after `raws`."""
 
 
-def named(lines: Iterator[str] | Sequence[str], limit: int = MAX_NAMED) -> str:
-    """Return the first `limit` lines, indented, and how many more there are."""
+def listed(lines: Iterable[str]) -> str:
+    """Return the first lines, indented, and how many more there are."""
     every = list(lines)
-    more = [f"  ... and {len(every) - limit} more"] if len(every) > limit else []
-    return "\n".join([*(f"  {line}" for line in every[:limit]), *more])
+    more = [f"  ... and {len(every) - MAX_NAMED} more"] if len(every) > MAX_NAMED else []
+    return "\n".join([*(f"  {line}" for line in every[:MAX_NAMED]), *more])
+
+
+def named(faults: Iterable[tuple[str, str]]) -> str:
+    """Return each cause of (place, cause) once, with a count and up to five places, the most frequent ones first.
+
+    Causes that differ only in a value or a number are one; it is told as it is at the first place.
+
+    >>> print(named([("a:1", "no id"), ("a:2", "cell 'x'"), ("a:5", "cell 'y'")]))
+      2 like this: cell 'x': a:2, a:5
+      a:1: no id
+    """
+    causes: dict[str, list[tuple[str, str]]] = {}
+    for place, cause in faults:
+        causes.setdefault(_VALUE.sub("", cause), []).append((place, cause))
+    ordered = sorted(causes.values(), key=len, reverse=True)
+    return listed(_told(several) for several in ordered)
+
+
+def _told(faults: Sequence[tuple[str, str]]) -> str:
+    place, cause = faults[0]
+    if len(faults) == 1:
+        return f"{place}: {cause}"
+    places = ", ".join(place for place, _ in faults[:MAX_PLACES])
+    more = f" and {len(faults) - MAX_PLACES} more" if len(faults) > MAX_PLACES else ""
+    return f"{len(faults)} like this: {cause}: {places}{more}"
 
 
 class reading:  # noqa: N801 - reads as a word: `with reading(path):`
-    """Turns an `OSError` of reading `path` into a `DataError` that names it."""
+    """Turns what goes wrong with reading `path` into a `DataError` that names it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -118,6 +151,8 @@ class reading:  # noqa: N801 - reads as a word: `with reading(path):`
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, UnreadableError):
+            raise DataError(f"{self.path} {error}") from error
         if isinstance(error, OSError):
             place = error.filename or self.path
             raise DataError(f"cannot read {place}: {error.strerror or error}") from error
@@ -140,6 +175,7 @@ def hashed(root: Path, files: Sequence[Path], progress: Progress) -> tuple[Input
     for done, file in enumerate(files):
         progress(done, len(files), "files hashed")
         with reading(file):
+            require_regular(file)
             inputs.append(Input(file.relative_to(root).as_posix(), file.stat().st_size, sha256_of(file)))
     progress(len(files), len(files), "files hashed")
     return tuple(inputs)
@@ -149,10 +185,10 @@ def unchanged(path: Path, item: Input) -> bytes:
     """Return the file's bytes.
 
     Raises:
-        DataError: it cannot be read, or is not what was hashed.
+        DataError: it cannot be read, is larger than what is read as a whole, or is not what was hashed.
     """
     with reading(path):
-        content = path.read_bytes()
+        content = read_bytes(path, MAX_WHOLE_BYTES)
     if hashlib.sha256(content).hexdigest() != item.sha256:
         raise changed(path)
     return content

@@ -15,7 +15,7 @@ from typing import Any
 
 from converters.records import huggingface
 from runner.data_readers.common import LOCAL, Asked, Input, Progress, hashed, reading, visible_files
-from runner.spec.problems import DataError, MachineError, choices
+from runner.spec.problems import DataError, MachineError, choices, how_to_install
 from runner.spec.sources import HuggingfaceSource
 
 FILE_FORMATS = MappingProxyType({".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"})
@@ -97,7 +97,7 @@ def _load(asked: Asked, options: HuggingfaceSource, scratch: Path | None) -> Any
         from datasets.exceptions import DatasetsError
     except ImportError as error:
         raise MachineError(
-            f"the source huggingface needs the package datasets ({error})\n  pip install 'runner[train]'"
+            f"the source huggingface needs the package datasets ({error})\n  {how_to_install('train')}"
         ) from error
     datasets.disable_progress_bars()
     path = Path(options.id).expanduser() if options.id.startswith(LOCAL) else None

@@ -59,7 +59,7 @@ class ImageFiles:
         found: dict[str, Found] = {}
         for name in names:
             for folder in self.folders:
-                if (path := folder / name).is_file():
+                if _is_there(path := folder / name):
                     found[name] = Found(path, str(path))
                     break
         for number, tar in enumerate(self.tars):
@@ -155,6 +155,13 @@ def open_places(places: Iterable[Path], cache: Path) -> ImageFiles:
         else:
             raise DataError(f"no such file or folder: {place}")
     return ImageFiles(tuple(folders), tuple(tars), cache)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for any file
+        return False
 
 
 def _is_tar(path: Path) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from runner.data_readers.common import Input, Progress, changed, reading
-from runner.spec.problems import DataError, MachineError
+from runner.spec.problems import DataError, MachineError, how_to_install
+from runner.spec.text_file import require_regular
 
 _BUFFER = 1 << 18
 _BOM = b"\xef\xbb\xbf"
@@ -38,7 +39,7 @@ def items(path: Path, item: Input, progress: Progress) -> Iterator[Any]:
         import ijson
     except ImportError as error:
         raise MachineError(
-            "reading a large JSON file needs the package ijson\n  pip install 'runner[ecg]'"
+            f"reading a large JSON file needs the package ijson\n  {how_to_install('ecg')}"
         ) from error
     _require_list(path)
     number = 0
@@ -68,6 +69,8 @@ def items(path: Path, item: Input, progress: Progress) -> Iterator[Any]:
 
 
 def _require_list(path: Path) -> None:
+    with reading(path):
+        require_regular(path)
     with reading(path), path.open("rb") as file:
         start = file.read(4096).removeprefix(_BOM).lstrip()
     if start.startswith(b"["):

@@ -38,6 +38,9 @@ class MedquadReader:
             except medquad.OlderFormError as error:
                 self.left_out.append({"file": item.path, "reason": str(error), "pairs": error.pairs})
                 continue
+            except medquad.NoPairsError as error:
+                self.left_out.append({"file": item.path, "reason": str(error), "pairs": 0})
+                continue
             except medquad.DamagedXmlError as error:
                 damaged.append((item.path, str(error)))
                 continue
@@ -48,7 +51,7 @@ class MedquadReader:
             raise DataError(
                 f"{len(damaged)} of {len(self.inputs)} XML files below {self.root} cannot be read, "
                 f"{self.asked.key}.damaged_files allows {self.options.damaged_files}\n"
-                + named(f"{path} {reason}" for path, reason in damaged)
+                + named(damaged)
                 + f"\n  mend the files, or set {self.asked.key}.damaged_files: {len(damaged)} to leave them out"
             )
         self.left_out += [{"file": path, "reason": reason} for path, reason in damaged]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from converters.records import messages
 from runner.data_readers.common import Asked, Input, Progress, changed, hashed, reading, visible_files
 from runner.spec.problems import DataError
 from runner.spec.sources import MessagesSource
+from runner.spec.text_file import require_regular
+
+MAX_LINE_BYTES = 64 << 20
+"""Of one line: a conversation of 64 MiB is none. A file without line ends is not taken into memory."""
 
 
 @dataclass
@@ -28,7 +33,13 @@ class MessagesReader:
         for item in self.inputs:
             path, digest = self.root / item.path, hashlib.sha256()
             with reading(path), path.open("rb") as file:
-                for number, text in enumerate(file, start=1):
+                lines = iter(partial(file.readline, MAX_LINE_BYTES + 1), b"")
+                for number, text in enumerate(lines, start=1):
+                    if len(text) > MAX_LINE_BYTES:
+                        raise DataError(
+                            f"{path}:{number}: the line is longer than {MAX_LINE_BYTES >> 20} MiB\n"
+                            "  expected one conversation on each line"
+                        )
                     progress(done, total, "bytes")
                     digest.update(text)
                     done += len(text)
@@ -71,6 +82,8 @@ def lines_in(path: Path, asked: Asked) -> tuple[Path, list[Path]]:
     if not files:
         raise DataError(f"{asked.key}.path: no .jsonl file below {path}\n{asked.remedy('path')}")
     for file in files:
+        with reading(file):
+            require_regular(file)
         with reading(file), file.open("rb") as opened:
             if opened.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
                 raise DataError(

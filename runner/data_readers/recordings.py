@@ -142,14 +142,15 @@ def look_at(
         found[number] = one
         progress(len(found), len(raws), "recordings")
     faulty = [
-        f"{recordings.name_of(raws[number])}: {one.reason}: {one.detail}"
+        (recordings.name_of(raws[number]), f"{one.reason}: {one.detail}")
         for number, one in sorted(found.items())
         if isinstance(one, Lost) and one.faulty
     ]
     if len(faulty) > options.faults_at_most * len(raws):
         raise DataError(
             f"{len(faulty)} of {len(raws)} recordings are unusable; {asked.key}.faults_at_most is "
-            f"{options.faults_at_most:g}\n{named(faulty)}\n  mend them, or raise faults_at_most to leave them out"
+            f"{options.faults_at_most:g}\n{named(faulty)}\n  mend them"
+            + (", or raise faults_at_most to leave them out" if len(faulty) < len(raws) else "")
         )
     for number, raw in enumerate(raws):
         one = found[number]

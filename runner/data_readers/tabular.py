@@ -17,6 +17,7 @@ from converters.records.tabular import Row
 from runner.data_readers.common import Asked, Input, Progress, hashed, named, reading, unchanged
 from runner.spec.problems import DataError, choices
 from runner.spec.sources import CardioSource, UciHeartSource
+from runner.spec.text_file import require_regular
 
 MAX_BYTES = 1 << 30
 """A table may not be larger unpacked: a small .gz can stand for any number of bytes."""
@@ -217,6 +218,8 @@ def _text(path: Path, content: bytes) -> str:
 
 def _first_line(path: Path) -> str:
     """Return the first line of a file, unpacked where it is a .gz, without white space around it."""
+    with reading(path):
+        require_regular(path)
     with reading(path), path.open("rb") as file:
         if not path.name.endswith(".gz"):
             return _decoded(path, file.readline(LONGEST_LINE)).strip()
@@ -248,15 +251,19 @@ def _cells(
     Raises:
         DataError: lines with another number of cells; names them, at the end.
     """
-    wrong: list[str] = []
+    wrong: list[tuple[str, str]] = []
     for number, line in enumerate(lines, start=first):
         if not line.strip():
             continue
-        cells = next(csv.reader([line], delimiter=delimiter))
+        try:
+            cells = next(csv.reader([line], delimiter=delimiter))
+        except csv.Error as error:  # a cell of more than 131,072 letters
+            wrong.append((f"{name}:{number}", str(error)))
+            continue
         if len(cells) == columns:
             yield number, cells
         else:
-            wrong.append(f"{name}:{number}: {len(cells)} cells, expected {columns}")
+            wrong.append((f"{name}:{number}", f"{len(cells)} cells, expected {columns}"))
     if wrong:
         raise DataError(
             f"{len(wrong)} bad line{'' if len(wrong) == 1 else 's'} in {path}\n{named(wrong)}\n  mend or remove them; nothing was written"

@@ -16,6 +16,7 @@ from typing import Any
 from converters.harness_names import OWN
 from converters.lm_eval import BUILDERS, MMLU, QuestionsError, below, invented, mmlu_rows
 from runner.judging.canonical import canonical
+from runner.judging.walls import raise_walls, told_templates
 from runner.spec.nearest import nearest
 from runner.spec.problems import DataError, MachineError, UsageError
 from runner.task_files import refuse_code
@@ -74,6 +75,7 @@ def load_leaves(task: Mapping[str, Any]) -> list[Leaf]:
         DataError: a file of questions is damaged.
         MachineError: questions cannot be found.
     """
+    raise_walls()
     folders = [str(OWN)]
     if task["include"]:
         refuse_code(Path(task["include"]))
@@ -141,13 +143,18 @@ def _load(manager: Any, name: str, changes: Mapping[str, Any], wanted: Mapping[s
     if isinstance(source, str):
         return Leaf(name, None, 0, 1, skipped=source)
     try:
-        (task,) = manager.load_config({"task": name, **changes, **source}).values()
-        available = len(task.eval_docs)
+        with told_templates(name):
+            (task,) = manager.load_config({"task": name, **changes, **source}).values()
+            available = len(task.eval_docs)
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MachineError(
             f"the questions of {name!r} ({config.get('dataset_path')}) cannot be loaded: {reason}\n"
             "  give `data`, the folder in which they lie, or let the run reach the hub"
+        ) from error
+    except (TypeError, AttributeError, AssertionError, IndexError, NotImplementedError) as error:
+        raise UsageError(
+            f"lm-eval cannot make a task of {name!r}: {type(error).__name__}: {error}"
         ) from error
     few_shot = _few_shot(task, name, wanted["few_shot"])
     if wanted["questions"] == "invented" and task.OUTPUT_TYPE == "generate_until":

@@ -15,7 +15,8 @@ from typing import Any
 from runner.judging.harness import Leaf, load_leaves
 from runner.judging.lines import Lines
 from runner.judging.run import Judging
-from runner.spec.problems import MachineError, StageError
+from runner.judging.walls import told_templates
+from runner.spec.problems import MachineError, StageError, how_to_install
 from runner.stages.common import expand_path
 
 PACKAGES = ("datasets", "lm_eval")
@@ -73,7 +74,7 @@ def _leaves(run: Judging, task: Mapping[str, Any]) -> list[Leaf]:
         try:
             run.kept[key] = load_leaves({**task, **dict.fromkeys(_PLACES), **places})
         except ImportError as error:
-            raise MachineError(f"lm-eval is not installed ({error}): pip install 'runner[eval]'") from error
+            raise MachineError(f"lm-eval is not installed ({error}): {how_to_install('eval')}") from error
     leaves: list[Leaf] = run.kept[key]
     return leaves
 
@@ -103,7 +104,7 @@ def _asked(model: Any, leaf: Leaf, task: Mapping[str, Any]) -> Iterator[dict[str
         yield {"id": leaf.ids[0], "group": leaf.name, "task": leaf.name, "skipped": leaf.skipped}
         return
     _refuse_long_answers(model, leaf)
-    with torch.random.fork_rng():
+    with told_templates(leaf.name), torch.random.fork_rng():
         torch.random.manual_seed(task["seed"])
         found = evaluate(
             model,

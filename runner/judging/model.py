@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from runner.files import sha256_of
@@ -20,6 +21,7 @@ def load_model(settings: Mapping[str, Any]) -> Any:
         MachineError: the weights cannot be loaded, or the device is not there.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     device = device_of(settings["device"])
@@ -33,7 +35,15 @@ def load_model(settings: Mapping[str, Any]) -> Any:
             attn_implementation=settings["attention"],
             trust_remote_code=settings["trust_remote_code"],
         )
-    except (OSError, ValueError, ImportError) as error:
+    except (
+        OSError,
+        ValueError,
+        ImportError,
+        KeyError,
+        RuntimeError,
+        UnpicklingError,
+        SafetensorError,
+    ) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MachineError(f"the model {settings['model']!r} cannot be loaded: {reason}") from error
     return model.to(device).eval()

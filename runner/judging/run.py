@@ -16,6 +16,7 @@ from runner.files import canonical_sha256, read_json, sha256_of
 from runner.image_text import ImageText, image_text_of, load_processor
 from runner.judging.model import attach_adapter, identity_of, load_model
 from runner.judging.vision import BLANK, NOTHING, Seen, Sight, check_processor
+from runner.outputs import require_recorded
 from runner.spec.problems import DataError, StageError
 from runner.tokens import Row, load_tokenizer, read_records, rows_of, template_of
 
@@ -115,10 +116,11 @@ class Judging:
 
         Raises:
             MachineError: model, adapter or device are not there.
-            StageError: the adapter lacks weights or changes nothing.
+            StageError: the adapter lacks weights or changes nothing, or weights that were made in this run are not as
+                the stage that made them left them.
         """
         model, adapter = load_model(self.settings), self.settings["adapter"]
-        self._base = identity_of(self.settings["model"], model)
+        self._base = _as_left(self.settings["model"], identity_of(self.settings["model"], model))
         if not adapter:
             return model
         records = self._some_records()
@@ -130,7 +132,11 @@ class Judging:
             self.rows(records),
             lambda ids: sight.look(model, ids, images).first if sight else {},
         )
-        self._adapter = {"name": self.written["adapter"], **identity_of(adapter, model), **proof}
+        self._adapter = {
+            "name": self.written["adapter"],
+            **_as_left(adapter, identity_of(adapter, model)),
+            **proof,
+        }
         return model
 
     def identity(self) -> dict[str, Any]:
@@ -281,6 +287,13 @@ class Judging:
         """Return the hash of a split's file, None where there is none."""
         path = Path("data") / f"{split}.jsonl"
         return sha256_of(path) if path.exists() else None
+
+
+def _as_left(place: str, identity: dict[str, Any]) -> dict[str, Any]:
+    """Return the identity of loaded weights, once those that are the run's own are known to be as they were left."""
+    for name, sha in identity.get("sha256", {}).items():
+        require_recorded(Path(), Path(place) / name, sha)
+    return identity
 
 
 def _exchanged(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

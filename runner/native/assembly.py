@@ -15,7 +15,7 @@ import torch
 from runner.native import addax, coefficients, distill, first_order, fusion, hybrid, zeroth_order
 from runner.native.adapters import LoraOptions, attach, train_all, train_heads
 from runner.native.backbone import Backbone, backbone
-from runner.native.checkpoints import Loaded, load, load_upstream
+from runner.native.checkpoints import Loaded, facts_of, load, load_upstream
 from runner.native.errors import NativeError
 from runner.native.method import METHODS, Method, Setup
 from runner.native.model import EcgModel, count, trainable
@@ -24,6 +24,7 @@ from runner.native.optimiser import OptimiserOptions, Update
 from runner.native.sparsify import Sparsity
 from runner.native.streams import built, generator, stream_seed
 from runner.native.xresnet import XResNet
+from runner.spec.ecg_facts import PUBLISHED_ENDINGS, PUBLISHED_HZ
 
 XRESNET = "xresnet1d101"
 WEIGHTS = "model.safetensors"
@@ -54,7 +55,7 @@ def start_from(model: EcgModel, checkpoint: Path) -> Loaded:
     Raises:
         NativeError: no such checkpoint, damaged, or of another architecture.
     """
-    if checkpoint.suffix in (".pkl", ".pt", ".pth"):
+    if checkpoint.suffix in PUBLISHED_ENDINGS:
         if not isinstance(model, Backbone):
             raise NativeError(
                 f"{checkpoint}: the published format holds the convolution-transformer family only"
@@ -70,6 +71,26 @@ def start_from(model: EcgModel, checkpoint: Path) -> Loaded:
             f"{file}: {len(lacking)} tensors of this model are missing, the first is {lacking[0]}"
         )
     return loaded
+
+
+def unlike(checkpoint: Path, leads: Sequence[str], samples: int, fs_hz: float) -> list[str]:
+    """Return, in words, how the recordings differ from those that a checkpoint was trained on, as far as it is known.
+
+    Args:
+        checkpoint: as for `start_from`.
+        leads: of the recordings, in their order.
+        samples: of each recording.
+        fs_hz: their sampling rate.
+    """
+    published = checkpoint.suffix in PUBLISHED_ENDINGS
+    facts = {"fs_hz": f"{PUBLISHED_HZ:g}"} if published else facts_of(weights_file(checkpoint))
+    here = {"fs_hz": f"{fs_hz:g}", "samples": str(samples), "leads": "; ".join(leads)}
+    words = {"fs_hz": "{} Hz", "samples": "{} samples", "leads": "the leads {}"}
+    return [
+        f"{word.format(facts[name])}, here {word.format(here[name])}"
+        for name, word in words.items()
+        if name in facts and facts[name] != here[name]
+    ]
 
 
 def weights_file(place: Path) -> Path:

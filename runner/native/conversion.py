@@ -35,7 +35,7 @@ from runner.native.one_pass import (
     time_points,
 )
 from runner.native.signals import FloatArray, as_json
-from runner.native.store import FORMAT, SIGNALS_AT, EcgStore, Table, finish, open_store
+from runner.native.store import FORMAT, SIGNALS_AT, EcgStore, Table, finish, is_whole, open_store
 from runner.native.survey import Kept, LeftOut, Survey, groups_of, identical, require_unique, surveyed
 from runner.spec.problems import DataError, MachineError
 
@@ -51,7 +51,8 @@ def convert(
 ) -> EcgStore:
     """Make the store `path`, or go on where an earlier call was killed, and return it opened.
 
-    A store that is already there and was made of the same recordings in the same way is left as it is.
+    A store that is already there, was made of the same recordings in the same way, and still holds what was written is
+    left as it is.
 
     Raises:
         DataError: an id is there twice, or see `surveyed`; nothing was written.
@@ -59,10 +60,11 @@ def convert(
     """
     raws = asked.source.raws()
     require_unique(asked.source, raws)
-    if (known := _key_of(path)) is not None:
+    if (known := _opened(path)) is not None:
         found = looked_through(asked, raws, processes, progress)
-        if _table(asked, raws, _surveyed(asked, raws, found)).manifest["key"] == known:
-            return open_store(path)
+        table = _table(asked, raws, _surveyed(asked, raws, found))
+        if table.manifest["key"] == known.manifest.get("key") and is_whole(known, table):
+            return known
     try:
         with _workplace(path) as work:
             _made(asked, raws, work, processes, progress)
@@ -74,15 +76,14 @@ def convert(
     return open_store(path)
 
 
-def _key_of(path: Path) -> str | None:
-    """Return the key of the store `path`; None where there is none."""
+def _opened(path: Path) -> EcgStore | None:
+    """Return the store `path`; None where there is none that can be opened."""
     if not path.is_file():
         return None
     try:
-        key: str | None = open_store(path).manifest.get("key")
+        return open_store(path)
     except DataError:
         return None
-    return key
 
 
 def _made(asked: Asked, raws: Sequence[Any], work: Path, processes: int, progress: Progress) -> None:
@@ -142,7 +143,7 @@ def _table(asked: Asked, raws: Sequence[Any], found: Survey) -> Table:
         "versions": {"runner": runner.__version__, "numpy": np.__version__, "scipy": scipy.__version__, "h5py": h5py.__version__},
         "code": _code(),
     }  # fmt: skip
-    rows = [[one.id, one.samples, one.fs_hz, one.crc32, one.labels, one.patient, dict(one.attributes)] for one in found.kept]  # fmt: skip
+    rows = [[one.id, one.samples, one.fs_hz, one.crc32, one.labels, one.patient, dict(one.attributes), one.codes] for one in found.kept]  # fmt: skip
     return Table(
         ids=tuple(one.id for one in found.kept),
         labels=labels,
@@ -152,6 +153,7 @@ def _table(asked: Asked, raws: Sequence[Any], found: Survey) -> Table:
         attributes=_attributes(found.kept),
         class_names=tuple(one.name for one in classes),
         class_codes=tuple(one.codes for one in classes),
+        codes=tuple(one.codes for one in found.kept),
         leads=asked.source.leads,
         fs_hz=asked.fs_hz,
         manifest={**facts, "key": canonical_sha256({**facts, "rows": rows, "time": found.samples})},

@@ -74,21 +74,27 @@ def stratified(
         seed: of a generator of its own; the answer depends on nothing else that is random.
 
     Raises:
-        DataError: lengths differ, no recording, ratios that do not sum to 1, or a side with none.
+        DataError: lengths differ, no recording, ratios that do not sum to 1, or fewer groups than sides.
     """
     _checked(labels, groups)
     shares = [float(ratios.get(side, 0.0)) for side in SIDES]
     if set(ratios) - set(SIDES) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
         raise DataError(f"split: expected shares of {', '.join(SIDES)} that sum to 1, got {dict(ratios)}")
-    placed = iterative(labels, groups, shares, np.random.default_rng(seed))
+    placed = no_side_empty(
+        iterative(labels, groups, shares, np.random.default_rng(seed)), labels, groups, shares
+    )
     split = _split(placed, f"by patient, {_percent(shares)}", seed)
+    _require_sides(split, shares, f"{len(set(groups))} patients")
+    return split
+
+
+def _require_sides(split: Split, shares: Sequence[float], counted: str) -> None:
     empty = [side for side, share in zip(SIDES, shares, strict=True) if share and not len(split.sides[side])]
     if empty:
         raise DataError(
-            f"split: no patient is left for {', '.join(empty)}: {len(set(groups))} patients, {_percent(shares)}\n"
-            "  take more recordings, or raise the share"
+            f"split: no patient is left for {', '.join(empty)}: {counted}, {_percent(shares)}\n"
+            "  take more recordings: each side needs one at least"
         )
-    return split
 
 
 def few_labels(labels: BoolArray, groups: Sequence[Hashable], label_ratio: float, seed: int) -> Split:
@@ -111,8 +117,12 @@ def record_wise(
     """
     _checked_ratio(label_ratio)
     shares = _upstream_shares(label_ratio)
-    placed = iterative(labels, range(len(labels)), shares, np.random.default_rng(seed))
+    alone = range(len(labels))
+    placed = no_side_empty(
+        iterative(labels, alone, shares, np.random.default_rng(seed)), labels, alone, shares
+    )
     split = _split(placed, f"by recording, as upstream, {_percent(shares)}", seed)
+    _require_sides(split, shares, f"{len(labels)} recordings")
     warning = f"split by recording, as upstream: a patient's recordings {MAKES_BETTER}"
     if groups is not None:
         crossed = crossing(split, groups)
@@ -162,7 +172,9 @@ def thinned(
     if label_ratio == 1:
         return split
     rng = np.random.default_rng(seed)
-    placed = iterative(labels[train], [groups[row] for row in train], (label_ratio, 1 - label_ratio), rng)
+    own = [groups[row] for row in train]
+    placed = iterative(labels[train], own, (label_ratio, 1 - label_ratio), rng)
+    placed = no_side_empty(placed, labels[train], own, (label_ratio, 0))  # that none is left over is no fault
     kept, left = train[placed == 0], train[placed == 1]
     if not len(kept):
         raise DataError(f"split: a finetune_label_ratio of {label_ratio:g} leaves nothing to train on")
@@ -229,6 +241,55 @@ def iterative(
         _place(int(group), counts.shape[1] - 1, placed, wanted, counts, tie, open_parts)
     of_record: IntArray = placed[member]
     return of_record
+
+
+def no_side_empty(
+    placed: IntArray, labels: BoolArray, groups: Sequence[Hashable], shares: Sequence[float]
+) -> IntArray:
+    """Return `placed` with every part that has a share filled where it came out empty and groups can be spared.
+
+    Of few recordings with many labels the largest part wants each of them most. An empty part then gets its share,
+    rounded, of at least one recording: whole groups of the part that has most above its own share, first those that are no
+    part's last positive of a label, then the smallest. A part with a share is never emptied for another.
+
+    Args:
+        placed: the number of the part of each recording, as `iterative` gives it; left alone.
+        labels: shape (record, class).
+        groups: whose each recording is.
+        shares: of each part.
+    """
+    placed = placed.copy()
+    members: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    wanted = [share * len(placed) for share in shares]
+    for part in (number for number, share in enumerate(shares) if share > 0 and not (placed == number).any()):
+        while not (placed == part).any() or (placed == part).sum() < int(wanted[part] + 0.5):
+            held = {number: int((placed == number).sum()) for number in range(len(shares)) if number != part}
+            able = [
+                number
+                for number in held
+                if len({group for group in members if placed[members[group][0]] == number})
+                > (shares[number] > 0)
+            ]
+            giver = max(able, key=lambda number: held[number] - wanted[number], default=None)
+            if giver is None or ((placed == part).any() and held[giver] <= wanted[giver]):
+                break
+            there = labels[placed == giver].sum(axis=0)
+            moved = min(
+                (group for group in members if placed[members[group][0]] == giver),
+                key=lambda group: (
+                    _last_ones(labels[members[group]].sum(axis=0), there),
+                    len(members[group]),
+                ),
+            )
+            placed[members[moved]] = part
+    return placed
+
+
+def _last_ones(brought: IntArray, there: IntArray) -> int:
+    """Return how many labels would have no positive left."""
+    return int(((brought > 0) & (brought == there)).sum())
 
 
 def _place(

@@ -3,6 +3,7 @@
     signals (record, lead, time) float32, in one piece     crc32 (record,) of each signal
     labels (record, class) uint8     ids, patients, groups (record,)     samples (record,) before padding
     attributes/NAME (record,)     class_names, class_codes (class,)     leads (lead,)     manifest (JSON as bytes)
+    codes (record,): every diagnosis of the recording as its source writes it, one a line
 
 `signals` is neither cut into chunks nor compressed, so it can be mapped into memory at its place in the file: a
 batch is read at the speed of a memory-mapped array, from any number of processes, without HDF5 in the way.
@@ -53,6 +54,8 @@ class Table:
     """Numbers (NaN: not known) or words (None: not known) by name, e.g. age, sex, site, fold."""
     class_names: tuple[str, ...]
     class_codes: tuple[tuple[str, ...], ...]
+    codes: tuple[tuple[str, ...], ...]
+    """Of each recording, also those that are no class; empty in a store of an earlier version."""
     leads: tuple[str, ...]
     fs_hz: float
     manifest: Mapping[str, Any]
@@ -104,6 +107,31 @@ class EcgStore(Table):
         ]
 
 
+def is_whole(store: EcgStore, table: Table) -> bool:
+    """Return whether a store holds `table`, and signals with the bytes that were written."""
+    for name in (one.name for one in fields(Table)):
+        known, wanted = getattr(store, name), getattr(table, name)
+        if name == "attributes":
+            same = known.keys() == wanted.keys() and all(_equal(known[key], wanted[key]) for key in wanted)
+        else:
+            same = _equal(known, wanted)
+        if not same:
+            return False
+    return not store.damaged()
+
+
+def _equal(known: Any, wanted: Any) -> bool:
+    """Return whether a column or a value was read as it was to be written: numbers are 32 bits wide there."""
+    if isinstance(wanted, np.ndarray):
+        floats = wanted.dtype.kind == "f"
+        return isinstance(known, np.ndarray) and np.array_equal(
+            known, wanted.astype(known.dtype) if floats else wanted, equal_nan=floats
+        )
+    if isinstance(wanted, Mapping):
+        return json.dumps(known, sort_keys=True) == json.dumps(wanted, sort_keys=True)
+    return bool(known == wanted)
+
+
 # ------------------------------------------------------------------------------------------------ write
 
 
@@ -153,6 +181,7 @@ def _frame(path: Path, table: Table, crc32: IntArray, time_points: int) -> None:
             _put(file, f"attributes/{name}", known)
         _put(file, "class_names", _texts(table.class_names))
         _put(file, "class_codes", _texts(["|".join(codes) for codes in table.class_codes]))
+        _put(file, "codes", _texts(["\n".join(codes) for codes in table.codes]))
         _put(file, "leads", _texts(table.leads))
         _put(file, "crc32", crc32.astype("<u4"))
         text = json.dumps(table.manifest, ensure_ascii=False, allow_nan=False, sort_keys=True)
@@ -219,6 +248,9 @@ def _opened(path: Path, file: h5py.File) -> EcgStore:
         attributes={name: _read_column(values) for name, values in _columns(file)},
         class_names=_read_texts(file["class_names"]),
         class_codes=tuple(tuple(codes.split("|")) for codes in _read_texts(file["class_codes"])),
+        codes=tuple(tuple(codes.split("\n")) if codes else () for codes in _read_texts(file["codes"]))
+        if "codes" in file
+        else (),
         leads=_read_texts(file["leads"]),
         fs_hz=float(file.attrs["fs_hz"]),
         manifest=json.loads(file["manifest"][:].tobytes()),

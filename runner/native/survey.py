@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from converters.records.ecg.record import (
+    BAD_METADATA,
+    GAPS,
     WRONG_LENGTH,
     WRONG_RATE,
     Attribute,
@@ -26,7 +28,12 @@ from runner.spec.problems import DataError
 
 FAULTS_AT_MOST = 0.01
 """Share of a set's recordings that may be faulty before this is an error and not a footnote."""
-MAX_NAMED = 20
+MAX_NAMED = 5
+"""Recordings that are named for each reason."""
+MOST_OFFERED = 0.5
+"""Above it, raising the limit is no remedy: what is wrong is wrong with the set."""
+MAX_TEXT = 200
+"""Longest id, patient or other word of a recording: a store has room for the longest in every row."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class Kept:
     patient: str | None
     attributes: Mapping[str, Attribute]
     findings: tuple[Finding, ...]
+    codes: tuple[str, ...]
+    """Every diagnosis as the source writes it, also those that are no class."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,9 @@ def require_unique(source: EcgSource, raws: Sequence[Any]) -> None:
     """
     twice = [name for name, count in Counter(raw.id for raw in raws).items() if count > 1]
     if twice:
-        raise DataError(f"{source.name}: {len(twice)} ids are there twice: {', '.join(twice[:MAX_NAMED])}")
+        raise DataError(
+            f"{source.name}: {len(twice)} ids are there twice: {', '.join(twice[:MAX_NAMED])}{', ...' if len(twice) > MAX_NAMED else ''}"
+        )
 
 
 def judged(
@@ -133,11 +144,12 @@ def judged(
     """Read one recording, and return what it is with its signal in mV, shape (lead, time), or why it is left out."""
     try:
         record = source.read(raw)
+        _short(record)
         _passes(record, steps, fs_hz)
     except Faulty as fault:
-        return LeftOut(number, fault.record_id, fault.reason, fault.detail), None
+        return LeftOut(number, f"{fault.record_id:.{MAX_TEXT}}", fault.reason, fault.detail), None
     except Dropped as drop:
-        return LeftOut(number, drop.record_id, drop.reason, ""), None
+        return LeftOut(number, f"{drop.record_id:.{MAX_TEXT}}", drop.reason, ""), None
     kept = Kept(
         number,
         record.id,
@@ -148,6 +160,7 @@ def judged(
         record.patient,
         record.attributes,
         record.findings,
+        record.codes,
     )
     return kept, record.signal_mv
 
@@ -156,6 +169,15 @@ def signal_crc(record: EcgRecord) -> int:
     """Return a checksum of a signal in mV."""
     wave: Any = np.ascontiguousarray(record.signal_mv)  # Any: NumPy's stubs call no array a buffer
     return zlib.crc32(wave)
+
+
+def _short(record: EcgRecord) -> None:
+    """Refuse a recording whose id, patient or other words are longer than a word is, or cannot be stored."""
+    words = {"id": record.id, "patient": record.patient or "", **record.attributes}
+    for name, value in words.items():
+        if isinstance(value, str) and (len(value) > MAX_TEXT or "\0" in value):
+            text = f"{name} is {value!r:.40}, {len(value)} characters; at most {MAX_TEXT}, none of them NUL"
+            raise Faulty(BAD_METADATA, record.id, text)
 
 
 def _passes(record: EcgRecord, steps: Sequence[Step], fs_hz: float) -> None:
@@ -176,15 +198,41 @@ def _limited(
 ) -> None:
     faulty = [one for one in left_out if one.detail]
     if len(faulty) > faults_at_most * len(raws):
-        named = "".join(
-            f"\n  {one.id}{_where(raws[one.raw])}: {one.reason}: {one.detail}" for one in faulty[:MAX_NAMED]
-        )
-        more = f"\n  ... and {len(faulty) - MAX_NAMED} more" if len(faulty) > MAX_NAMED else ""
         raise DataError(
             f"{source.name}: {len(faulty)} of {len(raws)} recordings are faulty, at most {100 * faults_at_most:g} % may "
-            f"be{named}{more}\n  mend or remove them, or leave them out, counted and named in the manifest, by raising "
-            f"data.faults_at_most (to {_enough(len(faulty), len(raws)):g}); nothing was written"
+            f"be{_named(faulty, raws)}\n  {_remedy(source, faulty, len(raws))}; nothing was written"
         )
+
+
+def _named(faulty: Sequence[LeftOut], raws: Sequence[Any]) -> str:
+    """Return each reason once, with how often it is and some of the recordings it is true of."""
+    lines = []
+    of_reason: dict[str, list[LeftOut]] = {}
+    for one in faulty:
+        of_reason.setdefault(one.reason, []).append(one)
+    for reason, some in of_reason.items():
+        if len(some) == 1:
+            lines.append(f"\n  {some[0].id}{_where(raws[some[0].raw])}: {reason}: {some[0].detail}")
+            continue
+        lines.append(f"\n  {len(some)} recordings: {reason}")
+        lines += [f"\n    {one.id}{_where(raws[one.raw])}: {one.detail}" for one in some[:MAX_NAMED]]
+        if len(some) > MAX_NAMED:
+            lines.append(f"\n    ... and {len(some) - MAX_NAMED} more")
+    return "".join(lines)
+
+
+def _remedy(source: EcgSource, faulty: Sequence[LeftOut], total: int) -> str:
+    """Return what can be done; to leave recordings out is none where hardly any would stay."""
+    ways = ["mend or remove them"]
+    if "fill_at_most" in source.options() and any(one.reason == GAPS for one in faulty):
+        ways.append("allow gaps to be filled in with data.fill_at_most")
+    enough = _enough(len(faulty), total)
+    if enough <= MOST_OFFERED:
+        ways.append(
+            "leave them out, counted and named in the manifest, by raising data.faults_at_most "
+            f"(to {enough:g})"
+        )
+    return ", or ".join(ways)
 
 
 def _where(raw: Any) -> str:
@@ -227,7 +275,11 @@ def identical(source: EcgSource, raws: Sequence[Any], kept: Sequence[Kept]) -> l
     for suspects in (some for some in by_sum.values() if len(some) > 1):
         by_bytes: dict[bytes, list[str]] = {}
         for one in suspects:
-            by_bytes.setdefault(source.read(raws[one.raw]).signal_mv.tobytes(), []).append(one.id)
+            try:
+                signal = source.read(raws[one.raw]).signal_mv
+            except Dropped as error:
+                raise DataError(f"{error}: its file changed while the set was read; start again") from error
+            by_bytes.setdefault(signal.tobytes(), []).append(one.id)
         found += [ids for ids in by_bytes.values() if len(ids) > 1]
     return found
 

@@ -171,7 +171,9 @@ def _follow(kept: FloatArray, first: FloatArray, gained: FloatArray) -> FloatArr
     """
     n_groups, n_blocks = gained.shape[1] // TOGETHER, gained.shape[1]
     whole = n_groups * TOGETHER
-    parts = [np.ascontiguousarray(gained[:, number:whole:TOGETHER]) for number in range(TOGETHER)]
+    parts = [
+        gained[:, number:whole:TOGETHER].copy() for number in range(TOGETHER)
+    ]  # `gained` is written below
     added = parts[0]
     for part in parts[1:]:
         added = added @ kept + part

@@ -33,20 +33,20 @@ class _Found:
 def choose(records: Iterable[Mapping[str, Any]], most: int) -> tuple[Chosen, ...]:
     """Return at most `most` records, in the order in which they are looked for.
 
-    The first of each source, the longest, the shortest, the first of each kind of question; what is left is filled
+    The first of each source, those of the most and the fewest characters (tokens are not counted of all), the first of each kind of question; what is left is filled
     with the first records of the file. A record that is two of these is taken once, and says both.
 
     >>> rows = [{"id": "a", "source": "x", "messages": [{"content": "long text"}]},
     ...         {"id": "b", "source": "x", "messages": [{"content": "no"}]}]
     >>> [(one.record["id"], one.why) for one in choose(rows, 2)]
-    [('a', ('the first of x', 'the longest')), ('b', ('the shortest',))]
+    [('a', ('the first of x', 'the most characters')), ('b', ('the fewest characters',))]
     """
     found = _look_through(records, most)
     asked: list[tuple[str, int, Mapping[str, Any]]] = [
         (f"the first of {source}", line, record) for source, (line, record) in found.first.items()
     ]
-    asked += [("the longest", *found.longest[1:])] if found.longest else []
-    asked += [("the shortest", *found.shortest[1:])] if found.shortest else []
+    asked += [("the most characters", *found.longest[1:])] if found.longest else []
+    asked += [("the fewest characters", *found.shortest[1:])] if found.shortest else []
     asked += [
         (f"the first that asks for {kind}", line, record) for kind, (line, record) in found.kinds.items()
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.previewing.page import SPACE, boxes
 from runner.previewing.words import about, counted, image_facts, lead_of, measured
+from runner.spec.visible import all_visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +28,7 @@ def show(value: Mapping[str, Any], folder: Path, console: Console) -> None:
     """Print a preview: each record with its images, its numbers and its tokens."""
     from rich.text import Text
 
+    value = all_visible(value)
     for name, text in about(value):
         console.print(Text.assemble((f"{name:<12}", "dim"), text))
     for record in value["records"]:

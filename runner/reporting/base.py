@@ -29,7 +29,7 @@ def base_of(plan: Mapping[str, Any], proof: Mapping[str, Any]) -> str:
         return f"{model['backbone']}, {RANDOM}"
     if not plan["rehearsal"] and has_loaded(proof) is False:
         return f"{model['backbone']}, {RANDOM} ({checkpoint} was empty)"
-    return f"{model['backbone']}, {checkpoint}"
+    return f"{model['backbone']}, {checkpoint}{_trained_on(proof)}"
 
 
 def weights_at_start(plan: Mapping[str, Any], proof: Mapping[str, Any]) -> str:
@@ -37,7 +37,15 @@ def weights_at_start(plan: Mapping[str, Any], proof: Mapping[str, Any]) -> str:
     checkpoint, loaded = plan["spec"]["model"]["checkpoint"], has_loaded(proof)
     if not checkpoint or plan["rehearsal"] or loaded is False:
         return RANDOM
-    return f"as given, or {RANDOM}" if loaded is None and empty_unless_set(checkpoint) else "as given"
+    if loaded is None and empty_unless_set(checkpoint):
+        return f"as given, or {RANDOM}"
+    return f"as given{_trained_on(proof)}"
+
+
+def _trained_on(proof: Mapping[str, Any]) -> str:
+    """Return how the records differ from those that a checkpoint was trained on, as the training proved it."""
+    other = (proof.get("started_from") or {}).get("trained_on_other")
+    return f" (trained on {', '.join(other)})" if other else ""
 
 
 def has_loaded(proof: Mapping[str, Any]) -> bool | None:

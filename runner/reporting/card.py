@@ -52,9 +52,15 @@ def card_of(record: RunRecord) -> Card:
         data=data_lines(record),
         training=plan_against_actual(record),
         settings=tuple(f"`{path}`: {markdown(value)}" for path, value in settings_pairs(record)),
-        learned=learned_from(record.events),
+        learned="\n".join(_line(line) for line in learned_from(record.events).splitlines()),
         environment=_environment(record),
     )
+
+
+def _line(text: str) -> str:
+    """Return a line as Markdown; one of a list stays one."""
+    item = text.startswith("- ")
+    return f"- {markdown(text[2:])}" if item else markdown(text)
 
 
 def _warnings(record: RunRecord) -> tuple[str, ...]:
@@ -170,6 +176,9 @@ def _environment(record: RunRecord) -> tuple[str, ...]:
     packages: Json = found.get("packages", {})
     versions = ", ".join(f"{name} {packages[name]}" for name in KEY_PACKAGES if name in packages)
     return (
-        f"run {record.run}, device {record.plan['device']}, Python {str(found.get('python', '?')).partition(' (')[0]}",
-        versions or "packages not recorded",
+        markdown(
+            f"run {record.run}, device {record.plan['device']}, "
+            f"Python {str(found.get('python', '?')).partition(' (')[0]}"
+        ),
+        markdown(versions or "packages not recorded"),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eval.report.format import MISSING, size
-from eval.report.judged import flat
+from eval.report.judged import NO_EXAMPLES, REDACTED, flat
 from eval.report.view import (
     Block,
     Cell,
@@ -22,11 +22,18 @@ from eval.report.view import (
     text_cell,
 )
 from runner.reporting.record import RunRecord
+from runner.spec.shared import Examples
 
 Json = Mapping[str, Any]
 
 SHOWN_IDS = 3
 HASH_DIGITS = 12
+SHOWN: Mapping[Examples, str] = {
+    "none": f"{NO_EXAMPLES} Dropped records are counted and not named.",
+    "redacted": f"{REDACTED} Dropped records are counted and not named.",
+    "full": "This page shows records in full (report.examples: full): it goes where the records may go.",
+}
+"""What a reader may pass on depends on it, so the page says it."""
 
 
 def data_section(record: RunRecord) -> Section:
@@ -37,8 +44,14 @@ def data_section(record: RunRecord) -> Section:
     blocks: list[Block] = [_splits(manifest, record.tokens)]
     if record.tokens.get("available", True) is False:
         blocks.append(Text((f"Share of cut records: not known ({record.tokens['reason']}).",)))
+    blocks.append(Text((SHOWN[record.examples],)))
     blocks += [Heading("Proof of the split"), Checks(split_checks(manifest))]
-    blocks += [Heading("Dropped records"), _dropped(manifest), Heading("Manifest"), _sources(manifest)]
+    blocks += [
+        Heading("Dropped records"),
+        _dropped(manifest, named=record.examples == "full"),
+        Heading("Manifest"),
+        _sources(manifest),
+    ]
     blocks.append(Details("Settings of the data stage, and hashes", (_settings(manifest),)))
     return Section("data", "Data", tuple(blocks), _lead(manifest))
 
@@ -85,17 +98,34 @@ def _splits(manifest: Json, tokens: Json) -> Table:
 
 
 def split_checks(manifest: Json) -> tuple[Check, ...]:
-    """Return what the data stage proved of the split, in words."""
+    """Return what the data stage proved of the split, in words that say what was looked at, and nothing else."""
     split = manifest["split"]
-    shared = sum(split["shared_questions"].values())
-    checks = [
-        _groups(manifest),
-        _crossing(shared, "question stands", "questions stand", "on two sides."),
-        _crossing(split["crossing_duplicates"], "record has", "records have", "a duplicate on another side."),
-    ]
+    checks = [_groups(manifest)]
+    if split["by"] not in ("record", "given", "group") and split.get("own_groups"):
+        checks.append(
+            _crossing(split.get("crossing_groups", 0), "group stands", "groups stand", "on two sides.")
+        )
+    if split["shared_questions"] and split["by"] != "question":
+        images = " with an image of the same name" if split.get("images") else ""
+        shared = sum(split["shared_questions"].values())
+        checks.append(_crossing(shared, "question stands", "questions stand", f"on two sides{images}."))
+    checks.append(_copies(manifest))
     if split["without_key"] and split["crossing"]:
         checks.append(Check(None, f"{_without_key(manifest)}."))
     return tuple(checks)
+
+
+def _copies(manifest: Json) -> Check:
+    """Return that nothing stands twice, byte for byte, which is all that was compared."""
+    count = manifest["split"]["crossing_duplicates"]
+    if _of_recordings(manifest):
+        where = (
+            "an equal one on another side, byte for byte; copies that were cut or changed are not looked for."
+        )
+        return _crossing(count, "recording has", "recordings have", where)
+    what = "messages and names of images" if manifest["split"].get("images") else "messages"
+    where = f"an equal one on another side; {what} were compared byte for byte."
+    return _crossing(count, "record has", "records have", where)
 
 
 def _groups(manifest: Json) -> Check:
@@ -104,8 +134,24 @@ def _groups(manifest: Json) -> Check:
     by = f"split by {split['by']}, seed {split['seed']}"
     if split["without_key"] and not split["crossing"]:
         return Check(None, f"{_without_key(manifest)}: that none stands on two sides is not proven; {by}.")
-    crossing = split["crossing"] + split.get("crossing_groups", 0)
-    return _crossing(crossing, "group stands", "groups stand", f"on two sides; {by}.")
+    if split["by"] in ("record", "given") and not _of_recordings(manifest):
+        if split.get("own_groups") == 0:
+            return Check(
+                None, f"No record names a group (patient, document), so that none was looked at; {by}."
+            )
+        return _crossing(
+            split.get("crossing_groups", 0), "group stands", "groups stand", f"on two sides; {by}."
+        )
+    noun = {"question": "question", "focus": "focus", "features": "row of features"}.get(split["by"], "group")
+    if _of_recordings(manifest):
+        noun = "patient"
+    several = {"focus": "foci", "row of features": "rows of features"}.get(noun, f"{noun}s")
+    return _crossing(split["crossing"], f"{noun} stands", f"{several} stand", f"on two sides; {by}.")
+
+
+def _of_recordings(manifest: Json) -> bool:
+    """Return whether the records are signals: these have patients and no questions."""
+    return "identical" in manifest
 
 
 def _without_key(manifest: Json) -> str:
@@ -120,7 +166,8 @@ def _crossing(count: int, one: str, several: str, where: str) -> Check:
     return Check(count == 0, f"{who} {where}")
 
 
-def _dropped(manifest: Json) -> Table | Text:
+def _dropped(manifest: Json, *, named: bool) -> Table | Text:
+    """Return how many records were dropped and why; which they are, a patient's number often, only where `named`."""
     dropped: Json = manifest["dropped"]
     if not dropped:
         return Text(("No record was dropped.",))
@@ -128,13 +175,16 @@ def _dropped(manifest: Json) -> Table | Text:
         (
             text_cell(reason),
             count_cell(item["count"]),
-            text_cell(_some(item["ids"], item["count"])),
+            *((text_cell(_some(item["ids"], item["count"])),) if named else ()),
         )
         for reason, item in sorted(dropped.items(), key=lambda pair: -pair[1]["count"])
     )
-    columns = (Column("Reason"), Column("Records", number=True), Column("Which", code=True))
+    which = (Column("Which", code=True),) if named else ()
+    more = "more of them" if named else "them"
     return Table(
-        "Every record that was read and is in no split; the manifest names more of them.", columns, rows
+        f"Every record that was read and is in no split; the manifest names {more}.",
+        (Column("Reason"), Column("Records", number=True), *which),
+        rows,
     )
 
 

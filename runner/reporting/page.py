@@ -39,7 +39,12 @@ def page_of(record: RunRecord) -> Page:
             _results(record),
             *filter(None, (method_section(record),)),
             curves_section(record),
-            *task_sections(record.baseline, record.tuned, rehearsal=record.settings["rehearsal"]),
+            *task_sections(
+                record.baseline,
+                record.tuned,
+                rehearsal=record.settings["rehearsal"],
+                examples=record.examples,
+            ),
             data_section(record),
             plan_section(record),
             environment_section(record),

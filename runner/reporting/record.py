@@ -15,9 +15,13 @@ from runner.judging.lines import read_lines
 from runner.methods import Cost, MethodRow, cost_of, method_row
 from runner.reporting.base import RANDOM, has_loaded, method_in_words, rank_of, weights_at_start
 from runner.results import results_of
-from runner.spec.problems import RunnerError
+from runner.run_dir import RunDir
+from runner.spec.problems import MachineError, RunnerError, UsageError
+from runner.spec.shared import Examples
 
 Json = Mapping[str, Any]
+MANIFEST = ("sources", "inputs", "records", "dropped", "split", "splits")
+"""What the manifest of every kind of run has."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,12 @@ class RunRecord:
         """The spec that was planned."""
         spec: Json = self.plan["spec"]
         return spec
+
+    @property
+    def examples(self) -> Examples:
+        """How much of single records the page shows; plans of before this was asked did not say, and show none."""
+        word: Examples = self.settings.get("examples", "none")
+        return word
 
     def results(self) -> dict[str, Any]:
         """Return the numbers of the run set beside the published ones."""
@@ -104,7 +114,14 @@ def read_run(path: Path) -> RunRecord:
     Raises:
         MachineError: there is no plan in it, or a file is damaged; names it.
     """
-    plan = read_json(path / "plan.json")
+    plan = _json(
+        path / "plan.json", "name", "kind", "rehearsal", "spec", "machine", "device", "numbers", "stages"
+    )
+    told = [stage["settings"] for stage in plan["stages"] if stage["name"] == "report"]
+    if not told:
+        raise UsageError(
+            f"{path} has no stage that reports: it is of `runner data`, or its plan.json was changed"
+        )
     baseline, tuned = _results(path, "baseline"), _results(path, "tuned")
     environment = _json(path / "environment.json")
     events = tuple(read_events(path / "events.jsonl")) if (path / "events.jsonl").exists() else ()
@@ -113,10 +130,10 @@ def read_run(path: Path) -> RunRecord:
     return RunRecord(
         run=start.get("run") or _without_events(path, plan, environment),
         plan=plan,
-        settings=next(stage["settings"] for stage in plan["stages"] if stage["name"] == "report"),
-        status=_json(path / "status.json"),
+        settings=told[0],
+        status=RunDir(path).read_status() if (path / "status.json").exists() else {},
         environment=environment,
-        manifest=_json(path / "data" / "manifest.json"),
+        manifest=_json(path / "data" / "manifest.json", *MANIFEST),
         tokens=_json(path / "data" / "tokens.json"),
         proof=_json(path / "train" / "proof.json"),
         metrics=_lines(path / "train" / "metrics.jsonl"),
@@ -213,18 +230,39 @@ def _not_paired(after: Json, why: str) -> dict[str, Any]:
 
 
 def _results(path: Path, name: str) -> list[dict[str, Any]]:
-    results: list[dict[str, Any]] = _json(path / "eval" / f"{name}.json").get("results", [])
+    file = path / "eval" / f"{name}.json"
+    results: list[dict[str, Any]] = _json(file, "results").get("results", [])
+    if not isinstance(results, list) or not all(isinstance(one, dict) for one in results):
+        raise MachineError(f"{file} is damaged: results: expected a list of objects")
     return results
 
 
-def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = read_json(path) if path.exists() else {}
+def _json(path: Path, *keys: str) -> dict[str, Any]:
+    """Return the object in a file, which has these keys; an empty one where there is no file."""
+    if not path.exists() and path.name != "plan.json":
+        return {}
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise MachineError(f"{path} is damaged: expected an object, got {type(found).__name__}")
+    if lacking := [key for key in keys if key not in found]:
+        raise MachineError(
+            f"{path} is damaged, or of another release of runner: it has no {', '.join(lacking)}"
+        )
     return found
 
 
 def _lines(path: Path) -> tuple[Json, ...]:
-    return tuple(read_lines(path)) if path.exists() else ()
+    found = tuple(read_lines(path)) if path.exists() else ()
+    for number, line in enumerate(found, start=1):
+        if not isinstance(line.get("event"), str):
+            raise MachineError(f"{path}:{number} is damaged: no event")
+    return found
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+    try:
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+    except ValueError as error:
+        raise MachineError(f"{path} is damaged: {error}") from error
+    except OSError as error:
+        raise MachineError(f"cannot read {path}: {error.strerror or error}") from error

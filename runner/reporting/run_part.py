@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.report.format import duration, number
-from eval.report.judged import flat
+from eval.report.format import counted, duration, number
+from eval.report.judged import NO_EXAMPLES, flat, redacted
 from eval.report.training_plots import Training, training_pictures
 from eval.report.view import (
     Block,
@@ -25,6 +26,7 @@ from eval.report.view import (
 )
 from runner.reporting.record import RunRecord
 from runner.results import seconds_of_steps
+from runner.spec.shared import Examples
 
 Json = Mapping[str, Any]
 
@@ -66,7 +68,7 @@ def curves_section(record: RunRecord) -> Section:
 def _curves_lead(record: RunRecord, training: Training) -> str:
     last = training.steps[-1]
     seen = f"{last['tokens_seen']:,} tokens" if "tokens_seen" in last else f"{last['rows_seen']:,} records"
-    sentence = f"{last['step']:,} optimiser steps, {last['epoch']:.3g} epochs, {seen}."
+    sentence = f"{counted(last['step'], 'optimiser step')}, {counted(float(last['epoch']), 'epoch')}, {seen}."
     if training.final_step is not None:
         by = record.proof.get("selected_by")
         best = (
@@ -275,12 +277,26 @@ def _learned_from(record: RunRecord) -> list[Block]:
                     f"{count:,} modules of group {group}" for group, count in modules["matched"].items()
                 )
                 + f": {names}.",
-                f"{data['label_tokens']:,} of {data['tokens']:,} tokens ({data['label_share']:.1%}) carry loss. "
-                "The first record, with what carries loss between \u27e6 and \u27e7:",
+                f"{data['label_tokens']:,} of {data['tokens']:,} tokens ({data['label_share']:.1%}) carry loss."
+                + (
+                    f" {NO_EXAMPLES}"
+                    if record.examples == "none"
+                    else " The first record, with what carries loss between \u27e6 and \u27e7:"
+                ),
             )
         ),
-        Text(tuple(data["first"].splitlines()), "code"),
+        *_first_record(data["first"], record.examples),
     ]
+
+
+def _first_record(first: str, how: Examples) -> list[Block]:
+    """Return a record with marks around what carries loss; redacted, the count of words of each part."""
+    if how == "none":
+        return []
+    if how == "full":
+        return [Text(tuple(first.splitlines()), "code")]
+    parts = re.split("([\u27e6\u27e7])", first)
+    return [Text(("".join(part if part in "\u27e6\u27e7" else redacted(part) for part in parts),), "code")]
 
 
 # ------------------------------------------------------------------------------------- environment
@@ -307,7 +323,7 @@ def environment_section(record: RunRecord) -> Section:
     blocks: list[Block] = [
         Pairs(tuple(pairs)),
         Table("The packages that matter most.", columns, shown),
-        Details(f"All {len(every):,} packages", (Text((", ".join(every),), "code"),)),
+        Details(f"All {len(every):,} packages", (Text((", ".join(every),), "code"),), printed=False),
     ]
     if record.resolved:
         summary = "The spec in full: every value, and the place it came from"

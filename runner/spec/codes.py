@@ -28,8 +28,15 @@ FAULTS: tuple[Code, ...] = (
     Code(
         "file",
         "a spec must be a file that can be read",
-        "It is missing, is a folder, or its permissions keep you out.",
+        "It is missing, is a folder, a device or a pipe, is longer than 1 MiB, or its permissions keep you out. With "
+        "`--untrusted` it may also lie outside the folder that files are read from.",
         "check the name and the permissions",
+    ),
+    Code(
+        "too-many",
+        "at most 200 problems are listed",
+        "Nobody reads more, and a file with so many is seldom meant as a spec.",
+        "mend those that are listed, then check again",
     ),
     Code(
         "yaml",
@@ -58,9 +65,10 @@ FAULTS: tuple[Code, ...] = (
     ),
     Code(
         "set",
-        "`--set` must be path=value",
-        "The value is read by the same rules and passes the same checks as the file.",
-        "write for example --set train.epochs=1",
+        "`--set` must be path=value, and none may make an earlier one void",
+        "The value is read by the same rules and passes the same checks as the file. Of two for one key the first would be "
+        "dropped without a word.",
+        "write for example --set train.epochs=1, once",
     ),
     Code(
         "env",

@@ -58,11 +58,20 @@ def _bounds(field: FieldInfo) -> Iterator[str]:
     for item in field.metadata:
         for name, word in _BOUNDS:
             if (bound := getattr(item, name, None)) is not None:
-                yield f"{word} {bound:g}"
+                yield f"{word} {bound_in_words(bound)}"
         if getattr(item, "min_length", None):
             yield "not empty"
         if pattern := getattr(item, "pattern", None):
             yield f"pattern {pattern}"
+
+
+def bound_in_words(bound: float) -> str:
+    """Return a bound as people write it.
+
+    >>> bound_in_words(2**32 - 1), bound_in_words(0.5), bound_in_words(1e12)
+    ('4,294,967,295', '0.5', '1,000,000,000,000')
+    """
+    return f"{bound:,.0f}" if float(bound).is_integer() and abs(bound) < 1e13 else f"{bound:g}"
 
 
 def is_nullable(annotation: Any) -> bool:

@@ -35,7 +35,7 @@ class EcgModel(Section):
 class Auxiliary(Section):
     """A second head that says whether a record has a finding, and its share of the loss."""
 
-    weight: float = key(description="Weight of its loss.", gt=0)
+    weight: float = key(description="Weight of its loss.", gt=0, le=1_000_000)
     target: Literal["abnormal", "any_label"] = key(
         "abnormal",
         "`abnormal`: a class other than `normal` is set. `any_label`, as published: constant, and therefore "
@@ -47,10 +47,12 @@ class Auxiliary(Section):
 class EcgTrain(Section):
     """The optimisation. Master weights are in fp32, whatever the precision."""
 
-    epochs: float | None = key(None, "Passes over the training records.", unit="epochs", gt=0)
-    steps: int | None = key(None, "Optimiser steps, instead of `epochs`.", unit="steps", ge=1)
-    batch: int = key(description="Records per optimiser step, over all devices.", unit="records", ge=1)
-    learning_rate: float = key(description="Highest learning rate.", gt=0)
+    epochs: float | None = key(None, "Passes over the training records.", unit="epochs", gt=0, le=100_000)
+    steps: int | None = key(None, "Optimiser steps, instead of `epochs`.", unit="steps", ge=1, le=100_000_000)
+    batch: int = key(
+        description="Records per optimiser step, over all devices.", unit="records", ge=1, le=10_000_000
+    )
+    learning_rate: float = key(description="Highest learning rate.", gt=0, le=10)
     schedule: Literal["constant", "linear", "cosine"] = key(
         "linear", "How the learning rate falls after the warm-up."
     )
@@ -58,12 +60,15 @@ class EcgTrain(Section):
         0.01, "Share of all steps in which the learning rate rises; rounded up.", ge=0, lt=1
     )
     optimizer: Literal["adamw", "sgd"] = key("adamw", "The optimiser; `sgd` has no momentum.")
-    weight_decay: float = key(0.01, "Decoupled weight decay.", ge=0)
+    weight_decay: float = key(0.01, "Decoupled weight decay.", ge=0, le=10)
     decay: Literal["all", "matrices"] = key(
         "all", "What decays: everything, biases included, as published, or only what has two axes or more."
     )
     max_grad_norm: float | None = key(
-        None, "Gradients are clipped to this norm; not at all without it.", gt=0
+        None,
+        "Gradients are clipped to this norm; not at all without it.",
+        gt=0,
+        le=1e9,
     )
     precision: Literal["fp32", "bf16"] = key(
         "fp32",
@@ -72,9 +77,14 @@ class EcgTrain(Section):
     )
     aux: Auxiliary | None = key(None, "An auxiliary head.")
     cutmix: float | None = key(
-        None, "CutMix of each batch, with this alpha of the Beta distribution (published: 0.75).", gt=0
+        None,
+        "CutMix of each batch, with this alpha of the Beta distribution (published: 0.75).",
+        gt=0,
+        le=1_000,
     )
-    evaluate_every: int = key(50, "Steps between evaluations on the validation records.", unit="steps", ge=1)
+    evaluate_every: int = key(
+        50, "Steps between evaluations on the validation records.", unit="steps", ge=1, le=100_000_000
+    )
     select: Literal["macro_map", "macro_auc"] = key(
         "macro_map",
         "Which metric of the validation records chooses the weights that are kept. A value that does not "
@@ -85,11 +95,16 @@ class EcgTrain(Section):
         "Stop after so many evaluations without a better one; without it all steps are made.",
         unit="evaluations",
         ge=1,
+        le=100_000_000,
     )
-    evaluation_batch: int = key(64, "Records per forward pass of an evaluation.", unit="records", ge=1)
-    save_every: int = key(50, "Steps between checkpoints to resume from.", unit="steps", ge=1)
-    log_every: int = key(1, "A metrics event every so many steps.", unit="steps", ge=1)
-    seed: int = key(18, "Seed of initialisation, order of records, augmentation and directions.", ge=0)
+    evaluation_batch: int = key(
+        64, "Records per forward pass of an evaluation.", unit="records", ge=1, le=10_000_000
+    )
+    save_every: int = key(50, "Steps between checkpoints to resume from.", unit="steps", ge=1, le=100_000_000)
+    log_every: int = key(1, "A metrics event every so many steps.", unit="steps", ge=1, le=100_000_000)
+    seed: int = key(
+        18, "Seed of initialisation, order of records, augmentation and directions.", ge=0, le=2**32 - 1
+    )
 
 
 class TaughtTeacher(Section):
@@ -117,9 +132,9 @@ class Distill(Section):
     leads: Literal[12, 3, 1] = key(
         12, "How many leads the student sees: all, II with V1 and V5, or I. The others are 0."
     )
-    label_weight: float = key(1.0, "Weight of the loss on the labels.", ge=0)
-    kd_weight: float = key(1.0, "Weight of the loss against the teacher.", gt=0)
-    temperature: float = key(1.0, "Both sides' logits are divided by it.", gt=0)
+    label_weight: float = key(1.0, "Weight of the loss on the labels.", ge=0, le=1_000_000)
+    kd_weight: float = key(1.0, "Weight of the loss against the teacher.", gt=0, le=1_000_000)
+    temperature: float = key(1.0, "Both sides' logits are divided by it.", gt=0, le=1_000)
 
 
 class SignalMultilabelTask(Section):
@@ -127,14 +142,16 @@ class SignalMultilabelTask(Section):
 
     task: Literal["signal_multilabel"] = key(description="The word that selects this task.")
     split: Literal["validation", "test"] = key("test", "Which records are judged.")
-    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0)
-    batch: int = key(64, "Records per forward pass.", unit="records", ge=1)
+    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0, le=1_000_000_000)
+    batch: int = key(64, "Records per forward pass.", unit="records", ge=1, le=10_000_000)
     thresholds: Literal["validation", "half"] = key(
         "validation",
         "`validation`: each class's threshold is the one with the highest F-beta on the validation records; a "
         "class without positives there gets 0.5, and is named. `half`: 0.5 for all.",
     )
-    beta: float = key(2.0, "Of F-beta and G-beta: above 1 a missed label weighs more than a false one.", gt=0)
+    beta: float = key(
+        2.0, "Of F-beta and G-beta: above 1 a missed label weighs more than a false one.", gt=0, le=1_000
+    )
     challenge_score: bool = key(
         False, "Also the weighted score of the CinC 2021 challenge; the classes must have SNOMED CT codes."
     )

@@ -73,6 +73,24 @@ CINC_HZ: Mapping[str, float] = MappingProxyType(
 """Database of the challenge -> its sampling rate."""
 
 
+_PERSON = ("age", "age_band", "sex", "site")
+ATTRIBUTES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "arrays": (*_PERSON, "fold"),
+        "cinc2021": _PERSON,
+        "code15": _PERSON,
+        "ptbxl": (*_PERSON, "fold"),
+        "sph": _PERSON,
+        "synthetic_ecg": _PERSON,
+    }
+)
+"""Source -> what is known of its records beside the signal, by which sub-groups may be made."""
+PUBLISHED_ENDINGS = (".pkl", ".pt", ".pth")
+"""How files of published ECG checkpoints end; they say nothing of what they were trained on."""
+PUBLISHED_HZ = 400.0
+"""What the published checkpoints were pre-trained on: CODE, recordings of 400 Hz (Zenodo 4916206)."""
+
+
 def rate_of(data: EcgData) -> float | None:
     """Return the sampling rate of all recordings of a source in Hz; None where they differ, or nobody knows."""
     if data.source == "cinc2021":

@@ -29,7 +29,7 @@ LayoutName = Literal[
 SchemeName = Literal["red", "pink", "orange", "green", "blue", "grey", "black and white"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, le=10_000)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
@@ -44,8 +44,8 @@ def span(default: tuple[float, float], description: str, unit: str | None = None
 class Paper(Section):
     """The sheet. The default is US letter, lying."""
 
-    width: float = key(279.4, "Width of the sheet.", unit="mm", gt=0)
-    height: float = key(215.9, "Height of the sheet.", unit="mm", gt=0)
+    width: float = key(279.4, "Width of the sheet.", unit="mm", gt=0, le=10_000)
+    height: float = key(215.9, "Height of the sheet.", unit="mm", gt=0, le=10_000)
 
 
 # -------------------------------------------------------------------------------------------- artefacts
@@ -183,14 +183,16 @@ class Render(Section):
         "`shifted`: each column goes on in time where the one to its left ends, as on real paper. "
         "`simultaneous`: all columns show the same first part.",
     )
-    seconds: float = key(10.0, "Time that a page shows, and length of a window.", unit="s", gt=0)
-    speed: float = key(25.0, "Paper speed.", unit="mm/s", gt=0)
-    gain: float = key(10.0, "Height of 1 mV.", unit="mm/mV", gt=0)
+    seconds: float = key(10.0, "Time that a page shows, and length of a window.", unit="s", gt=0, le=3_600)
+    speed: float = key(25.0, "Paper speed.", unit="mm/s", gt=0, le=1_000)
+    gain: float = key(10.0, "Height of 1 mV.", unit="mm/mV", gt=0, le=1_000)
     baseline: Literal["keep", "median"] = key(
         "keep", "`keep`: 0 mV lies on a lead's base line. `median`: the lead's median of what is shown does."
     )
-    dpi: float | None = key(None, f"Resolution; {DEFAULT_DPI:g} without it.", unit="dots per inch", ge=25.4)
-    px_per_mm: float | None = key(None, "Resolution, instead of `dpi`.", unit="pixels per mm", ge=1)
+    dpi: float | None = key(
+        None, f"Resolution; {DEFAULT_DPI:g} without it.", unit="dots per inch", ge=25.4, le=1_200
+    )
+    px_per_mm: float | None = key(None, "Resolution, instead of `dpi`.", unit="pixels per mm", ge=1, le=50)
     paper: Paper = key(Paper, "The sheet.")
     scheme: SchemeName = key("red", "Colours of paper, grid and ink.")
     grid: Literal["full", "major", "none"] = key(
@@ -207,7 +209,10 @@ class Render(Section):
     )
     mask: bool = key(False, "A second image that says which lead each pixel of ink belongs to.")
     seed: int = key(
-        0, "Seed of the artefacts; with the record's name and window it settles all of them.", ge=0
+        0,
+        "Seed of the artefacts; with the record's name and window it settles all of them.",
+        ge=0,
+        le=2**32 - 1,
     )
     artefacts: Artefacts = key(Artefacts, "What happens to the page; nothing by default.")
 

@@ -16,8 +16,8 @@ Statistics = Literal["running", "batch"]
 class Adapters(Section):
     """Low-rank adapters: which layers get one, and how large. The last layer of the head is always trained."""
 
-    rank: int = key(description="Rank of each adapter.", ge=1)
-    scale: float = key(1.0, "Factor on each adapter's product.", gt=0)
+    rank: int = key(description="Rank of each adapter.", ge=1, le=65_536)
+    scale: float = key(1.0, "Factor on each adapter's product.", gt=0, le=1_000_000)
     targets: tuple[AdapterTarget, ...] = key(
         ("conv", "qkv", "ffn", "head0"), "Groups of layers that get an adapter.", min_length=1
     )
@@ -31,7 +31,9 @@ class Sparsity(Section):
     """Zeroes part of each zeroth-order direction, drawn anew at each step."""
 
     fraction: float = key(description="Share of the entries that is zeroed.", ge=0, lt=1)
-    per_tensor: dict[str, float] = key({}, "Parameter name -> another share for it.")
+    per_tensor: dict[str, Annotated[float, Field(ge=0, le=1)]] = key(
+        {}, "Parameter name -> another share for it."
+    )
     kind: Literal["bernoulli", "exact", "upstream"] = key(
         "bernoulli",
         "`bernoulli` zeroes each entry with that chance, `exact` exactly that share of each tensor; `upstream` is "
@@ -44,17 +46,21 @@ class ZerothOrder(Section):
     """How loss values alone are turned into a gradient: (L(w + eps z) - L(w - eps z)) / (2 eps) z."""
 
     eps: float = key(
-        1e-4, "Length of the perturbation; published code uses 1e-3, 1e-4 is more exact in fp32.", gt=0
+        1e-4,
+        "Length of the perturbation; published code uses 1e-3, 1e-4 is more exact in fp32.",
+        gt=0,
+        le=1,
     )
     sides: Literal["two", "one"] = key(
         "two", "`one` compares with the unperturbed loss: one forward less, and biased."
     )
-    draws: int = key(1, "Directions that are averaged in a step.", ge=1)
+    draws: int = key(1, "Directions that are averaged in a step.", ge=1, le=10_000)
     micro_batch: int | None = key(
         8,
         "Records in one forward of the full batch; null for all at once. Exact with `bn: running`.",
         unit="records",
         ge=1,
+        le=10_000_000,
     )
     bn: Statistics = key(
         "running", "Batch normalisation in these forwards; `running` uses the stored statistics."
@@ -102,7 +108,10 @@ class EcgFull(Section):
     name: Literal["full"] = key(description="The word that selects this method.")
     bn: Statistics = key("batch", "Batch normalisation while training.")
     micro_batch: int | None = key(
-        None, "Records in one forward and backward pass, gradients added up; null for all.", ge=1
+        None,
+        "Records in one forward and backward pass, gradients added up; null for all.",
+        ge=1,
+        le=10_000_000,
     )
 
 
@@ -118,7 +127,10 @@ class EcgLora(Adapters):
     name: Literal["lora"] = key(description="The word that selects this method.")
     bn: Statistics = key("batch", "Batch normalisation while training.")
     micro_batch: int | None = key(
-        None, "Records in one forward and backward pass, gradients added up; null for all.", ge=1
+        None,
+        "Records in one forward and backward pass, gradients added up; null for all.",
+        ge=1,
+        le=10_000_000,
     )
 
 
@@ -146,7 +158,10 @@ class Fusion(Section):
     name: Literal["fusion"] = key(description="The word that selects this method.")
     lora: Adapters | None = key(None, "Train adapters; without them every weight.")
     bp_batch: int = key(
-        description="The first records of each batch, which are backpropagated.", unit="records", ge=1
+        description="The first records of each batch, which are backpropagated.",
+        unit="records",
+        ge=1,
+        le=10_000_000,
     )
     coef: Coef = key(
         description="Weight of the tiny batch's gradient over the run; where it is 1 the full batch is not probed."
@@ -155,7 +170,7 @@ class Fusion(Section):
         "full_batch",
         "Where the head's exact gradient comes from: the full batch (H-Tuning), or the tiny one.",
     )
-    norm_eps: float = key(1e-6, "Added to the norm of each zeroth-order direction.", gt=0)
+    norm_eps: float = key(1e-6, "Added to the norm of each zeroth-order direction.", gt=0, le=1)
     zo: ZerothOrder = key(ZerothOrder, "How the full batch's loss is probed.")
     compat: Literal["upstream"] | None = key(
         None,
@@ -170,7 +185,10 @@ class Addax(Section):
     name: Literal["addax"] = key(description="The word that selects this method.")
     lora: Adapters | None = key(None, "Train adapters; without them every weight.")
     bp_batch: int = key(
-        description="Records that are backpropagated; the others are probed.", unit="records", ge=1
+        description="Records that are backpropagated; the others are probed.",
+        unit="records",
+        ge=1,
+        le=10_000_000,
     )
     alpha: float = key(description="Weight of the zeroth-order part.", ge=0, le=1)
     zo: ZerothOrder = key(ZerothOrder, "How the loss is probed.")
@@ -185,10 +203,16 @@ class Hybrid(Section):
         "inter",
         "`inter`: the last blocks and the head are backpropagated. `intra`: a share of each tensor is.",
     )
-    deep_blocks: int = key(0, "With `inter`: how many of the last transformer blocks; 0: the head.", ge=0)
+    deep_blocks: int = key(
+        0, "With `inter`: how many of the last transformer blocks; 0: the head.", ge=0, le=10_000
+    )
     share: float = key(0.5, "With `intra`: share of each tensor that follows the exact gradient.", ge=0, le=1)
     bp_batch: int | None = key(
-        None, "The first records, which are backpropagated; null for all.", unit="records", ge=1
+        None,
+        "The first records, which are backpropagated; null for all.",
+        unit="records",
+        ge=1,
+        le=10_000_000,
     )
     zo: ZerothOrder = key(ZerothOrder, "How the loss is probed.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runner.spec.ecg_facts import LEADS, NETWORKS, devices, rate_of, shape_after, trainings
+from runner.spec.ecg_facts import ATTRIBUTES, LEADS, NETWORKS, devices, rate_of, shape_after, trainings
 from runner.spec.ecg_method_rules import (
     adapters_fit,
     batches_fit,
@@ -13,6 +13,7 @@ from runner.spec.ecg_method_rules import (
     hybrid_fits,
     in_place_is_sgd,
 )
+from runner.spec.nearest import nearest
 from runner.spec.rule import Broken, Rule
 from runner.spec.section import given
 from runner.spec.yaml_text import Path
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
 
 
 # ------------------------------------------------------------------------------------------- signals
+
+
+def _subgroups_are_known(spec: EcgSpec) -> Broken:
+    known = ATTRIBUTES[spec.data.source]
+    for number, task in enumerate(spec.evaluate):
+        for place, name in enumerate(task.subgroups):
+            if name not in known:
+                near = nearest(name, known)
+                path = ("evaluate", number, "subgroups", place)
+                yield (
+                    path,
+                    f"no record of {spec.data.source} has {name!r}" + (f"; nearest: {near}" if near else ""),
+                )
 
 
 def _one_length(spec: EcgSpec) -> Broken:
@@ -324,6 +338,13 @@ RULES: tuple[Rule[EcgSpec], ...] = (
         "A threshold fitted on the records that it is judged on makes decisions look better than they are.",
         "judge the test records, take thresholds: half, or read a source of the challenge",
         _tasks_fit,
+    ),
+    Rule(
+        "R117",
+        "sub-groups are made by what the records say: age_band, sex, site, age, and fold where a table has it",
+        "By anything else there is nothing to group; it would be found out after the data and a first evaluation.",
+        "take one of these, or take the name out",
+        _subgroups_are_known,
     ),
     Rule(
         "R086",

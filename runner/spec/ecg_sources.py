@@ -1,10 +1,12 @@
 """Where recordings come from, what is done to their signals, and who is on which side: `data` of an ECG spec."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from runner.spec.section import Section, key
+
+Fold = Annotated[int, Field(ge=0, le=1_000_000)]
 
 Lead = Literal["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"]
 Unlabelled = Literal["leave_out", "keep"]
@@ -16,8 +18,8 @@ class FilterStep(Section):
     """Butterworth band-pass, forward and backward, at each recording's own sampling rate."""
 
     step: Literal["filter"] = key(description="The word that selects this step.")
-    low_hz: float = key(description="Lower edge of the band.", unit="Hz", gt=0)
-    high_hz: float = key(description="Upper edge of the band.", unit="Hz", gt=0)
+    low_hz: float = key(description="Lower edge of the band.", unit="Hz", gt=0, le=1_000_000)
+    high_hz: float = key(description="Upper edge of the band.", unit="Hz", gt=0, le=1_000_000)
     order: int = key(3, "Order of the filter.", ge=1, le=10)
 
 
@@ -31,14 +33,14 @@ class ResampleStep(Section):
     """Another sampling rate, by a polyphase filter."""
 
     step: Literal["resample"] = key(description="The word that selects this step.")
-    fs_hz: float = key(description="The sampling rate after it.", unit="Hz", gt=0)
+    fs_hz: float = key(description="The sampling rate after it.", unit="Hz", gt=0, le=1_000_000)
 
 
 class PadOrCropStep(Section):
     """A fixed number of time points: zeros after the end, or a cut."""
 
     step: Literal["pad_or_crop"] = key(description="The word that selects this step.")
-    samples: int = key(description="Time points after it.", unit="samples", ge=1)
+    samples: int = key(description="Time points after it.", unit="samples", ge=1, le=100_000_000)
     keep: Literal["start", "middle", "end"] = key("start", "What a longer recording is cut to.")
 
 
@@ -52,9 +54,9 @@ PipelineStep = Annotated[
 class Folds(Section):
     """Which published folds are on which side."""
 
-    train: tuple[int, ...] = key((1, 2, 3, 4, 5, 6, 7, 8), "Folds for training.", min_length=1)
-    validation: tuple[int, ...] = key((9,), "Folds for validation.", min_length=1)
-    test: tuple[int, ...] = key((10,), "Folds for the final evaluation.", min_length=1)
+    train: tuple[Fold, ...] = key((1, 2, 3, 4, 5, 6, 7, 8), "Folds for training.", min_length=1)
+    validation: tuple[Fold, ...] = key((9,), "Folds for validation.", min_length=1)
+    test: tuple[Fold, ...] = key((10,), "Folds for the final evaluation.", min_length=1)
 
 
 class EcgSplit(Section):
@@ -77,7 +79,7 @@ class EcgSplit(Section):
         gt=0,
         le=1,
     )
-    seed: int = key(18, "Seed of the split; a generator of its own.", ge=0)
+    seed: int = key(18, "Seed of the split; a generator of its own.", ge=0, le=2**32 - 1)
 
 
 # --------------------------------------------------------------------------------------------- sources
@@ -85,6 +87,9 @@ class EcgSplit(Section):
 
 class EcgDataCommon(Section):
     """What every source of recordings has in common."""
+
+    HOLDS_PATIENTS: ClassVar[bool] = True
+    """Whether a recording may be of a patient; so it is unless a source knows better."""
 
     pipeline: tuple[PipelineStep, ...] = key(
         description="What is done to each signal in mV, in this order, before it is stored. All recordings must "
@@ -108,8 +113,15 @@ class EcgDataCommon(Section):
         "results.",
         unit="classes",
         ge=0,
+        le=1_000_000,
     )
-    workers: int = key(0, "Processes that read recordings; 0: one per core.", unit="processes", ge=0)
+    workers: int = key(
+        0, "Processes that read recordings; 0: one per core.", unit="processes", ge=0, le=10_000
+    )
+
+    def holds_patients(self) -> bool:
+        """Return whether a recording may be of a patient: a page then shows none unless it is told to."""
+        return self.HOLDS_PATIENTS
 
 
 class FolderOfRecords(EcgDataCommon):
@@ -122,7 +134,11 @@ class FolderOfRecords(EcgDataCommon):
         placeholder=True,
     )
     records: int | None = key(
-        None, "Only so many recordings, spread evenly over the set in its order.", unit="records", ge=10
+        None,
+        "Only so many recordings, spread evenly over the set in its order.",
+        unit="records",
+        ge=10,
+        le=1_000_000_000,
     )
 
 
@@ -153,6 +169,7 @@ class Cinc2021Data(FolderOfRecords):
         "A scored code is a class where its published count in the databases is above this.",
         unit="records",
         ge=0,
+        le=1_000_000_000,
     )
     unknown_codes: Literal["leave_out", "ignore"] = key(
         "leave_out",
@@ -195,7 +212,7 @@ class Code15Data(FolderOfRecords):
     unlabelled: Unlabelled = key(
         "keep", "What becomes of exams with none of the six labels, nine in ten: they are the negatives."
     )
-    unit_mv: float = key(1.0, "Millivolts that a stored 1 stands for.", unit="mV", gt=0)
+    unit_mv: float = key(1.0, "Millivolts that a stored 1 stands for.", unit="mV", gt=0, le=1_000_000)
 
 
 class SphData(FolderOfRecords):
@@ -219,7 +236,11 @@ class ArraysData(FolderOfRecords):
         (), "Columns of the table with 0 or 1; without any, the column `labels` with names between `;`."
     )
     fs_hz: float | None = key(
-        None, "Sampling rate of all; without it the column `fs_hz` says it of each.", unit="Hz", gt=0
+        None,
+        "Sampling rate of all; without it the column `fs_hz` says it of each.",
+        unit="Hz",
+        gt=0,
+        le=1_000_000,
     )
     unit: Literal["V", "mV", "uV"] = key("mV", "Unit of the stored numbers.")
     axes: Literal["lead_time", "time_lead"] = key("lead_time", "Order of the axes in `.npy` files.")
@@ -237,12 +258,14 @@ class ArraysData(FolderOfRecords):
 class SyntheticEcgData(EcgDataCommon):
     """Invented 12-lead recordings whose labels can be seen in the signal: for trying things out, not for medicine."""
 
+    HOLDS_PATIENTS: ClassVar[bool] = False
+
     source: Literal["synthetic_ecg"] = key(description="The word that selects this source.")
-    records: int = key(description="How many recordings are generated.", unit="records", ge=10)
-    fs_hz: float = key(100.0, "Sampling rate.", unit="Hz", ge=50)
+    records: int = key(description="How many recordings are generated.", unit="records", ge=10, le=10_000_000)
+    fs_hz: float = key(100.0, "Sampling rate.", unit="Hz", ge=50, le=1_000_000)
     seconds: float = key(10.0, "Length of each recording.", unit="s", ge=2, le=600)
-    noise_mv: float = key(0.03, "Standard deviation of the noise.", unit="mV", ge=0)
-    seed: int = key(0, "Seed of the generator.", ge=0)
+    noise_mv: float = key(0.03, "Standard deviation of the noise.", unit="mV", ge=0, le=1_000)
+    seed: int = key(0, "Seed of the generator.", ge=0, le=2**32 - 1)
 
 
 EcgData = Annotated[

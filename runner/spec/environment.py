@@ -13,7 +13,9 @@ from typing import Any
 
 from runner.spec.problems import MachineError
 
-PLACEHOLDER = re.compile(r"\$\{env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+PLACEHOLDER = re.compile(r"\$\{env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>(?:[^}$]|\$(?!\{))*))?\}")
+"""A default ends where another placeholder begins: none stands inside another."""
+
 ANY_PLACEHOLDER = re.compile(r"\$\{[^}]*\}?")
 SECRET_NAME = re.compile(
     r"(?:^|_)(?:TOKEN|(?:API)?KEY|SECRET|PASSWORD|PASSWD|PASS|(?!^PWD$)PWD|AUTH|CREDENTIALS?)(?:_|$)",
@@ -52,6 +54,20 @@ def substitute(text: str, environ: Mapping[str, str]) -> tuple[str, tuple[Missin
         return default or ""
 
     return PLACEHOLDER.sub(value, text), tuple(missing)
+
+
+def without_values(text: str, environ: Mapping[str, str]) -> str:
+    """Return a text as messages name it: a variable that is set by its name, one that is not by its default.
+
+    >>> without_values("${env:ROOT:-/data}/x/${env:NAME}", {"NAME": "private"})
+    '/data/x/${env:NAME}'
+    """
+
+    def named(match: re.Match[str]) -> str:
+        name = match["name"]
+        return f"${{env:{name}}}" if environ.get(name) else match["default"] or ""
+
+    return PLACEHOLDER.sub(named, text)
 
 
 def empty_unless_set(text: str) -> tuple[str, ...]:

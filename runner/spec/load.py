@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from runner.spec.fields import (
 )
 from runner.spec.kinds import KINDS, Spec, broken_rules
 from runner.spec.messages import (
+    MAX_FAULTS,
     Vocabulary,
     problems_of,
     with_nearest_variants,
@@ -40,10 +42,13 @@ from runner.spec.problems import Problem, SpecError, choices
 from runner.spec.rule import CODE
 from runner.spec.section import UnsoundError
 from runner.spec.sound import sound_part
-from runner.spec.yaml_text import MAX_BYTES, Mark, Tree, dotted, kind_of, read, scalar
+from runner.spec.text_file import MAX_BYTES, NotUtf8Error, UnreadableError, kind_of_file, read_text
+from runner.spec.yaml_text import MAX_DEPTH, Mark, Tree, dotted, kind_of, read, scalar
 from runner.spec.yaml_text import Path as SpecPath
 
 MAX_EXTENDS = 20
+MAX_FILES = 100
+"""Files that are read for one spec, each counted as often as it is extended."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,11 @@ def whole(file: Path, examined: Examined) -> Loaded:
     """
     if examined.problems or examined.spec is None or examined.tree is None:
         raise SpecError(examined.problems)
-    return Loaded(examined.spec, file, file.read_text(encoding="utf-8"), examined.tree)
+    problems: list[Problem] = []
+    text = _text_of(file, problems)
+    if text is None:  # it went away meanwhile
+        raise SpecError(problems)
+    return Loaded(examined.spec, file, text, examined.tree)
 
 
 def examine(
@@ -125,29 +134,32 @@ def examine(
     environ: Mapping[str, str],
     vocabulary: Vocabulary,
     checks: Sequence[Check] = (),
+    within: Path | None = None,
 ) -> Examined:
     """Return everything that is wrong with the spec of `file`, and what of it is sound.
 
-    A rule or a check whose values are sound is heard, whatever else is wrong. Arguments as of `load`.
+    A rule or a check whose values are sound is heard, whatever else is wrong. Arguments as of `load`; `within` is
+    for specs of others: no file outside this folder is read, and no variable looked up.
     """
     problems: list[Problem] = []
-    tree = _read_file(file, problems, (), _class_named(_kind_below(file, MAX_EXTENDS)))
+    reading = _Reading(problems, _class_named(_kind_of_all(file, within)), within)
+    tree = _read_file(file, reading, ())
     if tree is None:
         return Examined(tuple(problems), None, None)
-    return _examined(tree, problems, sets, environ, vocabulary, checks)
+    return _examined(tree, problems, sets, None if within else environ, vocabulary, checks)
 
 
 def examine_changed(
     base: Examined,
     *,
     sets: Sequence[str],
-    environ: Mapping[str, str],
+    environ: Mapping[str, str] | None,
     vocabulary: Vocabulary,
     checks: Sequence[Check] = (),
 ) -> Examined:
     """Return what `examine` would with `sets` beside those of `base`, without reading its files again.
 
-    `base` is left as it is.
+    `base` is left as it is. `environ` is None where no variable may be looked up.
     """
     if base.tree is None:
         return base
@@ -159,7 +171,7 @@ def _examined(
     tree: Tree,
     problems: list[Problem],
     sets: Sequence[str],
-    environ: Mapping[str, str],
+    environ: Mapping[str, str] | None,
     vocabulary: Vocabulary,
     checks: Sequence[Check],
 ) -> Examined:
@@ -173,7 +185,8 @@ def _examined(
         for check in checks:
             with suppress(UnsoundError):
                 faults.extend(check(spec))
-        problems.extend(_placed(tree, fault) for fault in faults)
+        taken = _taken(tree.value, environ or {})
+        problems.extend(_placed(tree, _without_values(fault, taken)) for fault in faults)
     return Examined(tuple(_without_echo(problems)), spec, tree, of_reading)
 
 
@@ -192,6 +205,38 @@ def _without_echo(problems: Sequence[Problem]) -> Iterable[Problem]:
             yield problem
 
 
+def _taken(value: Any, environ: Mapping[str, str]) -> Mapping[str, re.Pattern[str]]:
+    """Return name -> how its value may be written in a message, for the variables that a value names."""
+    texts, names = [value], set[str]()
+    while texts:
+        inside = texts.pop()
+        if isinstance(inside, str):
+            names.update(match["name"] for match in PLACEHOLDER.finditer(inside))
+        else:
+            texts += (
+                inside.values() if isinstance(inside, dict) else inside if isinstance(inside, tuple) else ()
+            )
+    return {name: _written(environ[name]) for name in sorted(names) if len(environ.get(name, "")) > 1}
+
+
+def _written(text: str) -> re.Pattern[str]:
+    """Return a pattern for a value as a message may hold it: as text, and as a number with or without commas."""
+    value = scalar(text)
+    forms = {text, repr(text)[1:-1]}
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        forms |= {str(value), f"{value:,}", f"{value:g}" if abs(value) < 1e300 else ""} - {""}
+    longest = sorted(forms, key=len, reverse=True)
+    return re.compile(rf"(?<![\w.,])(?:{'|'.join(map(re.escape, longest))})(?![\w]|[.,]\w)")
+
+
+def _without_values(fault: Fault, taken: Mapping[str, re.Pattern[str]]) -> Fault:
+    """Return a fault that names a variable where it held its value."""
+    message, hint = fault.message, fault.hint
+    for name, pattern in taken.items():
+        message, hint = (pattern.sub(f"${{env:{name}}}", part) for part in (message, hint))
+    return Fault(fault.path, fault.code, message, hint)
+
+
 def _placed(tree: Tree, fault: Fault) -> Problem:
     mark = tree.mark_of_section(fault.path)
     return Problem(
@@ -202,40 +247,78 @@ def _placed(tree: Tree, fault: Fault) -> Problem:
 # ------------------------------------------------------------------------------- files and `extends`
 
 
-def _read_file(file: Path, problems: list[Problem], above: tuple[Path, ...], cls: Any) -> Tree | None:
-    """Return the tree of `file` laid over those that it extends.
+@dataclass
+class _Reading:
+    """What is read for one spec."""
 
-    Args:
-        file: the YAML file.
-        problems: takes what is wrong.
-        above: the files that led here.
-        cls: the class of the spec that all of them make, which knows the local paths; a file may leave its
-            kind to those that it extends, or to those that extend it.
-    """
-    text = _text_of(file, problems)
+    problems: list[Problem]
+    """Takes what is wrong."""
+    cls: Any
+    """The class of the spec that all files make, which knows the local paths; a file may leave its kind to those that
+    it extends, or to those that extend it."""
+    within: Path | None
+    """The folder that no file is read from outside of; None: all may be read."""
+    files: int = 0
+
+    def report(self, mark: Mark, message: str, hint: str = "") -> None:
+        """Take a fault of an `extends`."""
+        self.problems.append(Problem(mark.file, mark.line, mark.column, "extends", "extends", message, hint))
+
+
+def _read_file(file: Path, reading: _Reading, above: tuple[Path, ...]) -> Tree | None:
+    """Return the tree of `file` laid over those that it extends; `above` are the files that led here."""
+    if not lies_within(file, reading.within):
+        message, hint = f"leads out of {_shown(reading.within or file)}", _OUTSIDE
+        reading.problems.append(Problem(_shown(file), 0, 0, "", "file", message, hint))
+        return None
+    reading.files += 1
+    text = _text_of(file, reading.problems)
     if text is None:
         return None
     parsed, found = _parsed(text, _shown(file))
-    problems.extend(found)
+    reading.problems.extend(found)
     if parsed is None:
         return None
     tree = Tree(_copied(parsed.value), dict(parsed.values), dict(parsed.keys))
-    _make_paths_absolute(tree, file.parent, cls)
+    _make_paths_absolute(tree, file.parent, reading.cls)
     bases = tree.value.pop("extends", ())
     names = (bases,) if isinstance(bases, str) else bases
     if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
-        mark = tree.mark(("extends",))
         wrong = bases if not isinstance(names, tuple) else next(n for n in names if not isinstance(n, str))
-        message = f"expected a file name or a list of them, got {kind_of(wrong)}"
-        problems.append(Problem(mark.file, mark.line, mark.column, "extends", "extends", message))
+        reading.report(
+            tree.mark(("extends",)), f"expected a file name or a list of them, got {kind_of(wrong)}"
+        )
         return tree
     merged: Tree | None = None
     for number, name in enumerate(names):
         mark = tree.mark(("extends",) if isinstance(bases, str) else ("extends", number))
-        base = _base_of(file, name, mark, problems, above, cls)
+        if reading.files >= MAX_FILES:
+            message = f"more than {MAX_FILES} files are read for one spec"
+            reading.report(mark, message, "a file that is extended several times is counted each time")
+            break
+        base = _base_of(file, name, mark, reading, above)
         if base is not None:
             merged = base if merged is None else _merge(merged, base)
     return tree if merged is None else _merge(merged, tree)
+
+
+_OUTSIDE = "with --untrusted no file outside this folder is read; --root DIR names another folder"
+
+
+def lies_within(file: Path, folder: Path | None) -> bool:
+    """Return whether a file, links followed, lies below a folder; anything does where there is none."""
+    if folder is None:
+        return True
+    real = _real(file)
+    return real is not None and Path(real).is_relative_to(os.path.realpath(folder))
+
+
+def _real(file: Path) -> str | None:
+    """Return a file's name with links followed; None where no file can have that name."""
+    try:
+        return os.path.realpath(file)
+    except ValueError:  # a NUL, half a letter
+        return None
 
 
 @lru_cache(maxsize=64)
@@ -245,34 +328,33 @@ def _parsed(text: str, name: str) -> tuple[Tree | None, tuple[Problem, ...]]:
     return tree, tuple(found)
 
 
-def _kind_below(file: Path, depth: int) -> Any:
+def _kind_of_all(file: Path, within: Path | None) -> Any:
     """Return what stands under `kind` in `file`, or in the last of the files that it extends which has one."""
-    text = _text_of(file, [])
-    tree = None if text is None else _parsed(text, _shown(file))[0]
-    if tree is None or "kind" in tree.value or depth == 0:
-        return None if tree is None else tree.value.get("kind")
-    bases = tree.value.get("extends", ())
-    names = (bases,) if isinstance(bases, str) else bases if isinstance(bases, tuple) else ()
-    found = (_kind_below(file.parent / name, depth - 1) for name in reversed(names) if isinstance(name, str))
-    return next((kind for kind in found if kind is not None), None)
+    return next((tree.value["kind"] for _, tree in _below(file, within) if "kind" in tree.value), None)
 
 
-def files_read(file: Path) -> tuple[Path, ...]:
+def files_read(file: Path, within: Path | None = None) -> tuple[Path, ...]:
     """Return `file` and all that it extends, at any depth: what `examine` read of a spec that is sound."""
-    found: dict[Path, None] = {}
+    return tuple(found for found, _ in _below(file, within))
 
-    def follow(file: Path) -> None:
-        text = None if file in found else _text_of(file, [])
+
+def _below(file: Path, within: Path | None) -> Iterable[tuple[Path, Tree]]:
+    """Yield `file` and all that it extends, each file once, the last that a file extends before the others."""
+    pending, seen = [file], set[str]()
+    while pending and len(seen) < MAX_FILES:
+        file = pending.pop()
+        real = _real(file)
+        if real is None or real in seen or not lies_within(file, within):
+            continue
+        seen.add(real)
+        text = _text_of(file, [])
         tree = None if text is None else _parsed(text, _shown(file))[0]
         if tree is None:
-            return
-        found[file] = None
+            continue
+        yield file, tree
         bases = tree.value.get("extends", ())
-        for name in (bases,) if isinstance(bases, str) else bases:
-            follow(file.parent / name)
-
-    follow(file)
-    return tuple(found)
+        names = (bases,) if isinstance(bases, str) else bases if isinstance(bases, tuple) else ()
+        pending += [file.parent / name for name in names if isinstance(name, str)]
 
 
 def _copied(value: Any) -> Any:
@@ -281,33 +363,37 @@ def _copied(value: Any) -> Any:
     return tuple(_copied(item) for item in value) if isinstance(value, tuple) else value
 
 
-def _base_of(
-    file: Path, name: str, mark: Mark, problems: list[Problem], above: tuple[Path, ...], cls: Any
-) -> Tree | None:
+def _base_of(file: Path, name: str, mark: Mark, reading: _Reading, above: tuple[Path, ...]) -> Tree | None:
     base = file.parent / name
     chain = (*above, file.resolve())
     if "${" in name:
         message, hint = f"a placeholder in {name!r}", "a file name in `extends` is written out"
-    elif not _is_file(base):
-        near = nearest(base.name, _spec_names(base.parent))
-        message = f"no file {name!r} beside {_shown(file)}"
-        hint = f"nearest: {Path(name).parent / near}" if near else "the name is relative to this file"
+    elif not lies_within(base, reading.within):
+        message, hint = f"{name!r} lies outside of {_shown(reading.within or file)}", _OUTSIDE
+    elif wrong := _no_file(base, name, file):
+        message, hint = wrong
     elif base.resolve() in chain:
         names = " -> ".join(_shown(item) for item in (*chain[chain.index(base.resolve()) :], base.resolve()))
         message, hint = f"a circle: {names}", "take one of these links out"
     elif len(chain) > MAX_EXTENDS:
         message, hint = f"more than {MAX_EXTENDS} files extend one another", "put some of them together"
     else:
-        return _read_file(base, problems, chain, cls)
-    problems.append(Problem(mark.file, mark.line, mark.column, "extends", "extends", message, hint))
+        return _read_file(base, reading, chain)
+    reading.report(mark, message, hint)
     return None
 
 
-def _is_file(file: Path) -> bool:
+def _no_file(base: Path, name: str, file: Path) -> tuple[str, str] | None:
+    """Return message and hint where there is no regular file `base`, which `file` calls `name`."""
     try:
-        return file.is_file()
-    except (OSError, ValueError):  # a name too long, or in a folder that may not be entered
-        return False
+        mode = base.stat().st_mode
+    except (OSError, ValueError):  # a name too long, with a NUL, or in a folder that may not be entered
+        near = nearest(base.name, _spec_names(base.parent))
+        hint = f"nearest: {Path(name).parent / near}" if near else "the name is relative to this file"
+        return f"no file {name!r} beside {_shown(file)}", hint
+    if stat.S_ISREG(mode):
+        return None
+    return f"{name!r} is {kind_of_file(mode)}", "name a spec, or a part of one"
 
 
 def _spec_names(folder: Path) -> list[str]:
@@ -319,24 +405,18 @@ def _spec_names(folder: Path) -> list[str]:
 
 def _text_of(file: Path, problems: list[Problem]) -> str | None:
     try:
-        size = file.stat().st_size
-        if size > MAX_BYTES:
-            message = f"{size:,} bytes; a spec has at most {MAX_BYTES:,}"
-            problems.append(Problem(_shown(file), 0, 0, "", "yaml", message))
-            return None
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        message = f"not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
-        problems.append(Problem(_shown(file), 0, 0, "", "yaml", message, "save it as UTF-8"))
-    except OSError as error:
-        problems.append(Problem(_shown(file), 0, 0, "", "file", f"cannot be read: {error.strerror}"))
+        return read_text(file, MAX_BYTES)
+    except NotUtf8Error as error:
+        problems.append(Problem(_shown(file), 0, 0, "", "yaml", str(error), "save it as UTF-8"))
+    except UnreadableError as error:
+        problems.append(Problem(_shown(file), 0, 0, "", "file", str(error)))
     return None
 
 
 def _shown(file: Path) -> str:
     """Return a file's name as short as it can be given from here."""
     try:
-        return str(file.resolve().relative_to(Path.cwd())) if file.is_absolute() else str(file)
+        return str(Path(os.path.realpath(file)).relative_to(Path.cwd())) if file.is_absolute() else str(file)
     except ValueError:
         return str(file)
 
@@ -393,7 +473,7 @@ _SET_PART = re.compile(r"([^.\[\]]+)((?:\[[0-9]{1,6}\])*)")
 def _lay_over(tree: Tree, change: str, problems: list[Problem]) -> None:
     """Lay one `a.b=value` over the tree; the value is read as YAML."""
     change = change.encode(errors="surrogatepass").decode(errors="replace")  # argv may hold any bytes
-    name = SECRET.sub("***", f"--set {change}")
+    name = _name_of(change)
     path_text, equals, value_text = (part.strip() for part in change.partition("="))
 
     def report(message: str, hint: str) -> None:
@@ -402,6 +482,9 @@ def _lay_over(tree: Tree, change: str, problems: list[Problem]) -> None:
     path = _set_path(path_text)
     if not equals or path is None:
         report("expected path=value", "for example --set train.epochs=1")
+        return
+    if len(path) > MAX_DEPTH:
+        report(f"a path of {len(path):,} parts; a spec has at most {MAX_DEPTH} levels", "")
         return
     if path == ("extends",):
         report("`extends` cannot be set", "write it into the file")
@@ -427,6 +510,25 @@ def _lay_over(tree: Tree, change: str, problems: list[Problem]) -> None:
         table[path] = Mark(name)
     for place in _paths_below(value, path):
         _absolute_at(tree, place, Path.cwd(), _class_of(tree))
+
+
+def sets_twice(sets: Sequence[str]) -> list[Problem]:
+    """Return a problem for each change that a later one makes void without a word."""
+    problems = []
+    for number, change in enumerate(sets):
+        path = _set_path(change.partition("=")[0].strip())
+        for later in sets[number + 1 :] if path else ():
+            other = _set_path(later.partition("=")[0].strip())
+            if path and other and path[: len(other)] == other:
+                name, message = _name_of(change), f"{dotted(path)} is set again by `{_name_of(later)}`"
+                problems.append(Problem(name, 0, 0, dotted(path), "set", message, "keep one of them"))
+                break
+    return problems
+
+
+def _name_of(change: str) -> str:
+    """Return a `--set` as messages name it, without an access token that stands in it; argv may hold any bytes."""
+    return SECRET.sub("***", f"--set {change.encode(errors='surrogatepass').decode(errors='replace')}")
 
 
 def _set_path(text: str) -> SpecPath | None:
@@ -541,8 +643,11 @@ def _is_local(text: str, leaf: Leaf) -> bool:
     return leaf.form == "path" or text.startswith(("./", "../", "/", "~/"))
 
 
-def _look_up(tree: Tree, environ: Mapping[str, str], problems: list[Problem]) -> Any:
-    """Return the values with every placeholder replaced; report variables that are missing or secret."""
+def _look_up(tree: Tree, environ: Mapping[str, str] | None, problems: list[Problem]) -> Any:
+    """Return the values with every placeholder replaced; report variables that are missing or secret.
+
+    Without `environ` nothing is looked up: a placeholder stands for its default.
+    """
 
     def walk(value: Any, path: SpecPath) -> Any:
         if isinstance(value, dict):
@@ -583,13 +688,16 @@ def _look_up(tree: Tree, environ: Mapping[str, str], problems: list[Problem]) ->
                 "leave it out: the engines read tokens such as HF_TOKEN and WANDB_API_KEY from the "
                 "environment themselves",
             )
-        result, missing = substitute(text, environ)
+        result, missing = substitute(text, environ or {})
         for item in missing:
-            report(
-                path,
-                f"the environment variable {item.name} is not set",
-                f"set it, or give a default: ${{env:{item.name}:-default}}",
-            )
+            default = f"give a default: ${{env:{item.name}:-default}}"
+            if environ is None:
+                report(
+                    path, f"the environment variable {item.name} is not looked up with --untrusted", default
+                )
+            else:
+                message = f"the environment variable {item.name} is not set"
+                report(path, message, f"set it, or {default}")
         whole = PLACEHOLDER.fullmatch(text) is not None
         return scalar(result) if whole and not is_free_text(_class_of(tree), path) else result
 
@@ -632,6 +740,8 @@ def _typed(tree: Tree, expanded: Any, vocabulary: Vocabulary, problems: list[Pro
         spec = cls.model_validate(expanded)
     except ValidationError as error:
         problems.extend(problems_of(error, cls, expanded, tree, vocabulary.of(expanded["kind"])))
+        if error.error_count() > MAX_FAULTS:
+            return None
         expanded = with_nearest_variants(error, without_unknown(error, expanded), cls)
         try:
             spec = cls.model_validate(expanded)

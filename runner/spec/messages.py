@@ -10,11 +10,18 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from runner.spec.describe import type_in_words
+from runner.spec.describe import bound_in_words, type_in_words
+from runner.spec.environment import PLACEHOLDER, has_placeholder
 from runner.spec.fields import TAGS, Leaf, classes_in, field_at, field_in, literals_in, places_of
 from runner.spec.nearest import nearest
 from runner.spec.problems import MAX_CHOICES, Problem, choices
-from runner.spec.yaml_text import Path, Tree, dotted, kind_of, scalar
+from runner.spec.yaml_text import Path, Tree, dotted, kind_of, kind_only, scalar
+
+MAX_FAULTS = 300
+"""Of a spec with more faults than this only these are looked at, and no rule between its keys."""
+
+MAX_HINTS = 50
+"""Of so many faults, those for which the nearest key or value is looked for."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +71,13 @@ def problems_of(
     Where a word that selects a variant (`data.source`, `method.name`) is mistyped, the other keys of
     that section are checked as the nearest variant's, so that one slip does not hide the rest.
     """
-    found: list[Problem] = []
-    for path, item in _one_a_path(error.errors(include_url=False), data):
-        found.append(_problem(path, item, cls, data, tree, vocabulary))
+    errors = _one_a_path(error.errors(include_url=False), data)
+    if error.error_count() > MAX_FAULTS:
+        found = [_problem(path, item, cls, data, tree, vocabulary) for path, item in errors[:MAX_HINTS]]
+        return (*found, *(_plain_problem(path, item, tree) for path, item in errors[MAX_HINTS:]))
+    found = [_problem(path, item, cls, data, tree, vocabulary) for path, item in errors]
     repaired = with_nearest_variants(error, data, cls)
-    for path, item in _one_a_path(error.errors(include_url=False), data):
+    for path, item in errors:
         if item["type"] in TAG_ERRORS and _with_tag(data, path, item, cls) is data:
             found += _of_every_variant(path, item, cls, data, tree, vocabulary)
     if repaired is not data:
@@ -79,6 +88,15 @@ def problems_of(
             if (problem.path, problem.code) not in known and problem.path not in tags:
                 found.append(problem)
     return tuple(_without_echo(found))
+
+
+def _plain_problem(path: Path, item: ErrorDetails, tree: Tree) -> Problem:
+    """Return a problem without a search for what was meant: where there are so many, nobody reads each."""
+    of_key = item["type"] == "extra_forbidden"
+    mark = tree.mark(path, of_key=of_key)
+    code = "unknown-key" if of_key else "bad-value"
+    message = f"unknown key {path[-1]!r}" if of_key else item["msg"]
+    return Problem(mark.file, mark.line, mark.column, dotted(path), code, message)
 
 
 def with_nearest_variants(error: ValidationError, data: Any, cls: type[BaseModel]) -> Any:
@@ -96,19 +114,26 @@ def wrong_paths(error: ValidationError, data: Any) -> frozenset[Path]:
 
 def without_unknown(error: ValidationError, data: Any) -> Any:
     """Return the data without the keys that nobody knows, so that the rest can be checked further."""
-    for path, item in _one_a_path(error.errors(include_url=False), data):
-        if item["type"] == "extra_forbidden":
-            data = _removed(data, path)
-    return data
+    unknown = [
+        path
+        for path, item in _one_a_path(error.errors(include_url=False), data)
+        if item["type"] == "extra_forbidden"
+    ]
+    return _removed(data, unknown) if unknown else data
 
 
-def _removed(data: Any, path: Path) -> Any:
-    head, rest = path[0], path[1:]
+def _removed(data: Any, paths: list[Path]) -> Any:
+    """Return the data without what stands at `paths`, none of which is empty."""
+    below: dict[int | str, list[Path]] = {}
+    for path in paths:
+        below.setdefault(path[0], []).append(path[1:])
     if isinstance(data, tuple):
-        return tuple(_removed(item, rest) if number == head else item for number, item in enumerate(data))
-    if not rest:
-        return {key: value for key, value in data.items() if key != head}
-    return {**data, head: _removed(data[head], rest)}
+        return tuple(_removed(item, below[n]) if n in below else item for n, item in enumerate(data))
+    return {
+        key: _removed(value, below[key]) if key in below else value
+        for key, value in data.items()
+        if () not in below.get(key, [])
+    }
 
 
 def _of_every_variant(
@@ -143,9 +168,9 @@ def _one_a_path(errors: Iterable[ErrorDetails], data: Any) -> list[tuple[Path, E
     """Return each error with its path in the data; of the members of a union only the widest."""
     result: dict[tuple[Path, str], ErrorDetails] = {}
     found = list(errors)
+    above = {item["loc"][:length] for item in found for length in range(len(item["loc"]))}
     for item in found:
-        below = (other["loc"] for other in found if len(other["loc"]) > len(item["loc"]))
-        if item["type"] == "too_short" and any(loc[: len(item["loc"])] == item["loc"] for loc in below):
+        if item["type"] == "too_short" and item["loc"] in above:
             continue  # its entries are wrong, and so not counted
         path = _path_in(data, item["loc"], missing=item["type"] == "missing")
         kind = "type" if item["type"] in _EXPECTED else item["type"]
@@ -233,18 +258,36 @@ def _problem(
         return Problem(
             mark.file, mark.line, mark.column, dotted(path), "unknown-key", f"unknown key {slip!r}", near
         )
-    code, message, hint = _words(path, item, cls, data, vocabulary)
+    hidden = _hidden(path, item, tree)
+    code, message, hint = _words(path, item, cls, data, vocabulary, hidden)
     if kind in TAG_ERRORS:
         path = (*path, _tag_key(item))
     mark = tree.mark(path, of_key=of_key)
     return Problem(mark.file, mark.line, mark.column, dotted(path), code, message, hint)
 
 
+def _hidden(path: Path, item: ErrorDetails, tree: Tree) -> str:
+    """Return what to say in place of a value that a variable of the environment gave; empty where none did."""
+    of_tag = item["type"] in TAG_ERRORS
+    written: Any = tree.value
+    for part in (*path, _tag_key(item)) if of_tag else path:
+        entries = dict(enumerate(written)) if isinstance(written, tuple) else written
+        written = entries.get(part) if isinstance(entries, Mapping) else None
+    if not has_placeholder(written) or not isinstance(written, str):
+        return ""
+    given = (
+        item["input"].get(_tag_key(item)) if of_tag and isinstance(item["input"], Mapping) else item["input"]
+    )
+    plain = PLACEHOLDER.sub(r"${env:\g<name>}", written)
+    return f"the value of {plain}, {kind_only(given)}"
+
+
 def _words(
-    path: Path, item: ErrorDetails, cls: type[BaseModel], data: Any, vocabulary: Vocabulary
+    path: Path, item: ErrorDetails, cls: type[BaseModel], data: Any, vocabulary: Vocabulary, hidden: str
 ) -> tuple[str, str, str]:
-    """Return code, message and hint of one pydantic error."""
+    """Return code, message and hint of one pydantic error; `hidden` is said in place of the value where it is given."""
     kind, given, context = item["type"], item["input"], item.get("ctx", {})
+    shown, quoted = hidden or kind_of(given), hidden or repr(given)
     if kind == "extra_forbidden":
         return "unknown-key", f"unknown key {path[-1]!r}", _nearest_key(path, cls, data, vocabulary)
     if kind == "missing":
@@ -256,25 +299,27 @@ def _words(
     if kind == "union_tag_invalid":
         tag = _tag_key(item)
         value = given.get(tag) if isinstance(given, Mapping) else given
-        return _unknown_value(value, _tags(cls, path, tag), (*path, tag), vocabulary)
+        return _unknown_value(value, _tags(cls, path, tag), (*path, tag), vocabulary, hidden)
     if kind == "literal_error":
         leaf = field_in(cls, path, data)
-        return _unknown_value(given, literals_in(leaf.field.annotation) if leaf else (), path, vocabulary)
+        return _unknown_value(
+            given, literals_in(leaf.field.annotation) if leaf else (), path, vocabulary, hidden
+        )
     if kind in _EXPECTED:
         return (
             "wrong-type",
-            f"expected {_expected(kind, path, cls, data)}, got {kind_of(given)}",
-            _type_hint(kind, given),
+            f"expected {_expected(kind, path, cls, data)}, got {shown}",
+            _about(field_in(cls, path, data)) if hidden else _type_hint(kind, given),
         )
     if kind in _BOUNDS:
         word, key = _BOUNDS[kind]
         return (
             "bad-value",
-            f"expected a number {word} {context[key]:g}, got {given!r}",
-            _about(field_in(cls, path, data)),
+            f"expected a number {word} {bound_in_words(context[key])}, got {quoted if len(quoted) <= 60 else shown}",
+            _about(field_in(cls, path, data)) + (BEYOND if key in ("le", "lt") and context[key] > 1 else ""),
         )
     if kind == "string_pattern_mismatch":
-        message = f"{given!r} does not fit the pattern {context['pattern']}"
+        message = f"{quoted} does not fit the pattern {context['pattern']}"
         return "bad-value", message, _about(field_in(cls, path, data))
     if kind in ("string_too_short", "too_short"):
         least = context["min_length"]
@@ -282,7 +327,10 @@ def _words(
             "must not be empty" if least == 1 else f"expected at least {least} entries, got {len(given)}"
         )
         return "bad-value", message, _about(field_in(cls, path, data))
-    return "bad-value", f"{item['msg']}, got {kind_of(given)}", _about(field_in(cls, path, data))
+    return "bad-value", f"{item['msg']}, got {shown}", _about(field_in(cls, path, data))
+
+
+BEYOND = " A larger one is a slip of the keyboard, or more than any run could take."
 
 
 def _expected(kind: str, path: Path, cls: type[BaseModel], data: Any) -> str:
@@ -323,9 +371,11 @@ def _number_hint(text: str) -> str:
 
 
 def _unknown_value(
-    given: Any, allowed: tuple[Any, ...], path: Path, vocabulary: Vocabulary
+    given: Any, allowed: tuple[Any, ...], path: Path, vocabulary: Vocabulary, hidden: str
 ) -> tuple[str, str, str]:
     names = [str(value) for value in allowed]
+    if hidden:
+        return "bad-value", f"expected one of the allowed words, got {hidden}", choices(names)
     if allowed and all(isinstance(value, int) for value in allowed):
         hint = "remove the quotes" if given in names else choices(names)
         return "wrong-type", f"expected the number {' or '.join(names)}, got {kind_of(given)}", hint

@@ -58,6 +58,7 @@ class Model(Section):
         description="Longest sequence trained on; longer records are cut and counted.",
         unit="tokens",
         ge=8,
+        le=10_000_000,
     )
     attention: Literal["eager", "sdpa", "flash_attention_2"] = key(
         "sdpa", "Attention implementation. flash_attention_2 needs a GPU and the flash-attn package."
@@ -88,8 +89,10 @@ class LoraCommon(Section):
     """Low-rank adapters: which modules get one, and how large. Each kind of spec has its own module groups."""
 
     name: str = key(description="The word that selects this method.")
-    rank: int = key(description="Rank of each adapter.", ge=1)
-    alpha: int = key(description="Scale of the adapters; they are multiplied by alpha / rank.", ge=1)
+    rank: int = key(description="Rank of each adapter.", ge=1, le=65_536)
+    alpha: int = key(
+        description="Scale of the adapters; they are multiplied by alpha / rank.", ge=1, le=1_000_000
+    )
     dropout: float = key(0.0, "Dropout before each adapter.", ge=0, lt=1)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -159,19 +162,22 @@ Method = Annotated[Full | Lora | Dora | Qlora | LlmPartial, Field(discriminator=
 class Batch(Section):
     """How many records make one step."""
 
-    micro: int = key(description="Records per device and forward pass.", unit="records", ge=1)
+    micro: int = key(description="Records per device and forward pass.", unit="records", ge=1, le=10_000_000)
     effective: int = key(
         description="Records per optimiser step over all devices; accumulation is derived from it.",
         unit="records",
         ge=1,
+        le=10_000_000,
     )
 
 
 class Cadence(Section):
     """How often something happens: in steps, or in epochs."""
 
-    steps: int | None = key(None, "Every so many optimiser steps.", unit="steps", ge=1)
-    epochs: float | None = key(None, "Every so many epochs, rounded to whole steps.", unit="epochs", gt=0)
+    steps: int | None = key(None, "Every so many optimiser steps.", unit="steps", ge=1, le=100_000_000)
+    epochs: float | None = key(
+        None, "Every so many epochs, rounded to whole steps.", unit="epochs", gt=0, le=100_000
+    )
 
 
 class EarlyStopping(Section):
@@ -181,15 +187,22 @@ class EarlyStopping(Section):
         description="Evaluations without a lower validation loss before training stops.",
         unit="evaluations",
         ge=1,
+        le=100_000_000,
     )
 
 
 class Loader(Section):
     """How batches reach the device."""
 
-    workers: int = key(0, "Processes that prepare batches, per device; 0: the trainer's own.", ge=0)
+    workers: int = key(
+        0, "Processes that prepare batches, per device; 0: the trainer's own.", ge=0, le=10_000
+    )
     prefetch: int | None = key(
-        None, "Batches prepared ahead per worker; only with workers.", unit="batches", ge=1
+        None,
+        "Batches prepared ahead per worker; only with workers.",
+        unit="batches",
+        ge=1,
+        le=10_000,
     )
     pin_memory: bool = key(False, "Copy batches through page-locked memory (GPU only).")
 
@@ -197,13 +210,15 @@ class Loader(Section):
 class Train(Section):
     """The optimisation."""
 
-    epochs: float | None = key(None, "Passes over the training records.", unit="epochs", gt=0)
-    steps: int | None = key(None, "Optimiser steps, instead of `epochs`.", unit="steps", ge=1)
-    learning_rate: float = key(description="Highest learning rate.", gt=0)
+    epochs: float | None = key(None, "Passes over the training records.", unit="epochs", gt=0, le=100_000)
+    steps: int | None = key(None, "Optimiser steps, instead of `epochs`.", unit="steps", ge=1, le=100_000_000)
+    learning_rate: float = key(description="Highest learning rate.", gt=0, le=10)
     schedule: Literal["constant", "cosine", "linear"] = key(
         "cosine", "How the learning rate falls after the warm-up."
     )
-    warmup_steps: int | None = key(None, "Steps in which the learning rate rises from 0.", unit="steps", ge=0)
+    warmup_steps: int | None = key(
+        None, "Steps in which the learning rate rises from 0.", unit="steps", ge=0, le=100_000_000
+    )
     warmup_ratio: float | None = key(
         None, "The same as a share of all steps, instead of `warmup_steps`.", ge=0, lt=1
     )
@@ -212,9 +227,9 @@ class Train(Section):
     )
     beta1: float = key(0.9, "Decay of Adam's first moment.", ge=0, lt=1)
     beta2: float = key(0.999, "Decay of Adam's second moment.", ge=0, lt=1)
-    epsilon: float = key(1e-8, "Adam's epsilon.", gt=0)
-    weight_decay: float = key(0.0, "Decoupled weight decay.", ge=0)
-    max_grad_norm: float = key(1.0, "Gradients are clipped to this norm.", gt=0)
+    epsilon: float = key(1e-8, "Adam's epsilon.", gt=0, le=1)
+    weight_decay: float = key(0.0, "Decoupled weight decay.", ge=0, le=10)
+    max_grad_norm: float = key(1.0, "Gradients are clipped to this norm.", gt=0, le=1e9)
     batch: Batch = key(description="How many records make one step.")
     precision: Literal["fp32", "bf16", "fp16"] = key(
         description="Number format of the forward and backward pass. With bf16, full and partial tuning "
@@ -223,15 +238,17 @@ class Train(Section):
     gradient_checkpointing: bool = key(
         False, "Recompute activations in the backward pass: less memory, more time."
     )
-    log_every: int = key(1, "A metrics event every so many steps.", unit="steps", ge=1)
+    log_every: int = key(1, "A metrics event every so many steps.", unit="steps", ge=1, le=100_000_000)
     evaluate_every: Cadence | None = key(
         None, "How often the validation records are evaluated; without it only at the end."
     )
     save_every: Cadence | None = key(None, "How often a checkpoint is written; without it only at the end.")
-    keep_checkpoints: int = key(2, "How many checkpoints stay on disk.", unit="checkpoints", ge=1)
+    keep_checkpoints: int = key(
+        2, "How many checkpoints stay on disk.", unit="checkpoints", ge=1, le=1_000_000
+    )
     keep_best: bool = key(False, "End with the checkpoint of the lowest validation loss, not the last one.")
     early_stopping: EarlyStopping | None = key(None, "Stop when validation stops improving.")
-    seed: int = key(42, "Seed of initialisation, order of records and dropout.", ge=0)
+    seed: int = key(42, "Seed of initialisation, order of records and dropout.", ge=0, le=2**32 - 1)
     loader: Loader = key(Loader, "How batches reach the device.")
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def distance(a: str, b: str) -> int:
+def distance(a: str, b: str, most: int | None = None) -> int:
     """Return the number of letters added, lost, changed or swapped with a neighbour (OSA distance).
+
+    Where it is above `most`, some number above `most` is returned, and sooner.
 
     >>> distance("learning_rte", "learning_rate"), distance("yb", "by")
     (1, 1)
@@ -20,7 +22,13 @@ def distance(a: str, b: str) -> int:
             if i > 1 and j > 1 and letter == b[j - 2] and a[i - 2] == other:
                 cost = min(cost, last[j - 2] + 1)
             row.append(cost)
+        if most is not None and min(row) > most and min(before) > most:
+            return most + 1
     return row[-1]
+
+
+MAX_LETTERS = 60
+"""A longer word is no slip of another."""
 
 
 def nearest(word: str, names: Iterable[str]) -> str | None:
@@ -31,13 +39,15 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
     >>> nearest("cosin", ["constant", "cosine", "linear"]), nearest("zebra", ["cosine"])
     ('cosine', None)
     """
+    if len(word) > MAX_LETTERS:
+        return None
     plain, best, found = _plain(word), 0, None
     for name in names:
         other = _plain(name)
         limit = max(1, min(len(plain), len(other)) // 3)
         if abs(len(plain) - len(other)) > limit:  # at least so many letters are added or lost
             continue
-        gap = distance(plain, other)
+        gap = distance(plain, other, limit)
         if gap <= limit and (found is None or gap < best):
             best, found = gap, name
     return found

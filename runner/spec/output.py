@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from runner import __version__
-from runner.spec.problems import Problem
+from runner.spec.problems import Problem, counted, texts_of
 
 if TYPE_CHECKING:
     from runner.spec.codes import Code
@@ -25,8 +25,8 @@ def as_text(problems: Sequence[Problem], files: Sequence[Path]) -> str:
     wrong = sorted({problem.file for problem in problems})
     place = wrong[0] if len(wrong) == 1 else f"{len(wrong)} places"
     of = f" ({specs} checked)" if len(files) > 1 else ""
-    closing = f"{_count(len(problems), 'problem')} in {place}{of}; nothing was started"
-    return "\n".join([*(problem.text() for problem in problems), closing])
+    closing = f"{counted(problems)} in {place}{of}; nothing was started"
+    return "\n".join([*texts_of(problems), closing])
 
 
 def as_json(problems: Sequence[Problem], files: Sequence[Path]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from runner.spec.task_rules import (
     name_of,
     nothing_is_ignored,
     positive_is_a_label,
+    subgroups_of_tables,
     temperature_is_fitted_elsewhere,
     thresholds_are_chosen_elsewhere,
     words_tell_labels_apart,
@@ -138,7 +139,8 @@ def _is_multiple(one: float | None, other: float | None) -> bool:
 
 
 def _cadence(cadence: Cadence) -> str:
-    return f"{cadence.steps} steps" if cadence.steps else f"{cadence.epochs or 0:g} epochs"
+    number, word = (f"{cadence.steps}", "step") if cadence.steps else (f"{cadence.epochs or 0:g}", "epoch")
+    return f"{number} {word}{'' if number == '1' else 's'}"
 
 
 # --------------------------------------------------------------------------------------------- data
@@ -677,9 +679,9 @@ RULES: tuple[Rule[AxolotlSpec], ...] = (
     ),
     Rule(
         "R055",
-        "top_p and seed belong to drawing, max_new_tokens to writing",
+        "top_p and seed belong to drawing, max_new_tokens to writing, normalise to likelihoods",
         "They would be ignored.",
-        "take the key out, or set a temperature above 0, or scoring: [generation]",
+        "take the key out, or say what reads it: a temperature above 0, scoring: [generation] or scoring: [likelihood]",
         nothing_is_ignored,
     ),
     Rule(
@@ -695,6 +697,13 @@ RULES: tuple[Rule[AxolotlSpec], ...] = (
         "It has as many positions as model.context; the first answer would end the baseline.",
         "lower max_new_tokens of the task, or raise model.context",
         answers_have_room,
+    ),
+    Rule(
+        "R118",
+        "sub-groups of a table are made by age_band, sex and, of hospitals side by side, site",
+        "Its records say nothing else; it would be found out after a first evaluation.",
+        "take one of these, or take the name out",
+        subgroups_of_tables,
     ),
     Rule(
         "R060",

@@ -1,6 +1,8 @@
 """Sections that every kind of spec has: machine, report, tracking, sweep and published numbers."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from runner.spec.section import Section, key
 
@@ -13,8 +15,8 @@ class Compute(Section):
     device: Literal["auto", "cuda", "mps", "cpu"] = key(
         "auto", "Kind of device; `auto` takes a GPU where there is one."
     )
-    nodes: int = key(1, "Machines.", unit="nodes", ge=1)
-    gpus: int = key(1, "Devices per node, one process each; on CPU the processes.", ge=1)
+    nodes: int = key(1, "Machines.", unit="nodes", ge=1, le=100_000)
+    gpus: int = key(1, "Devices per node, one process each; on CPU the processes.", ge=1, le=4_096)
     gpu: str | None = key(None, "Wanted type of GPU, compared with what the machine has (A100, ...).")
     strategy: Literal["none", "ddp", "zero1", "zero2", "zero3", "zero3_offload"] = key(
         "none", "How several devices share the work; the zero stages are DeepSpeed's."
@@ -25,11 +27,21 @@ class Compute(Section):
 # ----------------------------------------------------------------------------------- report, tracking
 
 
+Examples = Literal["none", "redacted", "full"]
+"""How much of single records a page shows."""
+
+
 class Report(Section):
     """The page at the end of the run."""
 
     title: str | None = key(None, "Heading; without it the spec's `name`.")
     notes: str | None = key(None, "A paragraph printed under the heading.")
+    examples: Literal["by_source", "none", "redacted", "full"] = key(
+        "by_source",
+        "Whether the page shows records: `none`, `redacted` (how many words there are, and which carry loss) or "
+        "`full`. `by_source` is `full` where the source says that it holds no patients (medquad, invented records), "
+        "and `none` otherwise. The model card holds no record whatever stands here.",
+    )
 
 
 class Mlflow(Section):
@@ -69,7 +81,9 @@ class Sweep(Section):
     arms: dict[str, dict[str, Any]] = key(
         {}, "Arm name -> spec paths and values; a list or a mapping replaces what stands at the path."
     )
-    seeds: tuple[int, ...] = key((), "Each arm once per value of `train.seed`.")
+    seeds: tuple[Annotated[int, Field(ge=0, le=2**32 - 1)], ...] = key(
+        (), "Each arm once per value of `train.seed`."
+    )
     control: str | None = key(
         None,
         "The arm that the others are compared with, by its name without a seed; without it, and without "
@@ -89,8 +103,8 @@ class Published(Section):
     metric: str = key(
         description="Name of the metric, as the report names it (perplexity, loss, ...).", min_length=1
     )
-    value: float = key(description="The published value after tuning.")
-    baseline: float | None = key(None, "The published value before tuning.")
+    value: float = key(description="The published value after tuning.", ge=-1e12, le=1e12)
+    baseline: float | None = key(None, "The published value before tuning.", ge=-1e12, le=1e12)
     unit: str | None = key(None, "Unit of the value, where it has one.")
     split: Literal["train", "validation", "test"] = key("test", "The records it was measured on.")
     comparable: Literal["yes", "partly", "no"] = key(

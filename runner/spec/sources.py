@@ -6,16 +6,26 @@ from pydantic import Field
 
 from runner.spec.section import Section, key
 
+Limit = Annotated[float, Field(ge=-1_000_000, le=1_000_000)]
+
 
 class Split(Section):
     """How records are divided: three counts, or three ratios that add up to 1."""
 
-    train: int | float | None = key(None, "Records for training: a count (350) or a ratio (0.8).", gt=0)
+    train: int | float | None = key(
+        None, "Records for training: a count (350) or a ratio (0.8).", gt=0, le=1_000_000_000
+    )
     validation: int | float | None = key(
-        None, "Records for validation while training: a count or a ratio; 0 for none.", ge=0
+        None,
+        "Records for validation while training: a count or a ratio; 0 for none.",
+        ge=0,
+        le=1_000_000_000,
     )
     test: int | float | None = key(
-        None, "Records for the final evaluation: a count or a ratio; 0 for none.", ge=0
+        None,
+        "Records for the final evaluation: a count or a ratio; 0 for none.",
+        ge=0,
+        le=1_000_000_000,
     )
     by: Literal["record", "question", "focus", "group", "features", "given"] = key(
         description="What must not be on two sides of the split: `focus` (the disease or drug), "
@@ -23,23 +33,36 @@ class Split(Section):
         "a table with equal values), or `record` (each record alone). `given` takes each record's own "
         "`split` value, and no sizes."
     )
-    seed: int = key(42, "Seed of the shuffle before the split; a generator of its own.", ge=0)
+    seed: int = key(42, "Seed of the shuffle before the split; a generator of its own.", ge=0, le=2**32 - 1)
 
 
 class Filter(Section):
     """Which records are left out before the split. Each dropped record is counted with its reason."""
 
-    min_answer_words: int = key(0, "Drop records whose last answer is shorter.", unit="words", ge=0)
-    max_answer_words: int | None = key(None, "Drop records whose last answer is longer.", unit="words", gt=0)
+    min_answer_words: int = key(
+        0, "Drop records whose last answer is shorter.", unit="words", ge=0, le=1_000_000_000
+    )
+    max_answer_words: int | None = key(
+        None, "Drop records whose last answer is longer.", unit="words", gt=0, le=1_000_000_000
+    )
     deduplicate: bool = key(True, "Drop records whose messages are equal to an earlier record's.")
 
 
 class SourceSection(Section):
     """Options of one data source. `NAME` is the word that selects it."""
 
+    HOLDS_PATIENTS: ClassVar[bool] = True
+    """Whether a record may be of a patient; so it is unless a source knows better."""
+
+    def holds_patients(self) -> bool:
+        """Return whether a record may be of a patient: a page then shows none unless it is told to."""
+        return self.HOLDS_PATIENTS
+
 
 class MedquadSource(SourceSection):
     """MedQuAD, the XML files of the public repository (Ben Abacha, Demner-Fushman 2019)."""
+
+    HOLDS_PATIENTS: ClassVar[bool] = False
 
     source: Literal["medquad"] = key(description="The word that selects this source.")
     root: str = key(
@@ -56,6 +79,7 @@ class MedquadSource(SourceSection):
         "How many unreadable XML files are dropped, named and counted; one more is an error.",
         unit="files",
         ge=0,
+        le=1_000_000_000,
     )
 
 
@@ -96,9 +120,11 @@ class HuggingfaceSource(SourceSection):
 class SyntheticSource(SourceSection):
     """Invented medical questions with consistent answers: for trying things out, not for medicine."""
 
+    HOLDS_PATIENTS: ClassVar[bool] = False
+
     source: Literal["synthetic_medical_qa"] = key(description="The word that selects this source.")
-    records: int = key(description="How many records are generated.", unit="records", ge=10)
-    seed: int = key(0, "Seed of the generator.", ge=0)
+    records: int = key(description="How many records are generated.", unit="records", ge=10, le=10_000_000)
+    seed: int = key(0, "Seed of the generator.", ge=0, le=2**32 - 1)
 
 
 class Answers(Section):
@@ -136,14 +162,14 @@ class TabularSource(SourceSection):
 class Plausible(Section):
     """Limits outside which a row is dropped, named and counted. `null` for no limit."""
 
-    ap_hi: tuple[float, ...] | None = key(
+    ap_hi: tuple[Limit, ...] | None = key(
         (60, 260), "Lowest and highest systolic pressure kept.", unit="mmHg"
     )
-    ap_lo: tuple[float, ...] | None = key(
+    ap_lo: tuple[Limit, ...] | None = key(
         (30, 160), "Lowest and highest diastolic pressure kept.", unit="mmHg"
     )
-    height: tuple[float, ...] | None = key((120, 220), "Lowest and highest height kept.", unit="cm")
-    weight: tuple[float, ...] | None = key((30, 200), "Lowest and highest weight kept.", unit="kg")
+    height: tuple[Limit, ...] | None = key((120, 220), "Lowest and highest height kept.", unit="cm")
+    weight: tuple[Limit, ...] | None = key((30, 200), "Lowest and highest weight kept.", unit="kg")
     inverted: Literal["drop", "keep"] = key(
         "drop", "What becomes of a row whose diastolic pressure is above its systolic one."
     )
@@ -216,37 +242,37 @@ class UciHeartSource(TabularSource):
 class MedquadComponent(MedquadSource):
     """MedQuAD as one part of a mixture."""
 
-    take: int | None = key(None, "How many records of this part; all without it.", gt=0)
+    take: int | None = key(None, "How many records of this part; all without it.", gt=0, le=1_000_000_000)
 
 
 class MessagesComponent(MessagesSource):
     """A messages file as one part of a mixture."""
 
-    take: int | None = key(None, "How many records of this part; all without it.", gt=0)
+    take: int | None = key(None, "How many records of this part; all without it.", gt=0, le=1_000_000_000)
 
 
 class HuggingfaceComponent(HuggingfaceSource):
     """A hub data set as one part of a mixture."""
 
-    take: int | None = key(None, "How many records of this part; all without it.", gt=0)
+    take: int | None = key(None, "How many records of this part; all without it.", gt=0, le=1_000_000_000)
 
 
 class SyntheticComponent(SyntheticSource):
     """Invented questions as one part of a mixture."""
 
-    take: int | None = key(None, "How many records of this part; all without it.", gt=0)
+    take: int | None = key(None, "How many records of this part; all without it.", gt=0, le=1_000_000_000)
 
 
 class CardioComponent(CardioSource):
     """Cardiovascular check-ups as one part of a mixture."""
 
-    take: int | None = key(None, "How many records of this part; all without it.", gt=0)
+    take: int | None = key(None, "How many records of this part; all without it.", gt=0, le=1_000_000_000)
 
 
 class UciHeartComponent(UciHeartSource):
     """UCI heart disease data as one part of a mixture."""
 
-    take: int | None = key(None, "How many records of this part; all without it.", gt=0)
+    take: int | None = key(None, "How many records of this part; all without it.", gt=0, le=1_000_000_000)
 
 
 Component = Annotated[
@@ -265,6 +291,10 @@ class MixtureSource(SourceSection):
 
     source: Literal["mixture"] = key(description="The word that selects this source.")
     components: tuple[Component, ...] = key(description="The parts, each a source.", min_length=1)
+
+    def holds_patients(self) -> bool:
+        """Return whether any part may."""
+        return any(part.holds_patients() for part in self.components)
 
 
 class DataCommon(Section):

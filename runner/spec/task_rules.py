@@ -9,7 +9,7 @@ from eval.ecgbench import SETS
 from runner.spec.model import TINY_RANDOM, AxolotlSpec, LlmSpec
 from runner.spec.nearest import nearest
 from runner.spec.section import given
-from runner.spec.sources import TabularSource
+from runner.spec.sources import CardioSource, TabularSource, UciHeartSource
 from runner.spec.tabular_rules import sources_of
 from runner.spec.tasks import (
     ClassificationTask,
@@ -101,6 +101,23 @@ def first_words_are_answers(spec: AxolotlSpec) -> Broken:
                 )
 
 
+def subgroups_of_tables(spec: AxolotlSpec) -> Broken:
+    """Yield sub-groups by an attribute that no record of a table has."""
+    tables = [source for _, source in sources_of(spec)]
+    if not tables or not all(isinstance(source, (CardioSource, UciHeartSource)) for source in tables):
+        return
+    with_site = any(isinstance(source, UciHeartSource) for source in tables)
+    known = ("age_band", "sex", "site") if with_site else ("age_band", "sex")
+    for path, task in _classifications(spec):
+        for place, name in enumerate(task.subgroups):
+            if name not in known:
+                near = nearest(name, known)
+                yield (
+                    (*path, "subgroups", place),
+                    f"no record has {name!r}" + (f"; nearest: {near}" if near else ""),
+                )
+
+
 def temperature_is_fitted_elsewhere(spec: AxolotlSpec) -> Broken:
     """Yield temperatures without likelihoods, and those that would be fitted on the judged records or on none."""
     for path, task in _classifications(spec):
@@ -156,6 +173,12 @@ def nothing_is_ignored(spec: AxolotlSpec) -> Broken:
             and "max_new_tokens" in given(task)
         ):
             yield (*path, "max_new_tokens"), "given without scoring: [generation], so nothing is written"
+        if (
+            isinstance(task, ClassificationTask)
+            and "likelihood" not in task.scoring
+            and "normalise" in given(task)
+        ):
+            yield (*path, "normalise"), "given without scoring: [likelihood], so no likelihood is divided"
         if isinstance(task, MultilabelTask):
             yield from _ignored_of_labels((*path,), task)
         if isinstance(task, EcgBenchTask):

@@ -22,8 +22,8 @@ class PerplexityTask(Section):
 
     task: Literal["perplexity"] = key(description="The word that selects this task.")
     split: Literal["validation", "test"] = key("test", "Which records are judged.")
-    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0)
-    batch: int = key(8, "Records per forward pass.", unit="records", ge=1)
+    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0, le=1_000_000_000)
+    batch: int = key(8, "Records per forward pass.", unit="records", ge=1, le=10_000_000)
     ablate: Ablations = key((), ABLATE)
 
 
@@ -32,18 +32,26 @@ class RougeTask(Section):
 
     task: Literal["rouge"] = key(description="The word that selects this task.")
     split: Literal["validation", "test"] = key("test", "Which records are judged.")
-    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0)
-    batch: int = key(8, "Answers written at a time.", unit="records", ge=1)
-    max_new_tokens: int = key(256, "Longest answer; a longer one is cut, and counted.", unit="tokens", ge=1)
+    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0, le=1_000_000_000)
+    batch: int = key(8, "Answers written at a time.", unit="records", ge=1, le=10_000_000)
+    max_new_tokens: int = key(
+        256, "Longest answer; a longer one is cut, and counted.", unit="tokens", ge=1, le=1_000_000
+    )
     temperature: float = key(
         0.0,
         "0 takes the likeliest token each time; above, tokens are drawn from the sharpened chances.",
         ge=0,
+        le=1_000,
     )
     top_p: float = key(
         1.0, "Tokens are drawn among the likeliest, so many as hold this probability.", gt=0, le=1
     )
-    seed: int = key(0, "Seed of the drawing; each record has its own generator, made of it and its id.", ge=0)
+    seed: int = key(
+        0,
+        "Seed of the drawing; each record has its own generator, made of it and its id.",
+        ge=0,
+        le=2**32 - 1,
+    )
     stemmer: bool = key(
         description="Whether words are stemmed (Porter) before they are compared. It raises the scores, so "
         "two numbers made differently do not compare."
@@ -61,8 +69,8 @@ class ClassificationTask(Section):
 
     task: Literal["classification"] = key(description="The word that selects this task.")
     split: Literal["validation", "test"] = key("test", "Which records are judged.")
-    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0)
-    batch: int = key(8, "Records per forward pass.", unit="records", ge=1)
+    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0, le=1_000_000_000)
+    batch: int = key(8, "Records per forward pass.", unit="records", ge=1, le=10_000_000)
     labels: dict[str, tuple[str, ...]] = key(
         description="Label -> the words that stand for it in a written answer. The first word is the answer "
         "that training uses, and whose likelihood is the label's score. Two labels or more.",
@@ -76,7 +84,13 @@ class ClassificationTask(Section):
         "`generation` lets the model write, and looks for the words. Both may be asked for.",
         min_length=1,
     )
-    max_new_tokens: int = key(8, "Longest written answer.", unit="tokens", ge=1)
+    normalise: Literal["none", "token", "byte"] = key(
+        "token",
+        "What a label's log likelihood is divided by before labels are compared: nothing, the tokens of its first word, or "
+        "its bytes. It decides where labels differ in length: undivided, a longer one is the less likely for it, as in "
+        "lm-eval's `acc`; divided by bytes is lm-eval's `acc_norm` for ASCII. The accuracy in another way stands beside.",
+    )
+    max_new_tokens: int = key(8, "Longest written answer.", unit="tokens", ge=1, le=1_000_000)
     subgroups: tuple[str, ...] = key(
         (), "Attributes of the records (sex, age_band) by whose values the results are also shown."
     )
@@ -102,9 +116,9 @@ class MultilabelTask(Section):
 
     task: Literal["multilabel"] = key(description="The word that selects this task.")
     split: Literal["validation", "test"] = key("test", "Which records are judged.")
-    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0)
+    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0, le=1_000_000_000)
     asks: tuple[str, ...] = key((), ASKS)
-    batch: int = key(8, "Records per forward pass.", unit="records", ge=1)
+    batch: int = key(8, "Records per forward pass.", unit="records", ge=1, le=10_000_000)
     label_set: LabelSetName = key(
         description="Which labels: PTB-XL's 5 superclasses, 23 subclasses or all 71 statements, CODE-15's six, the "
         "nine of CPSC 2018. The records carry them under this name in `labels`.",
@@ -137,14 +151,15 @@ class MultilabelTask(Section):
         "Labels of one record per forward pass behind its image; more take more memory.",
         unit="labels",
         ge=1,
+        le=100_000,
     )
-    max_new_tokens: int = key(64, "Longest written answer.", unit="tokens", ge=1)
+    max_new_tokens: int = key(64, "Longest written answer.", unit="tokens", ge=1, le=1_000_000)
     thresholds: Literal["validation", "half"] = key(
         "validation",
         "From likelihoods to decisions: the threshold of each label with the highest F-beta on the validation "
         "records, or where yes and no are equally likely.",
     )
-    beta: float = key(1.0, "Of the F-beta by which thresholds are chosen.", gt=0)
+    beta: float = key(1.0, "Of the F-beta by which thresholds are chosen.", gt=0, le=1_000)
     calibration_bins: int = key(10, "Bins of the calibration error and its table.", ge=2, le=100)
     subgroups: tuple[str, ...] = key(
         (), "Attributes of the records (sex, age_band) by whose values the results are also shown."
@@ -162,14 +177,21 @@ class LmEvalTask(Section):
         min_length=1,
     )
     few_shot: int | None = key(
-        None, "Answered examples before each question; without it as many as the task itself says.", ge=0
+        None,
+        "Answered examples before each question; without it as many as the task itself says.",
+        ge=0,
+        le=1_000,
     )
-    limit: int | None = key(None, "Only the first so many questions of each task.", unit="questions", gt=0)
-    batch: int = key(8, "Requests per forward pass.", unit="requests", ge=1)
+    limit: int | None = key(
+        None, "Only the first so many questions of each task.", unit="questions", gt=0, le=1_000_000_000
+    )
+    batch: int = key(8, "Requests per forward pass.", unit="requests", ge=1, le=10_000_000)
     chat_template: bool = key(
         False, "Put questions into the chat template of `data.template`, examples as turns of their own."
     )
-    seed: int = key(1234, "Seed of the choice of examples, and of what is drawn while generating.", ge=0)
+    seed: int = key(
+        1234, "Seed of the choice of examples, and of what is drawn while generating.", ge=0, le=2**32 - 1
+    )
     data: str | None = key(
         None,
         "Folder in which the questions lie, so that no network is needed: for MMLU the published CSV files "
@@ -180,7 +202,8 @@ class LmEvalTask(Section):
     )
     include: str | None = key(
         None,
-        "Folder of your own task files. A file that would run Python (`!function`) is refused.",
+        "Folder of your own task files. A file that would run code (`!function`, a metric or a data set that is a "
+        "program) or include another from outside the folder is refused; templates are rendered in a sandbox.",
         form="path",
         placeholder=True,
     )
@@ -195,19 +218,27 @@ class WrittenTask(Section):
     """What a task says about the answers that it lets the model write."""
 
     split: Literal["validation", "test"] = key("test", "Which records are judged.")
-    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0)
+    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0, le=1_000_000_000)
     asks: tuple[str, ...] = key((), ASKS)
-    batch: int = key(8, "Answers written at a time.", unit="records", ge=1)
-    max_new_tokens: int = key(256, "Longest answer; a longer one is cut, and counted.", unit="tokens", ge=1)
+    batch: int = key(8, "Answers written at a time.", unit="records", ge=1, le=10_000_000)
+    max_new_tokens: int = key(
+        256, "Longest answer; a longer one is cut, and counted.", unit="tokens", ge=1, le=1_000_000
+    )
     temperature: float = key(
         0.0,
         "0 takes the likeliest token each time; above, tokens are drawn from the sharpened chances.",
         ge=0,
+        le=1_000,
     )
     top_p: float = key(
         1.0, "Tokens are drawn among the likeliest, so many as hold this probability.", gt=0, le=1
     )
-    seed: int = key(0, "Seed of the drawing; each record has its own generator, made of it and its id.", ge=0)
+    seed: int = key(
+        0,
+        "Seed of the drawing; each record has its own generator, made of it and its id.",
+        ge=0,
+        le=2**32 - 1,
+    )
     ablate: Ablations = key((), ABLATE)
 
 
@@ -236,13 +267,15 @@ class Grader(Section):
         "Name of the environment variable that holds the endpoint's key. Never the key itself.",
         pattern=r"^[A-Z_][A-Z0-9_]{0,63}$",
     )
-    judge_temperature: float = key(0.0, "Temperature of the judge; 0 for grades that can be repeated.", ge=0)
-    max_reply_tokens: int = key(512, "Longest answer of the judge.", unit="tokens", ge=16)
+    judge_temperature: float = key(
+        0.0, "Temperature of the judge; 0 for grades that can be repeated.", ge=0, le=100
+    )
+    max_reply_tokens: int = key(512, "Longest answer of the judge.", unit="tokens", ge=16, le=1_000_000)
     reply_format: Literal["json_schema", "json_object", "text"] = key(
         "json_schema",
         "How the endpoint is asked for JSON. Every answer is checked in the same way, whatever is asked.",
     )
-    timeout_s: float = key(60.0, "Time for one attempt.", unit="s", gt=0)
+    timeout_s: float = key(60.0, "Time for one attempt.", unit="s", gt=0, le=86_400)
     retries: int = key(4, "Attempts after the first, with growing waits between them.", ge=0, le=20)
     concurrency: int = key(4, "Questions on their way at a time.", ge=1, le=64)
     cache: str | None = key(
@@ -290,10 +323,14 @@ class EcgBenchTask(Section):
         form="path",
         placeholder=True,
     )
-    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0)
-    batch: int = key(8, "Answers written at a time.", unit="records", ge=1)
+    records: int | None = key(None, "Only the first so many records.", unit="records", gt=0, le=1_000_000_000)
+    batch: int = key(8, "Answers written at a time.", unit="records", ge=1, le=10_000_000)
     max_new_tokens: int = key(
-        256, "Longest answer; PULSE lets its model write 1024 tokens.", unit="tokens", ge=1
+        256,
+        "Longest answer; PULSE lets its model write 1024 tokens.",
+        unit="tokens",
+        ge=1,
+        le=1_000_000,
     )
     items: Literal["real", "invented"] = key(
         "real",

@@ -104,6 +104,7 @@ class FromSignalsSource(ImageSource):
         "Only so many recordings, spread evenly over the set; `synthetic` makes so many, and needs the number.",
         unit="records",
         ge=1,
+        le=1_000_000_000,
     )
     questions: tuple[Question, ...] = key(
         ("report", "superclasses", "rhythm", "intervals"),
@@ -121,12 +122,19 @@ class FromSignalsSource(ImageSource):
         lt=1,
     )
     seed: int = key(
-        0, "Seed of the wording, of the diagnoses that `verify` asks for, and of `synthetic`.", ge=0
+        0,
+        "Seed of the wording, of the diagnoses that `verify` asks for, and of `synthetic`.",
+        ge=0,
+        le=2**32 - 1,
     )
 
     def below_root(self) -> tuple[tuple[str, str | None], ...]:
         """Return the folder of the set; invented recordings have none."""
         return () if self.format == "synthetic" else (("folder", self.folder),)
+
+    def holds_patients(self) -> bool:
+        """Return whether the recordings are of patients; invented ones are not."""
+        return self.format != "synthetic"
 
 
 class EcgQaSource(ImageSource):
@@ -187,7 +195,9 @@ class _InMixture(Section):
     """What a part of a mixture has beside its source."""
 
     use: bool = key(True, "Whether the part is read; an ablation leaves parts out by it.")
-    take: int | None = key(None, "How many records of this part; all without it.", unit="records", gt=0)
+    take: int | None = key(
+        None, "How many records of this part; all without it.", unit="records", gt=0, le=1_000_000_000
+    )
     stand_ins: tuple[StandIn, ...] = key(
         (),
         "What a rehearsal reads where this part is not at hand: the first of these that is. A run reads the part "
@@ -225,6 +235,11 @@ class ImageMixtureSource(SourceSection):
         description="The parts by name: `data.components.NAME.use: false` leaves one out.", min_length=1
     )
 
+    def holds_patients(self) -> bool:
+        """Return whether any part may, or what a rehearsal reads in its place."""
+        parts = self.components.values()
+        return any(one.holds_patients() for part in parts for one in (part, *part.stand_ins))
+
 
 # ----------------------------------------------------------------------------------------------- common
 
@@ -233,13 +248,17 @@ class ImageLimits(Section):
     """Which image files are taken, and how many may be left out. What is left out is counted and named."""
 
     missing: int = key(
-        0, "How many images may be missing; their records are left out. One more is an error.", ge=0
+        0,
+        "How many images may be missing; their records are left out. One more is an error.",
+        ge=0,
+        le=1_000_000_000,
     )
     unusable: int = key(
         0,
         "How many image files may be unusable (truncated, no image, CMYK, animated, above `megapixels`); their "
         "records are left out. One more is an error.",
         ge=0,
+        le=1_000_000_000,
     )
     megapixels: float = key(
         40.0,
@@ -285,7 +304,7 @@ class VlmDataCommon(Section):
         "seed of `render`.",
     )
     limits: ImageLimits = key(ImageLimits, "Which image files are taken, and how many may be left out.")
-    workers: int = key(0, "Processes that draw pages; 0: one per core.", unit="processes", ge=0)
+    workers: int = key(0, "Processes that draw pages; 0: one per core.", unit="processes", ge=0, le=10_000)
 
 
 class EcgInstructData(VlmDataCommon, EcgInstructSource):

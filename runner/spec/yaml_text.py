@@ -17,7 +17,6 @@ import yaml
 
 from runner.spec.problems import Problem
 
-MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 50
 MAX_NODES = 50_000
 """Values in a file, each alias counted with all that it stands for."""
@@ -74,10 +73,10 @@ class Tree:
         """Return the place of `path`, of a mapping or a list that of its key: a block begins a line below it."""
         value: Any = self.value
         for part in path:
-            entries = dict(enumerate(value)) if isinstance(value, tuple) else value
-            if not isinstance(entries, Mapping) or part not in entries:
+            in_list = isinstance(value, tuple) and isinstance(part, int) and part < len(value)
+            if not in_list and not (isinstance(value, Mapping) and part in value):
                 return self.mark(path)
-            value = entries[part]
+            value = value[part]
         return self.mark(path, of_key=isinstance(value, (Mapping, tuple)))
 
 
@@ -211,7 +210,9 @@ class _Builder:
             raise _RefusedError(self._mark(event), "yaml", "a second document begins", "one spec a file")
         if not isinstance(value, dict):
             raise _RefusedError(
-                Mark(self.file, 1, 1), "yaml", f"expected a mapping of keys and values, got {kind_of(value)}"
+                Mark(self.file, 1, 1),
+                "yaml",
+                f"expected a mapping of keys and values, got {kind_only(value)}",
             )
         return Tree(value, self.marks, self.keys)
 
@@ -264,6 +265,7 @@ class _Builder:
 
     def _mapping(self, path: Path) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        twice: dict[str, tuple[Mark, Mark]] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             mark = self._mark(event)
             key = self._key(event, mark, path)
@@ -273,21 +275,38 @@ class _Builder:
                 )
             place = (*path, key)
             if key in result:
-                first = self.keys[place]
-                self.problems.append(
-                    Problem(
-                        self.file,
-                        mark.line,
-                        mark.column,
-                        dotted(place),
-                        "duplicate-key",
-                        f"the key {key!r} stands twice; first at line {first.line}",
-                        "keep one of them",
-                    )
-                )
+                twice.setdefault(key, (mark, self.keys[place]))
+                self._forget(result[key], place)
             self.keys[place] = mark
             result[key] = self._value(next(self.events), place)
+        for key, (mark, first) in twice.items():
+            message = f"the key {key!r} stands twice; first at line {first.line}"
+            self.problems.append(
+                Problem(
+                    self.file,
+                    mark.line,
+                    mark.column,
+                    dotted((*path, key)),
+                    "duplicate-key",
+                    message,
+                    "keep one of them",
+                )
+            )
         return result
+
+    def _forget(self, value: Any, path: Path) -> None:
+        """Drop the places of a value that is replaced by a later one."""
+        del self.marks[path], self.keys[path]
+        pending = [(value, path)] if isinstance(value, (dict, tuple)) else []
+        while pending:
+            inside, above = pending.pop()
+            parts = inside.items() if isinstance(inside, dict) else enumerate(inside)
+            for part, item in parts:
+                place = (*above, part)
+                del self.marks[place]
+                self.keys.pop(place, None)
+                if isinstance(item, (dict, tuple)):
+                    pending.append((item, place))
 
     def _key(self, event: Any, mark: Mark, path: Path) -> str:
         if isinstance(event, yaml.AliasEvent):
@@ -333,6 +352,19 @@ def _copy(value: Any) -> Any:
     return tuple(_copy(item) for item in value) if isinstance(value, tuple) else value
 
 
+def kind_only(value: Any) -> str:
+    """Return what a value is and how long, without a word of it.
+
+    >>> kind_only("secret"), kind_only(12), kind_only((1, 2))
+    ('text of 6 letters', 'a number of 2 characters', 'a list')
+    """
+    if isinstance(value, str):
+        return f"text of {len(value):,} letter{'' if len(value) == 1 else 's'}"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"a number of {len(str(value))} character{'' if len(str(value)) == 1 else 's'}"
+    return "true or false" if isinstance(value, bool) else kind_of(value)
+
+
 def kind_of(value: Any) -> str:
     """Return what a value is, in words: `the text '2e-4'`, `the number 3`, `a list`.
 
@@ -346,5 +378,5 @@ def kind_of(value: Any) -> str:
     if isinstance(value, str):
         return f"the text {value!r}" if len(value) <= 60 else f"the text {value[:57]!r}..."
     if isinstance(value, (int, float)):
-        return f"the number {value!r}"
+        return f"the number {value!r}" if len(repr(value)) <= 30 else f"a number of {len(repr(value))} digits"
     return "a mapping" if isinstance(value, Mapping) else "a list"

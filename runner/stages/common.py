@@ -6,14 +6,16 @@ import math
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from runner.events import EventWriter
-from runner.files import read_json, write_json, write_text
+from runner.files import full_disk, read_json, write_json, write_text
 from runner.spec.environment import expand, has_placeholder
-from runner.spec.problems import RunnerError
+from runner.spec.problems import MachineError, RunnerError
+from runner.stage import SAYS
 
 __all__ = ["expand", "expand_path", "read_json", "stage_main", "throttled", "write_json", "write_text"]
 
@@ -24,6 +26,8 @@ LOCAL = ("./", "../", "/", "~/")
 """What a local path begins with, where a hub id may stand too."""
 
 PROGRESS_EVERY_S = 0.25
+
+MAKE_ROOM = "make room, then go on with runner launch --resume"
 
 Body = Callable[[Mapping[str, Any], EventWriter], int | None]
 
@@ -54,14 +58,21 @@ def stage_main(default_name: str, body: Body) -> NoReturn:
 
     The stage's name is the first argument, or `default_name`. `body` gets the settings of
     `config/<name>.json` and the event writer; what it returns is the exit code, None being 0. A
-    `RunnerError` is printed without a traceback and ends the process with its exit code.
+    `RunnerError` is printed without a traceback and ends the process with its exit code; a full disk ends it with 3,
+    whichever library met it.
     """
     name = sys.argv[1] if len(sys.argv) > 1 else default_name
     try:
         code = body(read_json(Path("config") / f"{name}.json"), EventWriter(Path("events.jsonl"), name))
     except RunnerError as error:
-        print(error, file=sys.stderr, flush=True)
-        sys.exit(error.exit_code)
+        print(f"{SAYS}{error}", file=sys.stderr, flush=True)
+        sys.exit(MachineError.exit_code if full_disk(error) else error.exit_code)
+    except Exception as error:
+        if (said := full_disk(error)) is None:
+            raise
+        traceback.print_exc()
+        print(f"{SAYS}{said}\n  {MAKE_ROOM}", file=sys.stderr, flush=True)
+        sys.exit(MachineError.exit_code)
     sys.exit(code or 0)
 
 

@@ -106,7 +106,6 @@ def into_place(staging: Path, folder: Path, names: Iterable[str]) -> None:
         (folder / MANIFEST).unlink(missing_ok=True)
         (folder / INPUTS).unlink(missing_ok=True)
         for name in sorted(names, key=lambda name: name == MANIFEST):
-            (staging / name).chmod(0o644)
             (staging / name).replace(folder / name)
     except OSError as error:
         raise cannot_write(folder, error) from error

@@ -16,7 +16,7 @@ from typing import Any
 from converters.records.grouping import shared
 from converters.records.record import MAX_IDS, Ledger, Record
 from converters.records.split import Divided, Parts
-from runner.data_readers import named
+from runner.data_readers import listed, named
 from runner.data_readers.common import Progress
 from runner.data_readers.image_files import ImageFiles
 from runner.data_readers.images import ImageFault, ImageReader, ImageSetup, ReadyImage
@@ -99,7 +99,7 @@ class Images:
             (False, self.limits.unusable, "unusable"),
         ):
             of_kind = [
-                f"{source}: {name}: {fault.reason}"
+                (f"{source}: {name}", fault.reason)
                 for (source, name), fault in sorted(self.faults.items())
                 if fault.missing is missing
             ]
@@ -191,7 +191,7 @@ def require_patients_apart(parts: Parts, data: VlmDataCommon) -> None:
     if twice and data.patients == "apart":
         raise DataError(
             f"{len(twice)} patients stand on more than one side of the split (data.split.by: {data.split.by})\n"
-            f"{named(twice)}\n"
+            f"{listed(twice)}\n"
             "  split `by: group`, which keeps a patient on one side, or allow it with --set data.patients=may_overlap"
         )
 
@@ -208,7 +208,7 @@ def require_readable_by(template: str, records: Sequence[Record]) -> None:
     if wrong:
         raise DataError(
             f"{len(wrong)} of {len(records)} records have a system message; the template {template!r} takes none "
-            f"beside an image\n{named(wrong)}\n"
+            f"beside an image\n{listed(wrong)}\n"
             "  put its text at the head of the question, or take it out of the rows"
         )
 

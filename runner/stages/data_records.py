@@ -10,7 +10,7 @@ from typing import Any
 
 from converters.records import SOURCES, mixture, split
 from converters.records.record import BadRecordError, Dropped, Ledger, Raw, Record
-from runner.data_readers import MAX_NAMED, named
+from runner.data_readers import MAX_NAMED, listed, named
 from runner.events import EventWriter
 from runner.spec.problems import DataError
 from runner.stages.data_sources import AnyData, Source
@@ -51,7 +51,7 @@ def converted(
 ) -> Iterator[tuple[str, Record]]:
     """Yield part and record of every raw thing; what is dropped is counted, what is wrong is named at the end."""
     to_record: Callable[[Raw], Record] = import_module(SOURCES[source.word]).to_record
-    wrong: list[str] = []
+    wrong: list[tuple[str, str]] = []
     places: dict[str, str] = {}
     for raw in source.reader.raws(progress):
         tally = tallies.setdefault(raw.part, Tally())
@@ -62,11 +62,11 @@ def converted(
             ledger.drop(drop.reason, drop.record_id)
             continue
         except BadRecordError as error:
-            wrong.append(f"{raw.place}: {error}")
+            wrong.append((raw.place, str(error)))
             continue
         earlier = places.setdefault(record["id"], raw.place)
         if earlier != raw.place:
-            wrong.append(f"{raw.place}: the id {record['id']!r} is already that of {earlier}")
+            wrong.append((raw.place, f"the id {record['id']!r} is already that of {earlier}"))
             continue
         tally.converted += 1
         tally.count_unread(record.pop("unread", {}))
@@ -150,7 +150,7 @@ def where_from(described: Sequence[Mapping[str, Any]]) -> str:
         for item in described
         for part, tally in item["parts"].items()
     ]
-    return f"\n{named(lines)}" if lines else ""
+    return f"\n{listed(lines)}" if lines else ""
 
 
 def dropped_so_far(ledger: Ledger) -> str:
@@ -180,7 +180,10 @@ def note_all(
         if key := item.get("stands_in"):
             events.write("note", text=f"{item['name']} is not at hand: its stand-in {key} was read")
         if left := item.get("files_left_out"):
-            events.write("note", text=f"{item['name']}: {len(left)} files left out, named in data/{MANIFEST}")
+            events.write(
+                "note",
+                text=f"{item['name']}: {len(left)} file{'' if len(left) == 1 else 's'} left out, named in data/{MANIFEST}",
+            )
         if keys := item.get("unread_keys"):
             events.write("note", text=f"{item['name']}: {_about_unread(keys)}")
     for reason, count in sorted(ledger.counts.items()):
@@ -198,7 +201,8 @@ def note_all(
         if count:
             events.write(
                 "note",
-                text=f"{count} questions stand in both of {pair}, with other answers or another {proof['by']}",
+                text=f"{count} questions stand in both of {pair}{' about images of the same name' if proof.get('images') else ''}"
+                f", with other answers or another {proof['by']}",
             )
 
 

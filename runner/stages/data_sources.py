@@ -14,7 +14,7 @@ import runner
 from converters import records as converters_records
 from converters.records import mixture
 from runner import data_readers
-from runner.data_readers import OPENERS, Asked, Reader, named
+from runner.data_readers import OPENERS, Asked, Reader, listed
 from runner.data_readers.images import ImageReader, ImageSetup
 from runner.files import canonical_sha256, sha256_of
 from runner.spec.problems import DataError
@@ -61,7 +61,7 @@ def validated(values: Mapping[str, Any]) -> AnyData:
     except ValidationError as error:
         faults = (f"data.{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in error.errors())
         raise DataError(
-            "the data section is not valid once its variables are put in\n" + named(faults)
+            "the data section is not valid once its variables are put in\n" + listed(faults)
         ) from error
     return data
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import runner
+from converters.records.ecg.files import MAX_FILE_BYTES
 from converters.records.record import Ledger
 from runner.events import EventWriter
 from runner.files import canonical_sha256, sha256_of, write_json
@@ -160,16 +161,22 @@ def _stored(
     wanted = {key: value for key, value in settings["data"].items() if key not in ("split", "workers")}
     name = canonical_sha256({"data": wanted, "leads": settings["leads"], "stand_in": settings["stand_in"]})
     kept = convert(asked, run_dir / settings["cache"] / f"ecg-{name[:32]}.h5", processes, progress)
+    partial = target.with_name(f".{target.name}.linking")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.linking")
         partial.unlink(missing_ok=True)
         try:
-            os.link(kept.path, partial)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(kept.path, partial)
-        partial.replace(target)
+            try:
+                os.link(kept.path, partial)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(kept.path, partial)
+            partial.replace(target)
+        finally:
+            partial.unlink(
+                missing_ok=True
+            )  # half a copy; or a second name of `target`, which `replace` leaves
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise MachineError(f"cannot write {target}: {error.strerror or error}\n  make room") from error
     return open_store(target)
 
@@ -273,11 +280,15 @@ def _crossing_copies(store: EcgStore, split: Split) -> int:
 def _inputs(source: Chosen, store: EcgStore) -> dict[str, Any]:
     """Return how many files were read, their size, and one hash over them or over their signals."""
     files = sorted({file for raw in source.raws() for file in raw.files})
-    size = sum(file.stat().st_size for file in files if file.exists())
+    sizes = {file: file.stat().st_size for file in files if file.exists()}
+    size = sum(sizes.values())
     if 0 < len(files) <= INPUTS_HASHED:
-        digest = canonical_sha256(
-            {"files": [[file.name, sha256_of(file)] for file in files if file.exists()]}
-        )
+        # What is larger is read by no source as one recording: its size is told, and it is not read for a hash.
+        known = [
+            [file.name, sha256_of(file) if n_bytes <= MAX_FILE_BYTES else n_bytes]
+            for file, n_bytes in sizes.items()
+        ]
+        digest = canonical_sha256({"files": known})
         return {"files": len(files), "bytes": size, "sha256": digest}
     return {"files": len(files), "bytes": size, "sha256": store.manifest["key"], "of": "signals and labels"}
 

@@ -30,6 +30,7 @@ from runner.native.dataset import Records, SomeLeads, StoreRows, open_records, r
 from runner.native.errors import NativeError
 from runner.native.model import EcgModel
 from runner.native.watch import logits_of
+from runner.outputs import require_recorded
 from runner.proof import FINISHED
 from runner.spec.problems import DataError, StageError
 from runner.stages.common import expand_path, stage_main
@@ -100,8 +101,10 @@ def _model(settings: Settings, records: Records, events: EventWriter) -> tuple[E
         _require_trained(settings)
     if settings["model"] is None:
         file = weights_file(Path(expand_path(settings["weights"], os.environ, hub=False)))
+        teacher = teacher_of(file, records)
         said = {"name": settings["weights"], "sha256": sha256_of(file)}
-        return teacher_of(file, records), {"backbone": facts_of(file)["backbone"], **said}
+        require_recorded(Path(), file, said["sha256"])
+        return teacher, {"backbone": facts_of(file)["backbone"], **said}
     model = network(
         settings["model"], len(records.store.class_names), aux=settings["aux"], seed=settings["seed"]
     )
@@ -113,7 +116,9 @@ def _weights(settings: Settings, model: EcgModel, events: EventWriter) -> dict[s
     if settings["weights"] is not None:
         file = Path(settings["weights"]) / WEIGHTS
         load(model, file)
-        return {"name": settings["weights"], "sha256": sha256_of(file)}
+        said = {"name": settings["weights"], "sha256": sha256_of(file)}
+        require_recorded(Path(), file, said["sha256"])
+        return said
     given = settings["model"]["checkpoint"]
     place = expand_path(given, os.environ, hub=False) if given else ""
     if not place:
@@ -192,6 +197,7 @@ def _lines(run: Judging, task: Settings, split: str, side: StoreRows, rows: Any)
             "labels": [name for name, yes in zip(store.class_names, store.labels[place], strict=True) if yes],
             "logits": {name: float(value) for name, value in zip(store.class_names, values, strict=True)},
             "attributes": run.records.attributes(place, task["subgroups"] if run.invented else ()),
+            **({"codes": list(store.codes[place])} if task["challenge_score"] and store.codes else {}),
         }
 
 

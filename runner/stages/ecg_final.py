@@ -23,6 +23,7 @@ from runner.native.journal import Journal
 from runner.native.model import EcgModel
 from runner.native.train import Ended
 from runner.native.watch import logits_of
+from runner.stages.final_files import write_final_card
 
 LOADED_BACK_ATOL = 1e-5
 """How much a logit of the weights on the disk may differ: adapters are merged there, which adds in another order."""
@@ -87,6 +88,7 @@ def leave(
             f"{final}: the weights on the disk give logits that differ by {worst:.2g} from those trained"
         )
     write_json(partial / "thresholds.json", _thresholds(settings, records, again, device))
+    write_final_card(partial, None, {"steps": ended.steps}, adapter=False)
     partial.rename(final)
     journal.prove(load_back="", load_back_difference=worst)
 

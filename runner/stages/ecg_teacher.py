@@ -18,7 +18,7 @@ def teacher_of(file: Path, records: Records) -> EcgModel:
     """Return the trained model of a weights file of ours.
 
     Raises:
-        NativeError: its weights are of other classes or leads, or do not say of which network they are.
+        NativeError: its weights are of other classes, leads or another sampling rate, or do not say of which network they are.
     """
     facts, store = facts_of(file), records.store
     if lacking := [name for name in NEEDED if name not in facts]:
@@ -30,6 +30,11 @@ def teacher_of(file: Path, records: Records) -> EcgModel:
     if facts["leads"] != joined(store.leads):
         raise NativeError(
             f"{file}: the teacher sees the leads {facts['leads']}, these records have {joined(store.leads)}"
+        )
+    if "fs_hz" in facts and facts["fs_hz"] != f"{store.fs_hz:g}":
+        raise NativeError(
+            f"{file}: the teacher was trained on recordings of {facts['fs_hz']} Hz, these have {store.fs_hz:g} Hz: its "
+            f"opinion of them is worth nothing\n  add {{step: resample, fs_hz: {facts['fs_hz']}}} to data.pipeline"
         )
     section = {"backbone": facts["backbone"], "leads": store.leads}
     teacher = network(section, len(store.class_names), aux=facts.get("aux") == "true", seed=0)

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from runner.events import EventWriter
+from runner.files import full_disk
 from runner.native import distill
 from runner.native.assembly import (
     choose_trained,
@@ -29,6 +30,7 @@ from runner.native.assembly import (
     objective_of,
     start_from,
     trained_facts,
+    unlike,
     update_of,
     weights_file,
 )
@@ -40,11 +42,12 @@ from runner.native.method import Method, Setup
 from runner.native.model import EcgModel
 from runner.native.optimiser import Update
 from runner.native.snapshots import Snapshots
+from runner.native.store import EcgStore
 from runner.native.together import Together
 from runner.native.train import Course, Ended, Training
 from runner.native.watch import Watch
 from runner.proof import FAILED
-from runner.spec.problems import RunnerError, StageError
+from runner.spec.problems import MachineError, RunnerError, StageError
 from runner.stages.common import expand_path, read_json
 from runner.stages.ecg_final import leave, seen_by
 from runner.stages.ecg_teacher import teacher_of
@@ -129,7 +132,7 @@ def _train(
     )
     model.check_length(records.store.time_points)
     _require_choice(records, train["select"])
-    _start(settings["model"], model, environ, journal)
+    _start(settings["model"], model, records.store, environ, journal)
     chosen = choose_trained(model, settings["method"], train["seed"])
     model.to(device)
     wrapped = together.wrapped(model, _kind(settings))
@@ -194,7 +197,9 @@ def repeatable(device: torch.device) -> None:
         torch.backends.cudnn.allow_tf32 = False
 
 
-def _start(model: Settings, built: EcgModel, environ: Mapping[str, str], journal: Journal) -> None:
+def _start(
+    model: Settings, built: EcgModel, store: EcgStore, environ: Mapping[str, str], journal: Journal
+) -> None:
     """Give the network the weights that training starts from, and prove which: null where all are random."""
     given = model["checkpoint"]
     place = expand_path(given, environ, hub=False) if given else ""
@@ -208,7 +213,12 @@ def _start(model: Settings, built: EcgModel, environ: Mapping[str, str], journal
         journal.event("note", text=f"of the checkpoint {name} is not used: {reason}")
     if loaded.new:
         journal.event("note", text=f"{len(loaded.new)} tensors start at random, the first is {loaded.new[0]}")
-    journal.prove(started_from={"tensors": len(loaded.names), "new": list(loaded.new)})
+    unlikeness = unlike(Path(place), store.leads, store.time_points, store.fs_hz)
+    for text in unlikeness:
+        journal.event("note", text=f"the checkpoint was trained on other recordings: {text}")
+    journal.prove(
+        started_from={"tensors": len(loaded.names), "new": list(loaded.new), "trained_on_other": unlikeness}
+    )
 
 
 def _require_choice(records: Records, select: str) -> None:
@@ -310,7 +320,7 @@ def main() -> None:
         )
     except RunnerError as error:
         print(error, file=sys.stderr, flush=True)
-        sys.exit(error.exit_code)
+        sys.exit(MachineError.exit_code if full_disk(error) else error.exit_code)
     with suppress(BrokenPipeError):
         print(f"{ended.state} after step {ended.steps}", flush=True)
 

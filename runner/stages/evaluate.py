@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.judges.image_reliance import judged_with_images
+from runner import __version__
 from runner.events import EventWriter
 from runner.files import canonical_sha256, write_json
 from runner.judging import PREDICTORS
@@ -32,7 +33,7 @@ PLACES = ("model", "adapter", "tokenizer")
 """Settings that are a folder or a hub id."""
 
 VERSIONS = (
-    "numpy", "peft", "pillow", "rouge-score", "runner", "scikit-learn", "scipy", "tokenizers", "torch", "transformers",
+    "numpy", "peft", "pillow", "rouge-score", "scikit-learn", "scipy", "tokenizers", "torch", "transformers",
 )  # fmt: skip
 
 
@@ -125,7 +126,7 @@ def _lock(run: Judging, task: Mapping[str, Any]) -> dict[str, Any]:
 def _versions() -> dict[str, str | None]:
     from importlib.metadata import PackageNotFoundError, version
 
-    found: dict[str, str | None] = {}
+    found: dict[str, str | None] = {"runner": __version__}
     for name in VERSIONS:
         try:
             found[name] = version(name)

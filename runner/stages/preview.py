@@ -263,7 +263,9 @@ def _patch_px(loaded: axolotl.Engine, architecture: str) -> int | None:
         return None
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(loaded.config.base_model, revision=loaded.config.revision_of_model)
+    config = AutoConfig.from_pretrained(
+        loaded.config.base_model, revision=loaded.config.revision_of_model, trust_remote_code=False
+    )
     return int(config.vision_config.patch_size)
 
 

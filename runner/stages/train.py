@@ -33,6 +33,7 @@ from runner.proof import FAILED, FINISHED, INTERRUPTED, verify
 from runner.spec.problems import MachineError, StageError
 from runner.stages.common import expand, read_json, stage_main, write_text
 from runner.stages.engine import PR_SET_PDEATHSIG
+from runner.stages.final_files import RANDOM_MODEL, portable, without_machine, write_final_card
 
 INTERRUPTED_CODE = 130
 RESUME_CONFIG = Path("config/axolotl.resume.yaml")
@@ -96,7 +97,7 @@ def train(settings: Mapping[str, Any], events: EventWriter) -> int:
         print(f"stopped after step {proof.get('steps', step)} of {expect['steps']}", flush=True)
         return INTERRUPTED_CODE
     _require(proof, ended, expect, settings["device"])
-    collect_final(output, FINAL)
+    collect_final(output, FINAL, config["base_model"], proof, adapter=settings["adapter"])
     check_loaded_back(proof, adapter=settings["adapter"], config=config)
     _drop_caches(config)
     return 0
@@ -315,8 +316,15 @@ def _drop_caches(config: Mapping[str, Any]) -> None:
         shutil.rmtree(name, ignore_errors=True)
 
 
-def collect_final(output: Path, final: Path) -> None:
-    """Move the engine's final model out of the folder of checkpoints, whole or not at all.
+def collect_final(output: Path, final: Path, base: str, proof: Mapping[str, Any], *, adapter: bool) -> None:
+    """Move the engine's final model out of the folder of checkpoints, whole or not at all, fit to be passed on.
+
+    Args:
+        output: the folder of checkpoints.
+        final: where the model goes.
+        base: what it was made from, as the engine was told.
+        proof: of the training.
+        adapter: whether it is an adapter.
 
     Raises:
         MachineError: a file cannot be moved; names it.
@@ -328,6 +336,8 @@ def collect_final(output: Path, final: Path) -> None:
         for file in sorted(output.iterdir()):
             if file.is_file() and file.name not in NOT_FINAL:
                 file.rename(partial / file.name)
+        without_machine(partial)
+        write_final_card(partial, None if base == RANDOM_MODEL else portable(base), proof, adapter=adapter)
         partial.rename(final)
     except OSError as error:
         raise MachineError(f"cannot move the trained model to {final}: {error}") from error

@@ -126,7 +126,7 @@ class ArmComparison:
         (metric, *of), own = key, self.rows[arm]
         if (f"{metric}{PRESENT}", *of) in own:
             return LABEL_LACKING
-        if metric.endswith(PRESENT) and (metric.removesuffix(PRESENT), *of) in own:
+        if any(metric.endswith(end) and (metric.removesuffix(end), *of) in own for end in (PRESENT, "_cinc")):
             return NO_LABEL_LACKING
         record = next(r for m, r in zip(self.members, self.records, strict=True) if m.name == arm)
         silent = {(r["split"], r.get("name")) for r in record.tuned if "not_judged" in r}

@@ -27,6 +27,8 @@ from runner.sweeps.arms import PlannedArm, arm_file, differing, done_once, plann
 
 FORMAT = 1
 DEFINITION = "sweep.json"
+DEFINED = {"name": str, "kind": str, "controls": dict, "arms": list, "differs": dict, "shared": dict}
+"""What the definition of every sweep has."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,13 @@ class SweepDir:
     def definition(self) -> dict[str, Any]:
         """Return what `define` wrote."""
         value: dict[str, Any] = read_json(self.path / DEFINITION)
+        if not isinstance(value, dict) or not all(
+            isinstance(value.get(key), kind) for key, kind in DEFINED.items()
+        ):
+            raise MachineError(
+                f"{self.path / DEFINITION} is damaged, or of another release of runner: expected an object with "
+                f"{', '.join(DEFINED)}\n  launch its spec again: arms that are done are not run again"
+            )
         return value
 
     def arms(self) -> tuple[PlannedArm, ...]:
@@ -129,7 +138,7 @@ class SweepDir:
         files = sorted((self.path / "arms").glob("*.json"))
         try:
             return tuple(planned_arm_from_json(read_json(file)) for file in files)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise UsageError(
                 f"{self.path} was written by another release of runner: {error}\n"
                 "  launch its spec again: arms that are done are not run again"
@@ -147,7 +156,12 @@ class SweepDir:
 
     def arm_states(self) -> tuple[ArmState, ...]:
         """Return how each arm stands."""
-        return tuple(ArmState(**arm) for arm in self.read_status()["arms"])
+        try:
+            return tuple(ArmState(**arm) for arm in self.read_status()["arms"])
+        except TypeError as error:
+            raise MachineError(
+                f"{self.path / 'status.json'} is damaged: arms: {error}; launch the sweep again"
+            ) from error
 
 
 def is_sweep(path: Path) -> bool:
@@ -173,7 +187,8 @@ def state_of_sweep(path: Path) -> dict[str, Any]:
     state, reason = status["state"], status["reason"]
     if state == "running" and not sweep.is_held():
         state, reason = "interrupted", "its process is gone; go on with launch --resume"
-    arms = [{**arm, "run": arm["run"] and str(sweep.run_path(arm["run"]))} for arm in status["arms"]]
+    states = [asdict(arm) for arm in sweep.arm_states()]
+    arms = [{**arm, "run": arm["run"] and str(sweep.run_path(arm["run"]))} for arm in states]
     for arm in arms:
         if arm["state"] == "running" and not RunDir(Path(arm["run"])).is_held():
             arm["state"] = "interrupted"

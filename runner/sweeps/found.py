@@ -11,6 +11,7 @@ from typing import Any
 from converters.numbers import Counts
 from runner import __version__
 from runner.files import read_json
+from runner.outputs import NO_SUCH_FORM
 from runner.places import variables_sha256
 from runner.plan import FORMAT, Plan, complete, plan_to_json
 from runner.run_dir import RunDir
@@ -43,9 +44,7 @@ def _runs_of(plan: Plan, folder: Path, environ: Mapping[str, str]) -> Iterator[F
     variables = variables_sha256(plan.spec, environ)
     asked = _told_apart(plan_to_json(plan))
     for path in folder.glob("*/plan.json"):
-        with suppress(
-            MachineError, KeyError, TypeError
-        ):  # not read, no JSON, of another release: no run of ours
+        with suppress(MachineError, *NO_SUCH_FORM):  # not read, no JSON, of another release: no run of ours
             stored = read_json(path)
             if not isinstance(stored, dict) or stored.get("format") != FORMAT or _told_apart(stored) != asked:
                 continue

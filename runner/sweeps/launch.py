@@ -26,16 +26,18 @@ from runner.launching import (
     write_plan,
 )
 from runner.lineage import in_common
+from runner.outputs import changed_files
 from runner.plan import Plan
 from runner.probe import probe_machine
 from runner.progress import progress_for
-from runner.run_dir import RunDir
+from runner.run_dir import RunDir, require_own_files
 from runner.spec.load import Loaded
-from runner.spec.problems import MachineError, Problem, RunnerError, SpecError
+from runner.spec.problems import MachineError, Problem, RunnerError, SpecError, UsageError
 from runner.spec.yaml_text import Tree, dotted
 from runner.stage_results import StageResults
+from runner.stored_plan import require_planned
 from runner.sweep import Arm, controls_of
-from runner.sweeps.arms import PlannedArm, planned_arms, sweep_sha256
+from runner.sweeps.arms import PlannedArm, arm_file, planned_arms, sweep_sha256
 from runner.sweeps.folder import ArmState, SweepDir, sweep_at
 from runner.sweeps.found import Found, run_of
 from runner.validate import load_arms, place_of_change
@@ -137,10 +139,14 @@ def resumed(path: Path) -> PreparedSweep:
     """Return a sweep that was begun earlier, with the arms that it was launched with.
 
     Raises:
-        UsageError: there is no sweep at `path`, or it is of another release of runner.
+        UsageError: there is no sweep at `path`, it leads out of its own folder, or a plan is not what this release plans.
     """
     folder = sweep_at(path)
-    return PreparedSweep(folder, folder.arms(), folder.definition()["controls"], resumed=True)
+    require_own_files(folder.path)
+    arms = folder.arms()
+    for number, item in enumerate(arms, start=1):
+        require_planned(item.plan, arm_file(folder.path, number))
+    return PreparedSweep(folder, arms, folder.definition()["controls"], resumed=True)
 
 
 def run(
@@ -224,7 +230,7 @@ class _Launch:
         try:
             found = run_of(item.plan, self.sweep.runs, self.environ)
             where = found.run if found else None
-            if found and found.done and found.as_told:
+            if found and found.done and found.as_told and not changed_files(found.run.path):
                 reason = "it is done, by the same plan"
                 self.events.write("arm_skipped", arm=name, run=found.run.path.name, reason=reason)
                 self.say(f"arm {number} of {of}, {name}: {reason}: {shown(found.run.path)}")
@@ -238,7 +244,7 @@ class _Launch:
             )
             began = time.monotonic()
             outcome = self._executed(item.plan, where, resumed=found is not None)
-        except MachineError as error:  # of this run directory: the next arm has its own
+        except (MachineError, UsageError) as error:  # of this run directory: the next arm has its own
             began, outcome = time.monotonic(), Outcome("failed", 1, str(error))
         self._set(item, where, outcome)
         self.events.write(
@@ -256,6 +262,7 @@ class _Launch:
         """Return the run directory of an arm: the one that was found, with the plan as it is now, or a new one."""
         if found is None:
             return begun(item.plan, item.spec, item.resolved, self.sweep.runs, datetime.now(UTC))
+        require_own_files(found.run.path)
         write_plan(found.run, item.plan, item.spec, item.resolved)
         return found.run
 

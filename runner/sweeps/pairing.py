@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eval.bootstrap import clusters
 from eval.judges import judge
 from eval.lock import Difference, lock_differences
 from runner.judging.lines import read_lines
@@ -141,8 +140,7 @@ def _add(
             )
             if not judged:
                 return
-            groups = [str(line["group"]) for line in lines[0] if "group" in line]
-            if groups and clusters(groups, draws=1).narrow:
+            if judge(after["task"]).judged(after["lock"]["task"], lines[0]).get("narrow"):
                 found.narrow.add(key)
         changes = judge(after["task"]).differences(after["lock"]["task"], *lines)
     except (ValueError, RunnerError) as error:

@@ -232,7 +232,22 @@ def test_a_print_is_light_and_shows_what_is_folded_away(opened: Any) -> None:
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
     assert page.locator("nav").is_hidden()
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.locator("details:not([open])").count() == 0
+    assert page.locator("details:not([open]):not(.screen)").count() == 0
+    packages = page.locator("details.screen")
+    assert packages.count() == 1
+    assert packages.is_hidden(), "hundreds of packages fill pages"
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator("details[open]").count() == 0
     assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("width_px", [390, 420])
+def test_on_a_phone_every_number_of_the_first_table_is_in_view(opened: Any, width_px: int) -> None:
+    page = opened("report", width_px).page
+    cells = page.eval_on_selector_all(
+        "#results table td", "all => all.map(c => [c.dataset.column, c.getBoundingClientRect().right])"
+    )
+    assert {"Baseline", "Tuned", "Difference"} <= {name for name, _ in cells}
+    assert max(right for _, right in cells) <= width_px
+    named = page.eval_on_selector("#results table td", "c => getComputedStyle(c, '::before').content")
+    assert named == f'"{cells[0][0]}"'

@@ -11,6 +11,7 @@ from converters.harness_names import OWN, harness_names, installed_names
 from converters.lm_eval import (
     BY_RULE,
     FIELDS,
+    METRICS,
     MMLU,
     NOT_OURS,
     QuestionsError,
@@ -165,7 +166,24 @@ def test_the_medical_tasks_are_known() -> None:
         ("? !function u.f\n: 1\n", 1, 3, "!function u.f"),
         ("doc_to_text: '{{x.__class__}}'\n", 1, 14, "a template that reaches into Python"),
         ("doc_to_text: '{{x | attr (\"y\")}}'\n", 1, 14, "a template that reaches into Python"),
+        (
+            r"""doc_to_text: "{{ cycler['\\x5f\\x5finit\\x5f\\x5f'] }}" """,
+            1,
+            14,
+            "a template that reaches into Python",
+        ),
         ("a: &x !other y\nb: *x\n", 1, 4, "!other y"),
+        ("class: x.Y\n", 1, 8, "class, a Python class"),
+        ("metric_list: [{metric: /tmp/evil.py}]\n", 1, 24, "metric '/tmp/evil.py', a program"),
+        ("metric_list: [{metric: someone/metric}]\n", 1, 24, "metric 'someone/metric', a program"),
+        ("metric_list: [{metric: acc, hf_evaluate: true}]\n", 1, 42, "hf_evaluate: true"),
+        ("dataset_path: pandas\n", 1, 15, "dataset_path 'pandas'; allowed: arrow, csv"),
+        ("dataset_path: ./data/evil.py\n", 1, 15, "dataset_path './data/evil.py'"),
+        ("dataset_kwargs: {trust_remote_code: true}\n", 1, 37, "trust_remote_code: true"),
+        ("generation_kwargs: {custom_generate: /tmp/evil}\n", 1, 20, "generation_kwargs.custom_generate"),
+        ("x: &x {custom_generate: e}\ngeneration_kwargs: {<<: *x}\n", 2, 20, "generation_kwargs.<<"),
+        ("group: g\ntask: [{task: a, include: b.yaml}]\n", 2, 27, "include, which stands at the top"),
+        ("<<: {include: b.yaml}\n", 1, 15, "include, which stands at the top"),
     ],
 )
 def test_code_is_found_with_its_place(text: str, line: int, column: int, what: str) -> None:
@@ -180,6 +198,29 @@ def test_our_own_task_files_run_nothing_but_what_finds_records() -> None:
     for file in files:
         found = {code.what for code in code_in(file.read_text(encoding="utf-8"))}
         assert found <= {"!function records.found", "!function records.records"}, file
+
+
+def test_a_task_file_without_code_has_none() -> None:
+    text = """\
+task: a
+include: [b.yaml]
+dataset_path: owner/name
+dataset_kwargs: {trust_remote_code: false}
+generation_kwargs: {until: ["\\n"], max_gen_toks: 4, do_sample: false}
+doc_to_text: "Fill in: ____ {{ q | trim }} {% if x['y'] %}{{ 'a_b'.split('_') }}{% endif %}"
+filter_list: [{name: f, filter: [{function: regex, regex_pattern: '(\\d{2,3}){%'}]}]
+metric_list: [{metric: exact_match, aggregation: mean, ignore_case: true}]
+"""
+    assert list(code_in(text)) == []
+
+
+def test_the_metrics_are_all_that_the_harness_has() -> None:
+    pytest.importorskip("lm_eval", reason="needs the eval extra")
+    import lm_eval.api.metrics
+    from lm_eval.api.registry import metric_registry
+
+    assert lm_eval.api.metrics
+    assert sorted(metric_registry) == sorted(METRICS)
 
 
 def test_code_in_a_cycle_of_aliases_is_found_and_ends() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.bootstrap import ONE_GROUP, SAME, FloatArray, clustered_intervals
+from eval.bootstrap import ONE_GROUP, SAME, FloatArray, clustered_intervals, clusters
 
 
 def mean(totals: FloatArray) -> FloatArray:
@@ -26,10 +26,14 @@ def test_the_value_is_that_of_all_records() -> None:
 
 
 def test_two_groups_have_an_exact_distribution() -> None:
-    """Two groups drawn twice: (a, a) 1/4, a and b 1/2, (b, b) 1/4; the 95 % ends are the extremes."""
+    """Two groups drawn twice: (a, a) 1/4, a and b 1/2, (b, b) 1/4; the 95 % ends are the extremes.
+
+    At a level of 0.2 the t of one degree of freedom is tan(18 degrees) = 0.325, times sqrt(2) 0.459: the ends are at
+    32 and 68 % of the draws, in the half that is a and b.
+    """
     (interval,) = clustered_intervals(pairs([0.0, 10.0]), ["a", "b"], mean, draws=4000)
     assert (interval.low, interval.high) == (0.0, 10.0)
-    (half,) = clustered_intervals(pairs([0.0, 10.0]), ["a", "b"], mean, draws=4000, level=0.4)
+    (half,) = clustered_intervals(pairs([0.0, 10.0]), ["a", "b"], mean, draws=4000, level=0.2)
     assert (half.low, half.high) == (5.0, 5.0)
 
 
@@ -47,6 +51,25 @@ def test_records_that_are_alike_within_groups_widen_the_interval() -> None:
     (alone,) = clustered_intervals(pairs(values), [str(n) for n in range(200)], mean)
     (grouped,) = clustered_intervals(pairs(values), [str(n // 10) for n in range(200)], mean)
     assert (grouped.high - grouped.low) / (alone.high - alone.low) == pytest.approx(math.sqrt(10), rel=0.12)
+
+
+def test_few_groups_have_the_tails_of_students_t() -> None:
+    """Of 5 groups t is 2.7764, times sqrt(5 / 4) 3.1041: 0.0955 % of the draws lie beyond each end."""
+    names = ["a", "b", "c", "d", "e"]
+    assert clusters(names).tail == pytest.approx(0.000955, abs=1e-6)
+    assert clusters(names * 7).tail == clusters(names).tail
+    assert clusters([str(n) for n in range(100_000)]).tail == pytest.approx(0.025, abs=1e-5)
+
+
+def test_groups_of_unequal_size_count_as_fewer() -> None:
+    """Sizes 4, 1, 1, 1, 1: Kish's number is 64 / 20 = 3.2, that of the squares 400 / 260 = 1.538; sqrt(4.923) = 2.219."""
+    drawn = clusters(["a"] * 4 + ["b", "c", "d", "e"])
+    assert drawn.effective == pytest.approx(2.2188, abs=1e-4)
+    assert "5 whole groups of 8 records, which count as 2.2 of equal size" in drawn.method
+    assert drawn.tail < clusters(["a", "b", "c", "d", "e"]).tail
+    tokens = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    assert clusters(["a"] * 4 + ["b", "c", "d", "e"], sizes=tokens).effective == drawn.effective
+    assert clusters(["a", "b"], sizes=np.array([3.0, 3.0])).effective == 2
 
 
 def test_one_group_has_no_interval() -> None:

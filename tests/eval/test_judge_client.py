@@ -6,7 +6,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from misbehaving import Act, FakeClock, half, hang, reply, reset, respond, serving
+from misbehaving import Act, FakeClock, dripping, endless, half, hang, reply, reset, respond, serving
 from misbehaving import Endpoint as Server
 
 from eval.judge import client as module
@@ -50,7 +50,19 @@ def test_a_good_answer_is_taken_as_it_is() -> None:
         (respond(200, "[]"), "invalid", "no chat completion"),
         (respond(200, '{"choices": []}'), "invalid", "no chat completion"),
         (respond(200, "[" * 100_000), "invalid", "no chat completion"),
-        (respond(200, "not gzip", Content_Encoding="gzip"), "invalid", "the response is damaged"),
+        (
+            respond(200, "not gzip", Content_Encoding="gzip"),
+            "invalid",
+            "it is compressed, which was not asked for",
+        ),
+        (endless(), "invalid", "more than 1048576 bytes"),
+        (endless(500), "invalid", "more than 1048576 bytes"),
+        (reply('{"Diagnosis": 1e999, "Waveform": 7, "Rhythm": 9}'), "invalid", "greater than the maximum"),
+        (reply('{"Diagnosis": ' + "9" * 4000 + ', "Waveform": 7, "Rhythm": 9}'), "invalid", "Diagnosis: 999"),
+        (reply('{"Diagnosis": ' + "9" * 5000 + ', "Waveform": 7, "Rhythm": 9}'), "invalid", "no JSON"),
+        (reply("[" * 100_000), "invalid", "no JSON"),
+        (reply('{"x": ' + "[" * 900 + "]" * 900 + "}"), "invalid", ""),
+        (respond(503, "\x1b[2J\u202e gone\x00"), "server_error", "HTTP 503: \ufffd[2J\ufffd gone\ufffd"),
         (respond(200, " " * (1 << 20) + "{}"), "invalid", "more than 1048576 bytes"),
         (reply(None), "invalid", "no text"),
         (reply('{"Diagnosis": 8, "Wavef'), "invalid", "no JSON"),
@@ -68,6 +80,7 @@ def test_what_goes_wrong_is_tried_again_and_then_named(act: Act, outcome: str, s
         verdict = ask(server, clock)
     assert (verdict.outcome, verdict.attempts, len(server.requests)) == (outcome, 3, 3)
     assert says in (verdict.error or "")
+    assert len(verdict.error or "") < 200
     assert len(clock.slept) == 2
     assert 0.5 <= clock.slept[0] <= 1.0 <= clock.slept[1] <= 2.0
 
@@ -117,6 +130,53 @@ def test_an_answer_that_drips_is_a_timeout_too() -> None:
 
     with serving(respond(200, "x" * 200_000)) as server:
         assert ask(server, Hasty(), retries=0).outcome == "timeout"
+
+
+def test_headers_that_drip_are_a_timeout_too() -> None:
+    """Every letter comes in time; each attempt ends after its tenth of a second all the same."""
+    servers: list[Server] = []
+    with serving(dripping(lambda: servers[0])) as server:
+        servers.append(server)
+        verdict = ask(server, FakeClock(), timeout_s=0.1)
+        server.models = dripping(lambda: servers[0])
+        with (
+            JudgeClient(Endpoint(server.url, "m", retries=1, timeout_s=0.1), FakeClock()) as client,
+            pytest.raises(EndpointError, match=r"nothing answers at .*: ReadTimeout"),
+        ):
+            client.knock()
+    assert (verdict.outcome, verdict.attempts) == ("timeout", 3)
+
+
+def test_a_list_of_models_that_never_ends_is_not_read() -> None:
+    with serving(reply(GOOD)) as server:
+        server.models = endless()
+        with JudgeClient(Endpoint(server.url, "m"), FakeClock()) as client:
+            client.knock()
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_no_text_and_no_key_goes_where_a_redirect_says(status: int) -> None:
+    with serving(reply(GOOD)) as other:
+        elsewhere = other.url.replace("127.0.0.1", "localhost") + "/chat/completions"
+        with serving(respond(status, "", Location=elsewhere)) as server:
+            server.models = respond(status, "", Location=other.url + "/models")
+            with pytest.raises(EndpointError, match="a redirect, which is not followed"):
+                ask(server, FakeClock(), key=KEY)
+            with (
+                JudgeClient(Endpoint(server.url, "m", key=KEY), FakeClock()) as client,
+                pytest.raises(EndpointError, match="a redirect, which is not followed"),
+            ):
+                client.knock()
+    assert other.requests == []
+
+
+def test_what_a_judge_calls_itself_is_short_and_harmless() -> None:
+    message = {"message": {"role": "assistant", "content": json.dumps(GOOD)}, "finish_reason": "stop"}
+    named = json.dumps({"model": "\x1b[31mj\u202e" + "x" * 100_000, "choices": [message]})
+    with serving(respond(200, named)) as server:
+        verdict = ask(server, FakeClock())
+    assert verdict.outcome == "judged"
+    assert verdict.model == "\ufffd[31mj\ufffd" + "x" * (160 - 7)
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -11,6 +11,7 @@ import pytest
 from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
 
 from eval.judges import classification, judge
+from eval.lock import lock_differences
 from runner.spec.tasks import ClassificationTask
 
 LABELS = {"no": ("no", "does not have"), "yes": ("yes",)}
@@ -122,7 +123,14 @@ def test_the_same_numbers_as_scikit_learn() -> None:
     )
     assert value(result, "f1") == pytest.approx(f1_score(truth, score > 0.5), abs=1e-12)
     for name, numbers in result["metrics"].items():
+        if name == "calibration_error":
+            assert (numbers["low"], numbers["high"]) == (None, None)
+            continue
         assert numbers["low"] <= numbers["value"] <= numbers["high"], name
+    assert any(
+        note.startswith("no interval of calibration_error: noise adds to it: about 0.0")
+        for note in result["notes"]
+    )
     table = result["tables"]["reliability"]
     assert table["columns"] == ["low", "high", "count", "mean_score", "share_positive"]
     assert sum(row[2] for row in table["rows"]) == 400
@@ -138,6 +146,65 @@ def test_a_label_of_several_tokens_counts_by_the_token() -> None:
     assert value(result, "brier") == pytest.approx(0.25)
     assert value(result, "auc") == 0.5
     assert "each divided by its tokens" in result["method"]
+
+
+UNEVEN = [
+    line(n, label, 0.5, log_likelihoods={"no": no, "yes": yes}, label_tokens={"no": 2, "yes": 1})
+    for n, (label, no, yes) in enumerate(
+        [("no", -2.0, -1.5), ("no", -4.0, -1.0), ("yes", -4.0, -1.0), ("no", -1.0, -3.0)]
+    )
+]
+"""`no` has two tokens, `yes` one. Undivided the first two are wrong; divided, -1 and -1.5, -2 and -1, the second alone."""
+
+
+@pytest.mark.parametrize(
+    ("by", "first", "beside", "note"),
+    [
+        ("none", "yes", "accuracy_per_token", "where likelihoods are divided by tokens"),
+        ("token", "no", "accuracy_undivided", "where likelihoods are undivided"),
+    ],
+)
+def test_how_labels_of_other_lengths_are_compared_is_a_word_of_the_spec(
+    by: str, first: str, beside: str, note: str
+) -> None:
+    result = classification.judged(task(normalise=by), UNEVEN)
+    accuracy = {"none": 2 / 4, "token": 3 / 4}
+    assert value(result, "accuracy") == accuracy[by]
+    assert value(result, beside) == accuracy["none" if by == "token" else "token"]
+    assert result["examples"][0]["answer"].startswith(first)
+    (said,) = [one for one in result["notes"] if one.startswith(beside)]
+    assert "tokens: 'no' 2, 'yes' 1" in said
+    assert "1 of 4 records" in said
+    assert note in said
+    changes = classification.differences(task(normalise=by), UNEVEN, UNEVEN)
+    assert changes.keys() == result["metrics"].keys()
+    assert changes[beside]["value"] == 0
+
+
+def test_bytes_are_those_of_the_first_word() -> None:
+    """no: 2, yes: 3. Nats a byte: -1 and -0.5, -1.05 and -1: `yes` both times; undivided `yes`, then `no`."""
+    lines = [
+        line(0, "no", 0.5, log_likelihoods={"no": -2.0, "yes": -1.5}),
+        line(1, "yes", 0.5, log_likelihoods={"no": -2.1, "yes": -3.0}),
+    ]
+    result = classification.judged(task(normalise="byte"), lines)
+    assert (value(result, "accuracy"), value(result, "accuracy_undivided")) == (1 / 2, 0)
+    assert "each divided by the bytes of its word" in result["method"]
+
+
+def test_labels_of_one_length_are_compared_in_one_way() -> None:
+    for by in ("none", "token"):
+        result = classification.judged(task(normalise=by), LINES)
+        assert not {"accuracy_undivided", "accuracy_per_token"} & result["metrics"].keys()
+    before = {name: value for name, value in task().items() if name != "normalise"}
+    assert classification.judged(before, UNEVEN) == classification.judged(task(), UNEVEN)
+
+
+def test_results_of_before_the_word_are_comparable_where_they_were_divided_alike() -> None:
+    before = {name: value for name, value in task().items() if name != "normalise"}
+    assert lock_differences({"task": before}, {"task": task()}) == ()
+    (other,) = lock_differences({"task": task(normalise="none")}, {"task": before})
+    assert str(other) == "task.normalise: 'none' and 'token'"
 
 
 # ------------------------------------------------------------------------------ floors, notes, parts
@@ -242,12 +309,35 @@ def test_subgroups_are_judged_by_themselves_and_small_ones_are_not() -> None:
         {**one, "attributes": {"sex": "male" if n < 20 else "female"}} for n, one in enumerate(many(100, 5))
     ]
     table = classification.judged(task(subgroups=("sex",)), lines)["tables"]["subgroups"]
-    assert table["columns"] == ["attribute", "value", "records", "metric", "value_", "low", "high"]
+    assert table["columns"] == [
+        "attribute",
+        "value",
+        "records",
+        "metric",
+        "value_",
+        "low",
+        "high",
+        "warning",
+    ]
     female = {row[3]: row[4] for row in table["rows"] if row[1] == "female"}
     alone = classification.judged(task(), lines[20:])
     assert female == {name: value(alone, name) for name in ("accuracy", "balanced_accuracy", "auc")}
     (male,) = [row for row in table["rows"] if row[1] == "male"]
-    assert male == ["sex", "male", 20, "fewer than 30 records", None, None, None]
+    assert male == ["sex", "male", 20, "fewer than 30 records", None, None, None, None]
+
+
+def test_a_subgroup_of_few_groups_says_that_its_intervals_are_too_narrow() -> None:
+    lines = [
+        {**one, "attributes": {"sex": "male" if n < 40 else "female"}, "group": f"g{n % 8 if n < 40 else n}"}
+        for n, one in enumerate(many(100, 5))
+    ]
+    rows = classification.judged(task(subgroups=("sex",)), lines)["tables"]["subgroups"]["rows"]
+    male = next(row for row in rows if row[1] == "male" and row[3] == "accuracy")
+    assert male[5] < male[4] < male[6]
+    assert male[7] == "too narrow, for there are only 8 groups"
+    female = next(row for row in rows if row[1] == "female" and row[3] == "accuracy")
+    assert female[5] < female[4] < female[6]
+    assert female[7] is None
 
 
 def test_a_class_without_a_record_is_named() -> None:

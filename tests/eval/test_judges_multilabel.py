@@ -289,3 +289,19 @@ def test_the_page_has_a_table_of_what_the_image_gives() -> None:
     assert [column.name for column in table.columns][1:3] == ["Its own image", "Blank"]
     assert {row[-1].text for row in table.rows} == {"uses the image"}
     assert table.rows[0][0].text == "AUC, macro"
+
+
+def test_yes_and_no_of_other_lengths_are_said() -> None:
+    asked = task(scoring=("likelihood",), thresholds="half")
+    uneven = multilabel_lines({"yes": 1, "no": 3})
+    assert any("yes has 1 and no 3 tokens" in note for note in JUDGE.judged(asked, uneven)["notes"])
+    assert not any(
+        "tokens" in note for note in JUDGE.judged(asked, multilabel_lines({"yes": 2, "no": 2}))["notes"]
+    )
+
+
+def multilabel_lines(tokens: dict[str, int]) -> list[dict[str, Any]]:
+    nats = {"yes": -1.0, "no": -2.0}
+    return [
+        {**one, "log_likelihoods": dict.fromkeys(CLASSES, nats), "label_tokens": tokens} for one in BY_HAND
+    ]

@@ -79,7 +79,7 @@ def test_floors_are_judged_in_the_same_way() -> None:
 def test_what_a_reader_must_know_is_noted() -> None:
     notes = rouge.judged(TASK, LINES)["notes"]
     assert "1 of 4 answers were not ended within 5 tokens" in notes
-    assert "1 of 4 answers hold no letter or digit; they score 0" in notes
+    assert "1 of 4 answers hold no letter a to z and no digit; they score 0" in notes
     assert "1 of 4 prompts lost their beginning: the model has too few positions" in notes
     (floor,) = [note for note in notes if "nearest_question" in note]
     assert floor.startswith(

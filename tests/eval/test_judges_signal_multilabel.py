@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +15,17 @@ from scipy.special import expit
 from sklearn.metrics import (
     average_precision_score,
     coverage_error,
+    f1_score,
     fbeta_score,
     hamming_loss,
     label_ranking_loss,
     roc_auc_score,
 )
 
+from eval.challenge import challenge_score, read_weights
 from eval.judges import judge
 from eval.judges import signal_multilabel as module
+from eval.judges.label_lines import of_split
 from eval.judges.signal_multilabel import thresholds_of
 from eval.multilabel import Bound, score_labels
 
@@ -161,6 +167,21 @@ def test_a_class_that_nobody_has_is_named_and_not_averaged_over() -> None:
     assert fallback == {"NSR": False, "AF": True, "SB": False}
 
 
+def test_a_class_that_nobody_has_and_that_is_decided_counts_0_as_in_the_challenge() -> None:
+    """Three classes: two with F1 of their own, and AF, which no record has and which some are decided for."""
+    of = lines(lacking="AF")
+    task = TASK | {"thresholds": "half"}
+    result = JUDGE.judged(task, of)
+    truth, logits = arrays(of, "test")
+    decided = logits >= 0
+    assert decided[:, 1].any()
+    scores = [f1_score(truth[:, place], decided[:, place]) for place in (0, 2)]
+    assert value(result, "macro_f1_cinc") == pytest.approx(sum(scores) / 3)
+    assert value(result, "macro_f1_present") == pytest.approx(sum(scores) / 2)
+    never = [{**line, "logits": {**line["logits"], "AF": -50.0}} for line in of]
+    assert value(JUDGE.judged(task, never), "macro_f1_cinc") == pytest.approx(sum(scores) / 2)
+
+
 def test_a_model_that_knows_nothing_is_said_to() -> None:
     nothing, something = (JUDGE.judged(TASK, lines(strength=strength)) for strength in (0.0, 3.0))
     assert any("not different from chance" in note for note in nothing["notes"])
@@ -176,8 +197,19 @@ def test_intervals_of_few_patients_are_called_too_narrow() -> None:
 
 
 def test_thresholds_chosen_on_the_judged_records_are_said_to_be() -> None:
-    notes = JUDGE.judged(TASK | {"split": "validation"}, lines())["notes"]
-    assert any("the very records that are judged" in note for note in notes)
+    """Decisions then look too good, so that neither their metrics nor the differences of these have an interval."""
+    here = TASK | {"split": "validation"}
+    result, there = JUDGE.judged(here, lines()), JUDGE.judged(TASK, lines())
+    assert any("decisions look too good" in note for note in result["notes"])
+    assert any(note.startswith("no interval of macro_f1, ") for note in result["notes"])
+    for name in ("macro_f1", "f_beta", "hamming_loss", "exact_match", "challenge_score"):
+        assert result["metrics"][name]["value"] is not None
+        assert result["metrics"][name]["low"] is None
+        assert there["metrics"][name]["low"] is not None
+    assert result["metrics"]["macro_auc"]["low"] is not None
+    changes = JUDGE.differences(here, lines(), lines(seed=1))
+    assert changes["f_beta"]["low"] is None
+    assert changes["brier"]["low"] is not None
 
 
 def test_the_challenge_score_says_how_many_of_its_classes_are_ours() -> None:
@@ -185,6 +217,37 @@ def test_the_challenge_score_says_how_many_of_its_classes_are_ours() -> None:
     assert value(result, "challenge_score") == pytest.approx(1)
     assert any("3 of the challenge's" in note for note in result["notes"])
     assert "challenge_score" not in JUDGE.judged(TASK | {"challenge_score": False}, lines())["metrics"]
+
+
+RBBB, CRBBB, NSR = "59118001", "713427006", "426783006"
+
+
+def of_codes(number: int, codes: list[str], said: list[str], *, kept: bool = True) -> dict[str, Any]:
+    classes = {"RBBB": RBBB, "NSR": NSR}
+    return {
+        "id": f"r{number}", "group": f"p{number}", "split": "test", "attributes": {},
+        "labels": [name for name, code in classes.items() if code in codes],
+        "logits": {name: 9.0 if name in said else -9.0 for name in classes},
+        **({"codes": codes} if kept else {}),
+    }  # fmt: skip
+
+
+def test_a_code_that_counts_as_a_class_of_ours_is_one_in_the_challenge_score() -> None:
+    """RBBB is a class, CRBBB is none; the challenge has one class of both, and gives 0.35 for NSR said of it.
+
+    r0 has NSR and gets it: 1. r1 has CRBBB and gets RBBB and NSR: (1 + 0.35) / 2. Right: 1 + 1. NSR always, of two
+    labels in all with r1: 1 + 0.35 / 2. (1.675 - 1.175) / (2 - 1.175) = 0.5 / 0.825. 270492004 (IAVB) is absent.
+    """
+    task = TASK | {"classes": ["RBBB", "NSR"], "codes": {"RBBB": [RBBB], "NSR": [NSR]}, "thresholds": "half", "subgroups": []}  # fmt: skip
+    said = [of_codes(0, [NSR, "270492004"], ["NSR"]), of_codes(1, [CRBBB], ["RBBB", "NSR"])]
+    result = JUDGE.judged(task, said)
+    assert value(result, "challenge_score") == pytest.approx(0.5 / 0.825)
+    assert any(f"1 labels are there by a code that is no class of ours and counts as one in the challenge ({CRBBB})" in note for note in result["notes"])  # fmt: skip
+    assert JUDGE.differences(task, said, said)["challenge_score"]["value"] == 0
+    earlier = [of_codes(0, [NSR], ["NSR"], kept=False), of_codes(1, [RBBB], ["RBBB"], kept=False)]
+    result = JUDGE.judged(task, earlier)
+    assert value(result, "challenge_score") == 1
+    assert any(f"{CRBBB} count there as a class of ours" in note for note in result["notes"])
 
 
 def test_subgroups_have_intervals_and_small_ones_their_size_alone() -> None:
@@ -268,7 +331,10 @@ def test_a_perfect_model_has_wilsons_interval_and_says_where_it_has_none() -> No
         for note in result["notes"]
     )
     truth, _ = arrays(lines(), "test")
-    groups = len({place // 2 for place in np.flatnonzero(truth[:, 1])})
+    sizes = np.array(list(Counter(place // 2 for place in np.flatnonzero(truth[:, 1])).values()))
+    kish, of_squares = ((sizes**n).sum() ** 2 / (sizes ** (2 * n)).sum() for n in (1, 2))
+    groups = np.sqrt(kish * of_squares)  # of unequal size: one or two records
+    assert groups < len(sizes)
     row = dict(
         zip(result["tables"]["per_class"]["columns"], result["tables"]["per_class"]["rows"][1], strict=True)
     )
@@ -323,3 +389,59 @@ def test_a_class_that_is_never_decided_is_named() -> None:
     of = [{**line, "logits": {**line["logits"], "AF": -9.0 - (line["split"] == "test")}} for line in lines()]
     notes = JUDGE.judged(TASK, of)["notes"]
     assert [note for note in notes if note.startswith("AF: never decided")]
+
+
+OFFICIAL = json.loads((Path(__file__).parent / "cinc_official.json").read_text(encoding="utf-8"))
+
+
+def official_lines(classes: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """Return the kept recordings with some classes: a label by any of the class's own codes, scores as they are."""
+    return [
+        {
+            "id": f"r{row}", "group": f"p{row}", "split": "test", "attributes": {}, "codes": one["codes"],
+            "labels": [name for name, codes in classes.items() if set(codes) & set(one["codes"])],
+            "logits": {name: math.log(s / (1 - s)) for name, s in zip(classes, one["scores"], strict=True)},
+        }
+        for row, one in enumerate(OFFICIAL["records"])
+    ]  # fmt: skip
+
+
+def of_official(classes: dict[str, list[str]]) -> dict[str, Any]:
+    return TASK | {"classes": list(classes), "codes": classes, "thresholds": "half", "subgroups": []}
+
+
+def test_numbers_are_those_of_the_challenges_own_programs() -> None:
+    """What the programs of 2020 and 2021 gave for 60 kept recordings (`cinc_official.json` says how it was made)."""
+    classes = {name: name.split("|") for name in OFFICIAL["classes"]}
+    result = JUDGE.judged(of_official(classes), official_lines(classes))
+    names = {
+        "auroc": "macro_auc_present",
+        "auprc": "average_precision_present",
+        "accuracy": "exact_match",
+        "f_measure": "macro_f1_cinc",
+        "f_beta_measure": "f_beta_weighed_cinc",
+        "g_beta_measure": "g_beta_weighed_cinc",
+        "challenge_metric": "challenge_score",
+    }
+    assert names.keys() == OFFICIAL["official"].keys()
+    found = {official: value(result, ours) for official, ours in names.items()}
+    assert found == pytest.approx(OFFICIAL["official"], abs=1e-12)
+    assert value(result, "macro_f1_present") > value(result, "macro_f1_cinc") + 0.01
+
+
+def test_the_challenges_own_score_does_not_need_its_equivalent_codes_as_classes() -> None:
+    """One code of each pair is a class; the labels of the other are there for the challenge score alone."""
+    classes = {name: name.split("|")[:1] for name in OFFICIAL["classes"]}
+    task, weights = of_official(classes), read_weights()
+    of = of_split(task, official_lines(classes), "test")
+    said = module._merged(task, of, of.logits >= 0, weights)
+
+    def score(truth: Any) -> float:
+        return challenge_score(truth, said, weights.classes, weights, of.groups, draws=0).score.value
+
+    official = OFFICIAL["official"]["challenge_metric"]
+    assert score(module._true(task, of, weights)) == pytest.approx(official, abs=1e-12)
+    absent = dataclasses.replace(
+        of, lines=[{key: kept for key, kept in line.items() if key != "codes"} for line in of.lines]
+    )
+    assert abs(score(module._true(task, absent, weights)) - official) > 0.01

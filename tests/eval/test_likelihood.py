@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit
+from scipy.stats import norm
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
-from eval.bootstrap import SAME, FloatArray, named_intervals
+from eval.bootstrap import SAME, FloatArray, clusters, named_intervals
 from eval.likelihood import (
     METRICS,
     BinaryScores,
     binary_differences,
+    error_by_chance,
     fit_temperature,
     score_binary,
     two_logits,
@@ -105,8 +108,8 @@ def test_a_class_that_is_not_there_is_named(label: bool, missing: str) -> None:
 def test_one_positive_in_a_thousand_keeps_its_interval() -> None:
     score = np.random.default_rng(1).random(1000)
     found = judged([n == 0 for n in range(1000)], score.tolist(), draws=1000)
-    for interval in named_intervals(found).values():
-        assert interval.low <= interval.value <= interval.high
+    for name, interval in named_intervals(found).items():
+        assert interval.low <= interval.value <= interval.high or name == "calibration_error"
 
 
 def test_differences_are_paired() -> None:
@@ -117,6 +120,55 @@ def test_differences_are_paired() -> None:
     assert (found["auc"].value, found["auc"].reason) == (0, SAME)
     assert found["brier"].high < 0
     assert found["calibration_error"].value < 0
+
+
+def test_a_calibration_error_has_no_interval_and_says_what_chance_gives() -> None:
+    """Four records in one bin, with gaps of 0.2, 0.2, 0.2 and -0.8: their mean is -0.05, the squares about it add to 0.75.
+
+    Times 4 / 3 that is 1. So the standard error of their sum is 1, and chance gives sqrt(2 / pi) / 4 = 0.199.
+    """
+    found = judged([False, False, False, True], [0.2] * 4, draws=100)
+    assert found.calibration_error.value == pytest.approx(0.05)
+    assert math.isnan(found.calibration_error.low)
+    assert math.isnan(found.calibration_error.high)
+    assert "about 0.199 for a calibrated model of as many records" in found.calibration_error.reason
+
+
+def test_a_bin_of_one_group_does_not_tell_what_chance_gives() -> None:
+    found = score_binary(np.array([True, False]), np.array([0.4, 0.4]), ["a", "a"], draws=100)
+    assert "about" not in found.calibration_error.reason
+    assert found.calibration_error.reason.startswith("noise adds to it, and")
+
+
+@pytest.mark.parametrize(("records", "groups"), [(200, 200), (1000, 1000), (1000, 200)])
+def test_what_chance_gives_is_what_calibrated_models_have(records: int, groups: int) -> None:
+    """200 sets each of scores that are the outcomes' own chances; those of a group have much in common."""
+    rng, found, told = np.random.default_rng(records + groups), [], []
+    member = np.arange(records) % groups
+    drawn_from = clusters([f"{number:04}" for number in member], draws=0)
+    for _ in range(200):
+        score = expit(1.3 * rng.standard_normal(records))
+        shared = rng.standard_normal(groups)[member]
+        truth = norm.cdf(np.sqrt(0.5) * (shared + rng.standard_normal(records))) < score
+        edges = np.quantile(score, np.linspace(0, 1, 11))
+        found.append(score_binary(truth, score, member.astype(str).tolist(), draws=0).calibration_error.value)
+        told.append(error_by_chance(truth, score, edges, drawn_from))
+    assert np.mean(told) == pytest.approx(np.mean(found), rel=0.05)
+
+
+@pytest.mark.parametrize("spread", [1.0, 2.0])
+@pytest.mark.parametrize("records", [200, 1000])
+def test_two_calibration_errors_are_never_called_different(records: int, spread: float) -> None:
+    """Of two models that are equally calibrated, or equally far from it, neither gets a verdict."""
+    rng = np.random.default_rng(records)
+    one, other = rng.standard_normal((2, records))
+    truth = rng.random(records) < expit(one + other)
+    scores = [expit(spread * logit) for logit in (one, other)]
+    found = binary_differences(truth, *scores, [str(number) for number in range(records)], draws=200)
+    assert not math.isnan(found["calibration_error"].value)
+    assert math.isnan(found["calibration_error"].low)
+    assert math.isnan(found["calibration_error"].high)
+    assert found["brier"].low < found["brier"].high
 
 
 @pytest.mark.parametrize(

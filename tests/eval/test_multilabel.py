@@ -90,6 +90,32 @@ def test_all_numbers_are_those_of_scikit_learn(seed: int) -> None:
     assert present == pytest.approx((found.auc.value, found.f1.value), abs=1e-15)
 
 
+def test_means_as_the_challenges_make_them_by_hand() -> None:
+    """c0 and c3: TP, FN each. c1: no positive, one FP. c2: neither, so that it is left out.
+
+    F1: 2 / 3, 0 and 2 / 3. The first record has two labels and weighs half: with TP 1/2 and FN 1, F-beta of c0 and c3
+    is 2.5 / (2.5 + 4), G-beta 0.5 / (0.5 + 2).
+    """
+    truth = np.array([[1, 0, 0, 1], [1, 0, 0, 0], [0, 0, 0, 1]], dtype=bool)
+    said = np.array([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0]], dtype=bool)
+    found = judged(truth, said)
+    assert found.f1_cinc.value == pytest.approx((2 / 3 + 0 + 2 / 3) / 3)
+    assert found.f1_present.value == pytest.approx(2 / 3)
+    assert found.f_beta_cinc.value == pytest.approx((2.5 / 6.5 + 0 + 2.5 / 6.5) / 3)
+    assert found.g_beta_cinc.value == pytest.approx((0.2 + 0 + 0.2) / 3)
+    assert math.isnan(found.f1.value)
+    silent = judged(np.zeros((2, 2), dtype=bool), np.zeros((2, 2), dtype=bool))
+    assert math.isnan(silent.f1_cinc.value)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_no_class_is_missing_the_means_are_the_same(seed: int) -> None:
+    truth, decided, _ = random_case(seed)
+    found = judged(truth, decided)
+    pairs = [(found.f1, found.f1_cinc), (found.f_beta, found.f_beta_cinc), (found.g_beta, found.g_beta_cinc)]
+    assert [one.value for one, _ in pairs] == pytest.approx([other.value for _, other in pairs], abs=1e-15)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_f_beta_and_g_beta_are_those_of_a_loop_over_the_definition(seed: int) -> None:
     truth, decided, _ = random_case(seed)

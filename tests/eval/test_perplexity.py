@@ -48,8 +48,9 @@ def test_intervals_of_loss_and_perplexity_are_the_same_draws() -> None:
 
 
 def test_few_groups_are_warned_of_and_one_has_no_interval() -> None:
+    """2, 6 and 2 tokens: Kish's number is 100 / 44, that of the squares 44^2 / 1,328; the root of both is 1.82."""
     few = held_out([SHORT, LONG, HARD])
-    assert few.narrow == "too narrow, for there are only 3 groups"
+    assert few.narrow == "too narrow, for there are only 3 groups, which count as 1.8 of equal size"
     assert few.narrow in few.method
     one = held_out([SHORT, replace(LONG, group="g1")])
     assert math.isnan(one.loss.low)

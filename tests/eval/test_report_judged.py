@@ -176,7 +176,8 @@ def test_an_answer_stands_with_that_of_the_other_model_and_the_rest_is_folded_aw
     def examples(who: str) -> list[dict[str, str]]:
         return [{"id": f"r{n}", "prompt": "p", "answer": f"{who}{n}", "reference": ""} for n in range(5)]
 
-    (section,) = task_sections([result(0.2, examples=examples("b"))], [result(0.3, examples=examples("t"))])
+    sides = [result(0.2, examples=examples("b"))], [result(0.3, examples=examples("t"))]
+    (section,) = task_sections(*sides, examples="full")
     shown = next(block for block in section.blocks if isinstance(block, Examples))
     assert shown.items[0].answers == (("baseline", "b0"), ("tuned", "t0"))
     assert shown.items[0].reference == "(empty)"
@@ -264,3 +265,18 @@ def test_sub_groups_that_are_too_small_are_said_in_a_line_that_is_not_folded_awa
     assert lines == [
         "Sub-groups too small to be judged, fewer than 30 records: sex male (12), age band 80+ (3)."
     ]
+
+
+def test_sub_groups_with_intervals_that_are_too_narrow_are_said() -> None:
+    table = {
+        "columns": ["attribute", "value", "records", "metric", "value_", "low", "high", "warning"],
+        "rows": [
+            ["sex", "female", 60, "accuracy", 0.5, 0.4, 0.6, None],
+            ["sex", "male", 40, "accuracy", 0.5, 0.4, 0.6, "too narrow, for there are only 8 groups"],
+            ["sex", "male", 40, "auc", 0.5, 0.4, 0.6, "too narrow, for there are only 8 groups"],
+        ],
+    }
+    sides = [result(0.2, tables={"subgroups": table})]
+    (section,) = task_sections(sides, sides)
+    lines = [line for block in section.blocks if isinstance(block, Text) for line in block.lines]
+    assert lines == ["Too few groups, or too few of a class, to trust these intervals: sex male (40)."]

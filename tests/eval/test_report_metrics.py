@@ -33,6 +33,7 @@ GIVEN = {
     "signal_multilabel": (
         *signal_multilabel.MACRO,
         *(f"{name}_present" for name in signal_multilabel.MACRO),
+        *signal_multilabel.OFFICIAL,
         *signal_multilabel.OVER_ALL,
         *signal_multilabel.BETA,
         *signal_multilabel.CALIBRATION,
@@ -43,6 +44,7 @@ GIVEN = {
         for prefix in ("", "generated_")
         for name in (
             *label_metrics.FROM_DECISIONS,
+            *label_metrics.OFFICIAL,
             *label_metrics.OVER_ALL,
             *(f"{name}_present" for name in label_metrics.FROM_DECISIONS),
             *(("parse_rate",) if prefix else (*label_metrics.FROM_SCORES, "brier", "calibration_error")),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from converters.harness_names import OWN
 from eval.judges import judge as judging_module
@@ -21,6 +23,7 @@ pytest.importorskip("lm_eval", reason="needs the eval extra")
 
 from runner.judging import harness  # noqa: E402  # after the skips above
 from runner.judging import lm_eval as predictor  # noqa: E402
+from runner.judging.walls import raise_walls  # noqa: E402
 
 pytestmark = [
     # The engines warn about their own parts; a warning of ours stays an error.
@@ -411,12 +414,129 @@ def test_a_task_file_that_runs_code_is_refused(make_model: MakeModel, judge: Jud
 
 
 def test_code_behind_an_include_is_refused(make_model: MakeModel, judge: Judge, tmp_path: Path) -> None:
-    folder = own_tasks(tmp_path / "mine", "include: ../other/base.txt\n" + OWN_TASK)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "base.txt").write_text("process_docs: !function evil.f\n")
+    folder = own_tasks(tmp_path / "mine", "include: base.txt\n" + OWN_TASK)
+    (folder / "base.txt").write_text("process_docs: !function evil.f\n")
     make_model()
     with pytest.raises(UsageError, match=r"base\.txt:1:15: this task file would run code"):
         judge(task(tasks=["mine"], include=str(folder)))
+
+
+def hidden_call(place: Path) -> str:
+    """A template that makes a file by `os.system`; its names are spelt in a way that no search for letters finds."""
+    dunder = r"\x5f\x5f"
+    return (
+        f"{{% set g = cycler['{dunder}init{dunder}']['{dunder}globals{dunder}'] %}}"
+        f"{{{{ g['os']['system']('touch {place}') }}}}"
+    )
+
+
+def test_the_attack_of_the_next_test_is_one(tmp_path: Path) -> None:
+    """In Jinja without a sandbox, as lm-eval makes it, the template runs a program."""
+    from jinja2 import Environment
+
+    Environment().from_string(hidden_call(tmp_path / "ran")).render()
+    assert (tmp_path / "ran").exists()
+
+
+def one_question(folder: Path, tasks: dict[str, str]) -> dict[str, Any]:
+    """Write task files, each like `OWN_TASK` but for one line, and return the task of a spec that asks for all."""
+    folder.mkdir()
+    (folder / "mine.jsonl").write_text(json.dumps({"q": "Is it?", "a": 1}) + "\n")
+    for name, line in tasks.items():
+        kept = [text for text in OWN_TASK.splitlines() if not text.startswith(line.partition(":")[0])]
+        text = "\n".join([*kept, line]).replace("task: mine", f"task: {name}")
+        (folder / f"{name}.yaml").write_text(text + "\n", encoding="utf-8")
+    return task(tasks=list(tasks), include=str(folder), data=str(folder))
+
+
+KEYS = ("doc_to_text", "doc_to_target", "doc_to_choice", "description", "gen_prefix")
+BROKEN = {
+    "typed": ("process_docs: some text", "lm-eval cannot make a task of 'typed': TypeError"),
+    "undefined": (
+        "doc_to_text: '{{ gone }}'",
+        "template of 'undefined' cannot be rendered: 'gone' is undefined",
+    ),
+    "unended": ("doc_to_text: '{{ q'", "template of 'unended' cannot be rendered: unexpected end"),
+}
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Tasks that attack and tasks that do not work in one folder: the harness takes seconds to read its own again."""
+    folder = tmp_path_factory.mktemp("foreign")
+    hidden = json.dumps(hidden_call(folder / "ran"))
+    attacks = {f"with_{key}": f"{key}: {hidden}" for key in KEYS}
+    return one_question(folder / "tasks", attacks | {name: line for name, (line, _) in BROKEN.items()})
+
+
+def test_a_template_reaches_nothing_whatever_it_is_spelt_like(
+    make_model: MakeModel, judge: Judge, foreign: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check before the run looks at templates too, and is taken away here: the sandbox alone holds."""
+    with pytest.raises(UsageError, match=r"\.yaml:\d+:\d+: this task file would run code: a template"):
+        harness.load_leaves(foreign)
+    monkeypatch.setattr(harness, "refuse_code", lambda folder: None)
+    for key in KEYS[:3]:  # rendered for a first question while the task is made
+        with pytest.raises(
+            UsageError, match=f"a template of 'with_{key}' reaches for what no template may have"
+        ):
+            harness.load_leaves(foreign | {"tasks": [f"with_{key}"]})
+    make_model()
+    for key in KEYS[3:]:
+        with pytest.raises(
+            UsageError, match=f"a template of 'with_{key}' reaches for what no template may have"
+        ):
+            judge(foreign | {"tasks": [f"with_{key}"]})
+    assert not Path(foreign["include"]).with_name("ran").exists()
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_task_that_does_not_work_is_one_line(
+    foreign: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "refuse_code", lambda folder: None)  # it finds what the other test is about
+    with pytest.raises(UsageError, match=BROKEN[name][1]):
+        harness.load_leaves(foreign | {"tasks": [name]})
+
+
+def test_a_template_calls_no_method_that_writes(tmp_path: Path) -> None:
+    """A question may hold a picture or an array; `save` and `tofile` write anywhere."""
+    import numpy as np
+    from jinja2.exceptions import SecurityError
+    from lm_eval import utils
+    from PIL import Image
+
+    raise_walls()
+    question = {"image": Image.new("L", (1, 1)), "numbers": np.zeros(3), "number": np.float64(1)}
+    for call in ("image.save", "numbers.tofile", "number.tofile"):
+        with pytest.raises(SecurityError, match=r"attribute '(save|tofile)'"):
+            utils.apply_template(f"{{{{ {call}('{tmp_path / 'ran.png'}') }}}}", question)
+    assert not list(tmp_path.iterdir())
+    text = "{% for w in words %}{{ loop.index }}{{ w.upper() | regex_replace('A', 'b') }} {% endfor %}"
+    assert utils.apply_template(text, {"words": ["a", "c"]}) == "1b 2C "
+
+
+def test_a_tag_that_the_check_did_not_see_makes_no_object(tmp_path: Path) -> None:
+    from lm_eval.tasks import TaskManager
+
+    tag = f"x: !!python/object/apply:os.system ['touch {tmp_path}/ran']"
+    wanted = one_question(tmp_path / "mine", {"tagged": tag})
+    raise_walls()
+    with pytest.raises(yaml.constructor.ConstructorError, match="could not determine a constructor"):
+        TaskManager(include_path=wanted["include"], include_defaults=False)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_all_templates_of_lm_eval_are_read_by_the_sandbox() -> None:
+    """None of them changes a list, which the sandbox would not let it."""
+    import lm_eval
+
+    changing = re.compile(r"\.(append|pop|insert|update|extend|remove|sort|clear|setdefault|reverse|add)\(")
+    files = sorted(Path(lm_eval.__file__).parent.joinpath("tasks").rglob("*.yaml"))
+    assert len(files) > 1000
+    for file in files[::7]:
+        text = file.read_text(encoding="utf-8")
+        assert not ("{{" in text and changing.search(text)), file
 
 
 @pytest.mark.parametrize(

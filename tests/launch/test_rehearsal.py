@@ -44,9 +44,11 @@ def test_system_c_rehearses_on_real_questions(
     rows = {r["metric"]: r for r in json.loads((run / "report" / "results.json").read_text())["table"]}
     assert (rows["perplexity"]["published"], rows["perplexity"]["comparable"]) == (7.71, "no: rehearsal")
     assert rows["perplexity"]["interval"][0] < rows["perplexity"]["tuned"] < rows["perplexity"]["interval"][1]
-    report = (run / "report" / "README.md").read_text()
-    assert "with what carries loss between" in report
-    assert "Answer: ⟦" in report or "Answer:⟦" in report
+    page, card = ((run / "report" / name).read_text() for name in ("report.html", "README.md"))
+    assert "with what carries loss between" in page, "public questions may be shown"
+    assert "Answer: ⟦" in page or "Answer:⟦" in page
+    assert "carry loss." in card
+    assert "⟦" not in card, "a card is published, and holds no record of any source"
     tokens = json.loads((run / "data" / "tokens.json").read_text())
     cut = tokens["splits"]["train"]["longer_than_context"]
     assert 0 < cut["share"] < 1
@@ -74,5 +76,16 @@ def test_every_method_rehearses(launcher: Launcher, name: str, changes: dict[str
     modules = events["modules", None]
     assert 0 < modules["trainable"] < modules["total"]
     assert 0 < events["dataset", "train"]["label_share"] < 1
+    passed_on = [
+        file.read_text() for file in (run / "train" / "final").iterdir() if file.suffix in (".json", ".md")
+    ]
+    assert not any(str(launcher.folder) in text for text in passed_on), "no path of this machine"
+    assert "How they were made and judged" in (run / "train" / "final" / "README.md").read_text(), (
+        "not the engine's"
+    )
+    first = json.loads((run / "data" / "train.jsonl").read_text().splitlines()[0])["messages"][-1]["content"]
+    assert not any(first in log.read_text() for log in (run / "logs").iterdir()), (
+        "logs are passed on, and hold no record"
+    )
     losses = [event["loss"] for event in found if event["event"] == "evaluation"]
     assert losses[-1] < losses[0], "training taught it nothing"

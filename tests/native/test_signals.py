@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import permutations
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -45,6 +48,13 @@ def test_the_filter_is_scipys(fs_hz: int, samples: int, kind: str, tolerance: fl
     assert ours.dtype == np.dtype(kind)
     theirs = by_scipy(wave.astype(kind), fs_hz)
     assert np.abs(ours - theirs).max() <= tolerance * np.abs(wave).max()
+
+
+@pytest.mark.parametrize("samples", [64, 150, 200, 260, 300, 406, 450, 600])
+def test_the_filter_of_one_lead_alone_is_scipys(samples: int) -> None:
+    """One row of four to seven blocks was filtered wrongly: its states were read after they had been written over."""
+    wave = np.random.default_rng(0).normal(size=(1, samples))
+    assert np.abs(filtered(wave, 250, 1, 40) - by_scipy(wave, 250, 1, 40)).max() < 1e-11
 
 
 @settings(max_examples=25, deadline=None)
@@ -204,3 +214,73 @@ def test_ratio_of_published_rates() -> None:
 
 def test_padding_keeps_what_is_there() -> None:
     assert padded_or_cropped(np.array([[1.0, 2.0]]), 4).tolist() == [[1, 2, 0, 0]]
+
+
+# ------------------------------------------------------------------------------------------------ chains
+
+ONE_OF_EACH: tuple[Step, ...] = (Filter(1, 40, 3), Standardise(), Resample(250), PadOrCrop(700))
+CHAINS: list[tuple[Step, ...]] = [
+    *(chain for length in (1, 2, 3, 4) for chain in permutations(ONE_OF_EACH, length)),
+    (Standardise(), Filter(0.05, 150, 2), Standardise(), Filter(1, 40, 3), Standardise()),
+    (PadOrCrop(300), Filter(0.5, 40, 3), Standardise(), PadOrCrop(900)),
+    (Filter(0.05, 45, 2), PadOrCrop(300, "end"), Standardise()),
+]
+
+
+def of_a_chain(steps: Sequence[Step]) -> str:
+    return "-".join(step.word for step in steps)
+
+
+@pytest.mark.parametrize("steps", CHAINS, ids=of_a_chain)
+def test_a_flat_lead_is_0_after_any_chain_whatever_its_level(steps: tuple[Step, ...]) -> None:
+    """Beside a lead with a wave, which it must not change."""
+    beats = np.random.default_rng(0).normal(size=600)
+    levels = (0.0, 1e-3, 0.1, 3.3, -0.337, -250.0, 999.0)
+    wave = np.stack([beats, *(np.full(600, level) for level in levels)])
+    for kind in ("f4", "f8"):
+        done = applied(steps, wave.astype(kind), 500)
+        assert (done[1:] == 0).all()
+        assert np.isfinite(done).all()
+        assert done[0].std() > 0.1
+        # products of other sizes are added in another order
+        assert np.abs(done[0] - applied(steps, wave[:1].astype(kind), 500)[0]).max() < 1e-5
+
+
+@pytest.mark.parametrize("steps", [chain for chain in CHAINS if Standardise() in chain], ids=of_a_chain)
+def test_what_is_left_of_a_lead_is_not_blown_up(steps: tuple[Step, ...]) -> None:
+    """Rounding of a level of 100 mV, and a pulse that a first crop cuts away, are no noise of size 1."""
+    random = np.random.default_rng(1)
+    jitter = np.full(4000, 100, dtype=np.float32)
+    jitter[random.integers(0, 4000, 400)] = np.nextafter(np.float32(100), np.float32(200))
+    pulse = np.full(4000, 2.5, dtype=np.float32)
+    pulse[2000] = 50
+    done = applied(steps, np.stack([jitter, pulse]), 500)
+    assert np.isfinite(done).all()
+    assert np.abs(done[0]).max() < 1e-3
+    if isinstance(steps[0], PadOrCrop):
+        assert (done[1] == 0).all()
+
+
+@pytest.mark.parametrize("steps", CHAINS, ids=of_a_chain)
+def test_a_chain_knows_no_unit(steps: tuple[Step, ...]) -> None:
+    """A thousand times the signal gives a thousand times the answer; standardised, the same."""
+    wave = np.random.default_rng(2).normal(0.2, 1, size=(3, 600))
+    done = applied(steps, wave, 500)
+    for scale in (1e-6, 1e-3, 1e3, 1e6):
+        wanted = done if Standardise() in steps else done * scale
+        assert np.abs(applied(steps, wave * scale, 500) - wanted).max() <= 1e-4 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_a_signal_that_is_no_number_is_refused_and_not_spread(value: float) -> None:
+    wave = np.zeros((2, 600), dtype=np.float32)
+    wave[1, 17] = value
+    for step in ONE_OF_EACH:
+        with pytest.raises(SignalError, match="not finite or is above 1e\\+15"):
+            applied([step], wave, 500)
+
+
+@pytest.mark.parametrize(("low", "high", "order"), [(0.001, 45, 20), (0.5, 0.505, 8)])
+def test_a_band_that_cannot_be_computed_is_said(low: float, high: float, order: int) -> None:
+    with pytest.raises(SignalError, match="cannot be computed at 500 Hz; take a wider band or a lower order"):
+        traced([Filter(low, high, order)], 5000, 500)

@@ -189,6 +189,65 @@ def test_a_class_without_positives_in_training() -> None:
     assert require_positives(split, labels, ["NSR", "AF"], missing_at_most=1) == ("AF",)
 
 
+def test_ten_percent_of_20_recordings_are_2_of_them() -> None:
+    """Each label is on one recording in five: training wanted every one of them most, and no test was left."""
+    labels = np.tile(np.eye(5, dtype=bool), (4, 1))
+    split = stratified(labels, range(20), {"train": 0.72, "validation": 0.18, "test": 0.10}, 0)
+    assert {side: len(rows) for side, rows in split.sides.items()} == {
+        "train": 14,
+        "validation": 4,
+        "test": 2,
+    }
+    assert labels[split.sides["train"]].any(axis=0).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    records=st.integers(3, 60),
+    patients=st.integers(1, 60),
+    classes=st.integers(1, 25),
+    share=st.sampled_from(
+        [(0.72, 0.18, 0.10), (0.8, 0.1, 0.1), (0.98, 0.01, 0.01), (0.9, 0, 0.1), (0.34, 0.33, 0.33)]
+    ),
+    seed=st.integers(0, 999),
+)
+def test_every_stated_side_has_a_patient_where_there_are_enough(
+    records: int, patients: int, classes: int, share: tuple[float, float, float], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.random((records, classes)) < rng.random(classes)
+    groups = rng.integers(0, patients, records).tolist()
+    ratios = dict(zip(SIDES, share, strict=True))
+    if len(set(groups)) < sum(part > 0 for part in share):
+        with pytest.raises(DataError, match=r"no patient is left for .*\n  take more recordings"):
+            stratified(labels, groups, ratios, seed)
+        return
+    split = stratified(labels, groups, ratios, seed)
+    assert all(len(split.sides[side]) > 0 for side in SIDES if ratios[side] > 0)
+    assert sum(map(len, split.sides.values())) == records
+    require_apart(split, groups)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    records=st.integers(3, 60),
+    ratio=st.sampled_from([0.02, 0.05, 0.1, 0.5, 0.9, 0.99]),
+    seed=st.integers(0, 999),
+)
+def test_few_labels_of_few_recordings_are_one_at_least(records: int, ratio: float, seed: int) -> None:
+    labels = np.random.default_rng(seed).random((records, 8)) < 0.2
+    for split in (few_labels(labels, range(records), ratio, seed), record_wise(labels, ratio, seed)):
+        assert min(map(len, split.sides.values())) >= 1
+    folds = [1, 9, 10, *[1] * (records - 3)]
+    given_sides = by_fold(folds, range(records), {"train": [1], "validation": [9], "test": [10]})
+    assert len(thinned(given_sides, labels, range(records), ratio, seed).sides["train"]) >= 1
+
+
+def test_two_recordings_cannot_be_on_three_sides() -> None:
+    with pytest.raises(DataError, match=r"no patient is left for .*: 2 recordings, 8 % / 2 % / 90 %"):
+        record_wise(np.ones((2, 1), dtype=bool), 0.1, 0)
+
+
 @pytest.mark.parametrize(
     ("ratios", "message"),
     [

@@ -70,7 +70,7 @@ def test_any_program_can_read_it(tmp_path: Path) -> None:
     store = convert(made(5), tmp_path / "a.h5")
     with h5py.File(tmp_path / "a.h5") as file:
         assert set(file) == {
-            "signals", "labels", "ids", "patients", "groups", "samples", "attributes", "class_names", "class_codes",
+            "signals", "labels", "ids", "patients", "groups", "samples", "attributes", "class_names", "class_codes", "codes",
             "leads", "manifest", "crc32",
         }  # fmt: skip
         assert (file["signals"][:] == store.signals).all()
@@ -297,7 +297,8 @@ def spoilt(records: int = 50, **how: Any) -> Asked:
 
 def test_faulty_records_are_counted_named_and_limited(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"2 of 50 recordings are faulty, at most 1 % may be\n  syn03: signal is sho"
+        DataError,
+        match=r"2 of 50 recordings are faulty, at most 1 % may be\n  2 recordings: signal is sho.*\n    syn03: 10 of",
     ):
         convert(spoilt(faulty=(3, 7)), tmp_path / "a.h5")
     assert list(tmp_path.iterdir()) == []
@@ -308,6 +309,16 @@ def test_faulty_records_are_counted_named_and_limited(tmp_path: Path) -> None:
     }
     assert store.manifest["faulty"][0]["detail"] == "10 of 500 samples"
     assert "syn03" not in store.ids
+
+
+def test_no_remedy_is_offered_that_is_none(tmp_path: Path) -> None:
+    """All are faulty: `data.faults_at_most` of 1 is refused, and would leave nothing."""
+    for faulty, offered in ((range(25), True), (range(26), False), (range(50), False)):
+        with pytest.raises(DataError) as refused:
+            convert(spoilt(faulty=tuple(faulty)), tmp_path / "a.h5")
+        assert ("raising data.faults_at_most (to 0.5)" in str(refused.value)) is offered
+        assert str(refused.value).count("samples\n") + 1 >= 5
+        assert f"... and {len(faulty) - 5} more" in str(refused.value)
 
 
 def test_another_sampling_rate_is_a_fault_unless_resampled(tmp_path: Path) -> None:
@@ -437,7 +448,7 @@ def _replaced(place: Path, old: str, new: str) -> None:
 SPOILT: tuple[tuple[Callable[[Path], object], str], ...] = (
     (
         lambda place: place.with_suffix(".mat").unlink(),
-        "no signal file beside the header: {0}.mat: No such file",
+        "no signal file: {0}.mat: No such file",
     ),
     (lambda place: place.unlink(), "no header beside the signal file: {0}.hea"),
     (

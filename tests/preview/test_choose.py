@@ -22,8 +22,8 @@ def test_sources_come_first_then_the_longest_and_the_shortest() -> None:
     assert [(one.line, one.why) for one in chosen] == [
         (1, ("the first of a",)),
         (3, ("the first of b",)),
-        (2, ("the longest",)),
-        (4, ("the shortest",)),
+        (2, ("the most characters",)),
+        (4, ("the fewest characters",)),
         (5, ("one of the first",)),
     ]
     assert [one.line for one in choose(records, 2)] == [1, 3]
@@ -32,8 +32,8 @@ def test_sources_come_first_then_the_longest_and_the_shortest() -> None:
 def test_a_record_that_is_several_of_these_is_taken_once_and_says_all() -> None:
     chosen = choose(rows(("a", 5), ("a", 2)), 2)
     assert [(one.line, one.why) for one in chosen] == [
-        (1, ("the first of a", "the longest")),
-        (2, ("the shortest",)),
+        (1, ("the first of a", "the most characters")),
+        (2, ("the fewest characters",)),
     ]
 
 
@@ -59,6 +59,6 @@ def test_as_many_different_records_as_there_are_and_always_the_same(
     assert chosen == choose(records, most)
     assert all(one.record is records[one.line - 1] and one.why for one in chosen)
     reasons = [reason for one in chosen for reason in one.why]
-    if "the longest" in reasons:
-        longest = next(one for one in chosen if "the longest" in one.why)
+    if "the most characters" in reasons:
+        longest = next(one for one in chosen if "the most characters" in one.why)
         assert length(longest.record) == max(map(length, records))

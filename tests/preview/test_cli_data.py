@@ -38,7 +38,7 @@ def test_the_data_stage_runs_alone_in_a_run_of_its_own(runner: Run, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert "600 records read, 600 fit for use" in done.stdout
     assert "train       400" in done.stdout
-    assert "\u2713 No question stands on two sides." in done.stdout
+    assert "\u2713 No question stands on two sides; split by question" in done.stdout
     run = tmp_path / done.stdout.splitlines()[-1]
     assert sorted(json.loads((run / "status.json").read_text())["stages"]) == ["data"]
     assert json.loads((run / "plan.json").read_text())["counts"]["train"] == 400

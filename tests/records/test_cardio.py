@@ -139,6 +139,7 @@ def test_without_limits_everything_is_kept() -> None:
     ("changes", "said"),
     [
         ({"id": " "}, "id: the cell is empty"),
+        ({"height": "9" * 400}, "height: expected a number, got '999"),
         ({"height": "tall"}, "height: expected a number, got 'tall'"),
         ({"weight": "nan"}, "weight: expected a number, got 'nan'"),
         ({"weight": "1_0"}, "weight: expected a number, got '1_0'"),

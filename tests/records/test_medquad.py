@@ -6,6 +6,7 @@ import pytest
 
 from converters.records.medquad import (
     DamagedXmlError,
+    NoPairsError,
     OlderFormError,
     Pair,
     read_document,
@@ -87,11 +88,31 @@ def test_declared_entities_are_refused_unread(xml: bytes) -> None:
 
 @pytest.mark.parametrize(
     "xml",
-    [b"<html/>", b"<Document/>", b'<?xml version="1.0" encoding="none-such"?><Document/>', b"\xff\xfe\x00"],
+    [b'<?xml version="1.0" encoding="none-such"?><Document/>', b"\xff\xfe\x00"],
 )
-def test_what_is_no_document_is_damaged(xml: bytes) -> None:
+def test_what_cannot_be_decoded_is_damaged(xml: bytes) -> None:
     with pytest.raises(DamagedXmlError):
         read(xml)
+
+
+@pytest.mark.parametrize(
+    "xml", [b"<html/>", b"<Document/>", b"<Document><QAPairs/></Document>", b"<Document><QAPair/></Document>"]
+)
+def test_what_has_no_pairs_is_not_damaged(xml: bytes) -> None:
+    with pytest.raises(NoPairsError, match="without a QAPair below QAPairs"):
+        read(xml)
+
+
+@pytest.mark.parametrize("root", [b"DiseaseFile", b"x"])
+def test_pairs_are_read_whatever_the_root_is_called(root: bytes) -> None:
+    """One file of 9_CDC_QA has the root `DiseaseFile`."""
+    assert read(DOCUMENT.replace(b"Document", root)) == read(DOCUMENT)
+
+
+def test_pairs_are_read_at_any_depth() -> None:
+    inside = DOCUMENT.partition(b"?>")[2]
+    (first, _), (plain, _) = read(b"<File>" + inside + b"</File>"), read(DOCUMENT)
+    assert (first.question, first.answer, first.focus) == (plain.question, plain.answer, plain.focus)
 
 
 def test_the_older_form_is_told_apart() -> None:

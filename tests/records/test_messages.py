@@ -52,6 +52,10 @@ def test_what_the_line_says_of_itself_is_kept() -> None:
         (b'{"a": "\xff"}', "is not UTF-8: byte 8 of the line is 0xff"),
         (b"[1]", "expected a JSON object with 'messages', one a line"),
         (b"[" * 100_000, "is nested too deep to be read"),
+        (
+            b'{"messages": [], "n": ' + b"9" * 5000 + b"}",
+            "holds a number of more than 4,300 digits; write it as text",
+        ),
         (b'{"id": 1, "id": 2}', "the key 'id' stands twice in one object"),
         ({"text": "x"}, "'messages' is missing; the line has text"),
         ({}, "'messages' is missing; the line has no keys"),

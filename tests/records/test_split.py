@@ -83,6 +83,7 @@ def test_ratios_use_every_record_and_no_group_crosses(
     assert prove(divided.parts, split)["crossing"] == 0
     assert divided.parts["train"]
     assert bool(divided.parts["validation"]) == (ratios[1] > 0)
+    assert bool(divided.parts["test"]) == (ratios[2] > 0)
 
 
 @settings(max_examples=30)
@@ -225,7 +226,9 @@ def test_groups_that_a_split_by_something_else_tears_apart_are_counted(word: str
     }
     assert prove(parts, by(word, 0.5, 0, 0.5))["crossing_groups"] == 1  # type: ignore[arg-type]
     whole = {"train": parts["train"], "test": parts["test"][1:]}
-    assert "crossing_groups" not in prove(whole, by(word, 0.5, 0, 0.5))  # type: ignore[arg-type]
+    proof = prove(whole, by(word, 0.5, 0, 0.5))  # type: ignore[arg-type]
+    assert "crossing_groups" not in proof
+    assert proof["own_groups"] == 3
 
 
 def test_a_given_split_is_taken_and_cut_to_the_counts() -> None:
@@ -273,4 +276,6 @@ def test_a_question_about_another_image_is_another_question() -> None:
         "train": [{**one, "images": ["a"]}],
         "test": [{**other, "images": ["b"]}],
     }
-    assert prove(seen, by("group", 0.5, 0, 0.5))["shared_questions"] == {"train, test": 0}
+    proof = prove(seen, by("group", 0.5, 0, 0.5))
+    assert proof["shared_questions"] == {"train, test": 0}
+    assert proof["images"] == 2

@@ -72,6 +72,10 @@ PLACEHOLDER = "${env:WEIGHTS:-}"
         (None, False, {}, "medium, random weights", "random weights"),
         ("/w", False, LOADED, "medium, /w", "as given"),
         ("/w", False, {}, "medium, /w", "as given"),
+        (
+            "/w", False, {"started_from": {"tensors": 40, "new": [], "trained_on_other": ["400 Hz, here 500 Hz"]}},
+            "medium, /w (trained on 400 Hz, here 500 Hz)", "as given (trained on 400 Hz, here 500 Hz)",
+        ),
         (PLACEHOLDER, False, LOADED, f"medium, {PLACEHOLDER}", "as given"),
         (
             PLACEHOLDER, False, {"started_from": None},

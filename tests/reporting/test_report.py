@@ -96,9 +96,109 @@ def test_text_of_the_records_never_becomes_part_of_the_page(run: Path) -> None:
     html = render(page_of(read_run(run)))
     assert "<script>alert" not in html
     assert "&lt;script&gt;alert" in html
-    card = render_card(card_of(read_run(run)))
-    shown = [line for line in card.splitlines() if "<script" in line]
-    assert shown == [f"    {BITING} \u27e6answer\u27e7"], "as code it may stand; anywhere else it may not"
+    assert "<script" not in render_card(card_of(read_run(run)))
+
+
+HOSTILE = (
+    "# 1. [x](javascript:alert(1)) ![i](https://example.org/p.png) <img src=x onerror=alert(1)> **b** ~~s~~ `c` $x$ "
+    "a|b\n\n## Results\n\n| a |\n|---|\n---\n\x1b[31m \u202egnp.exe\r\n- item\n~~~\n</details>"
+)
+"""What a title, a name or a label may hold: Markdown, HTML, LaTeX, a terminal's colours, text turned around."""
+
+
+def test_nothing_that_was_given_is_markup_in_the_card(run: Path) -> None:
+    """Title, summary, notes, reference, class names, package names, and names of modules of a model folder."""
+    markdown_it = pytest.importorskip("markdown_it")
+    plan = json.loads((run / "plan.json").read_text())
+    settings = plan["stages"][-1]["settings"]
+    settings |= {"title": HOSTILE, "summary": HOSTILE, "notes": HOSTILE}
+    settings["reference"] |= {"source": HOSTILE, "notes": [HOSTILE]}
+    settings["reference"]["metrics"].append({**settings["reference"]["metrics"][0], "metric": HOSTILE})
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    told = [
+        {**event, "names": [HOSTILE], "matched": {HOSTILE: 1}} if event["event"] == "modules" else event
+        for event in events
+    ]
+    tuned = json.loads((run / "eval/tuned.json").read_text())
+    tuned["results"][0]["notes"] = [HOSTILE]
+    manifest = json.loads((run / "data/manifest.json").read_text())
+    manifest["dropped"][HOSTILE] = {"count": 1, "ids": [HOSTILE]}
+    manifest["sources"][0]["name"] = HOSTILE
+    plain = markdown_it.MarkdownIt("gfm-like", {"linkify": False}).parse(body_of(run))
+    for name, value in (
+        ("plan.json", plan),
+        ("eval/tuned.json", tuned),
+        ("data/manifest.json", manifest),
+        (
+            "environment.json",
+            {"runner": HOSTILE, "python": HOSTILE, "packages": {"torch": HOSTILE}, "git": {}},
+        ),
+    ):
+        (run / name).write_text(json.dumps(value))
+    (run / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in told))
+    body = body_of(run)
+    assert "\x1b" not in body
+    assert "\u202e" not in body
+    parsed = markdown_it.MarkdownIt("gfm-like", {"linkify": False}).parse(body)
+    assert kinds(parsed) <= kinds(plain), (
+        "no heading, list, link, picture, HTML or code that was not there before"
+    )
+    headings = [parsed[n + 1].content for n, token in enumerate(parsed) if token.type == "heading_open"]
+    assert len(headings) == sum(token.type == "heading_open" for token in plain)
+    assert parsed[1].children is not None
+    assert "".join(child.content for child in parsed[1].children) == " ".join(
+        HOSTILE.replace("\x1b", "\ufffd").replace("\u202e", "\ufffd").split()
+    )
+
+
+def body_of(run: Path) -> str:
+    return render_card(card_of(read_run(run))).split("---\n", 2)[2]
+
+
+def kinds(tokens: list[Any]) -> set[tuple[str, str]]:
+    """Return the kinds of parts of a document, with the element that each becomes."""
+    inner = [child for token in tokens for child in token.children or ()]
+    return {(token.type, token.tag) for token in (*tokens, *inner)} - {("text_special", "")}
+
+
+def with_examples(run: Path, word: str | None) -> str:
+    """Draw the page with `report.examples`; None is a plan of before it was asked."""
+    plan = json.loads((run / "plan.json").read_text())
+    plan["stages"][-1]["settings"]["examples"] = word
+    if word is None:
+        del plan["stages"][-1]["settings"]["examples"]
+    (run / "plan.json").write_text(json.dumps(plan))
+    return render(page_of(read_run(run)))
+
+
+@pytest.mark.parametrize("word", ["none", None])
+def test_a_page_without_examples_holds_no_record(run: Path, word: str | None) -> None:
+    html = with_examples(run, word)
+    assert "No record is shown: report.examples is none" in html
+    for text in ("Age 5", "row/", "\u27e6"):
+        assert text not in html
+    assert "diastolic above systolic" in html, "why records were dropped is no record"
+
+
+def test_a_redacted_page_counts_words(run: Path) -> None:
+    html = with_examples(run, "redacted")
+    words = len(f"Age 50. {BITING}".split())
+    assert f"[{words} words]" in html
+    assert f"[{len(BITING.split())} words]\u27e6[1 word]\u27e7" in html
+    assert "Words are counted and not shown: report.examples is redacted" in html
+    for text in ("Age 5", "row/", "\u27e6answer"):
+        assert text not in html
+
+
+@pytest.mark.parametrize("word", ["none", "redacted", "full"])
+def test_the_card_and_the_numbers_hold_no_record_whatever_the_page_does(run: Path, word: str) -> None:
+    assert ("Age 50" in with_examples(run, word)) == (word == "full")
+    written = write_report(run)
+    for file in (written.card, written.results):
+        text = (run / file).read_text(encoding="utf-8")
+        assert "Age 5" not in text
+        assert "row/" not in text
+        assert "\u27e6" not in text
 
 
 def test_a_split_that_leaks_is_said_in_words(run: Path) -> None:
@@ -107,15 +207,63 @@ def test_a_split_that_leaks_is_said_in_words(run: Path) -> None:
     assert told == [
         (True, "No group stands on two sides; split by patient, seed 42."),
         (True, "No question stands on two sides."),
-        (False, "2 records have a duplicate on another side."),
+        (False, "2 records have an equal one on another side; messages were compared byte for byte."),
     ]
-    assert "**FAILED**: 2 records have a duplicate" in render_card(card_of(read_run(run)))
+    assert "**FAILED**: 2 records have an equal one" in render_card(card_of(read_run(run)))
 
 
 def test_groups_that_a_split_by_record_tears_apart_are_no_proof(run: Path) -> None:
     split = {**read_run(run).manifest["split"], "by": "record", "crossing_groups": 14}
     first = split_checks(changed(run, "data/manifest.json", {"split": split}).manifest)[0]
     assert (first.passed, first.text) == (False, "14 groups stand on two sides; split by record, seed 42.")
+
+
+def told_of(split: dict[str, Any], **more: Any) -> list[tuple[bool | None, str]]:
+    base = {
+        "by": "group",
+        "seed": 1,
+        "crossing": 0,
+        "crossing_duplicates": 0,
+        "without_key": 0,
+        "shared_questions": {},
+    }
+    manifest = {"records": {"kept": 9}, "split": base | split, **more}
+    return [(check.passed, check.text) for check in split_checks(manifest)]
+
+
+def test_a_proof_says_what_was_looked_at_and_nothing_else() -> None:
+    """Images: every row may have the same question. Recordings: they have none. Rows by themselves: no group is known."""
+    pairs = {"train, test": 0}
+    assert told_of({"shared_questions": pairs, "images": 9})[1:] == [
+        (True, "No question stands on two sides with an image of the same name."),
+        (
+            True,
+            "No record has an equal one on another side; messages and names of images were compared byte for byte.",
+        ),
+    ]
+    assert told_of({"by": "patient"}, identical=[]) == [
+        (True, "No patient stands on two sides; split by patient, seed 1."),
+        (
+            True,
+            "No recording has an equal one on another side, byte for byte; copies that were cut or changed are not "
+            "looked for.",
+        ),
+    ]
+    for by in ("record", "given"):
+        assert told_of({"by": by, "own_groups": 0})[0] == (
+            None,
+            f"No record names a group (patient, document), so that none was looked at; split by {by}, seed 1.",
+        )
+        assert told_of({"by": by, "own_groups": 5})[0][0] is True
+    questions = {"by": "question", "shared_questions": pairs, "own_groups": 5, "crossing_groups": 2}
+    assert [text for _, text in told_of(questions)][:2] == [
+        "No question stands on two sides; split by question, seed 1.",
+        "2 groups stand on two sides.",
+    ]
+    assert told_of({"by": "focus", "crossing": 3})[0] == (
+        False,
+        "3 foci stand on two sides; split by focus, seed 1.",
+    )
 
 
 def test_a_split_by_patient_is_not_proven_where_no_patient_is_known(run: Path) -> None:

@@ -15,7 +15,8 @@ from runner.cli import main
 from runner.reporting.record import read_run
 from runner.spec.problems import UsageError
 from runner.stages.report import write_report
-from runner.verify import Unequal, verify
+from runner.unequal import Unequal
+from runner.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_an_untouched_report_is_equal(run: Path, capsys: pytest.CaptureFixture[s
     found = verify(run)
     assert found.equal, found.parts
     assert [part.file for part in found.parts] == [
-        "eval/baseline.json", "eval/tuned.json", "report/results.json", "report/report.html",
+        "eval/baseline.json", "eval/tuned.json", "report/results.json", "report/README.md", "report/report.html",
     ]  # fmt: skip
     assert found.parts[0].numbers == 21  # five metrics with their ends, and six counts
     with pytest.raises(SystemExit, match="0"):
@@ -144,11 +145,16 @@ def test_predictions_that_cannot_be_judged_are_the_one_difference(
         "eval/tuned.json:",
         "unproven",
         "unproven",
+        "unproven",
         "1",
+        "not",
+        "not",
     ]
     assert cause in lines[2]
     assert "rests on eval/tuned.json, which comes first" in lines[3]
-    assert lines[-1] == "1 place is not what the predictions give"
+    assert lines[6] == "1 place is not what the run left, or its predictions give"
+    assert lines[7].startswith("not looked at: 1 file (they change")
+    assert "no hash of them was written down" in lines[8]
 
 
 def test_a_changed_result_is_not_found_a_second_time_in_what_was_made_of_it(run: Path) -> None:

@@ -75,7 +75,10 @@ def test_every_rule_is_broken_by_one() -> None:
 
 
 def test_every_code_is_given_by_one() -> None:
-    elsewhere = {"file"}  # a folder, and a folder's config: test_load.py, tests/converters
+    elsewhere = {
+        "file",
+        "too-many",
+    }  # a folder, a folder's config, 3,000 keys: test_load.py, tests/converters
     assert CODES.keys() - {case["code"] for case in CASES} == elsewhere
 
 

@@ -41,12 +41,33 @@ def test_every_key_is_explained(kind: str, path: str) -> None:
 def test_a_key_in_full() -> None:
     assert "(of kind ecg) train.batch: whole number" in explain("train.batch")
     assert explain("train.batch.micro") == (
-        "train.batch.micro: whole number, in records, at least 1; required\n"
+        "train.batch.micro: whole number, in records, at least 1, at most 10,000,000; required\n"
         "  Records per device and forward pass.\n"
         "  see docs/spec.md#train.batch.micro"
     )
     assert "one of eager, sdpa, flash_attention_2; default sdpa" in explain("model.attention")
     assert "keys: micro, effective" in explain("train.batch")
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("method.name", "method.name: one of full, lora, dora, qlora, partial; required"),
+        (
+            "method.name",
+            "(of kind ecg) method.name: one of full, linear_probe, lora, zeroth_order, fusion, addax, hybrid; ",
+        ),
+        ("data.source", "data.source: one of medquad, messages, huggingface, "),
+        ("evaluate[0].task", "evaluate.task: one of perplexity, rouge, classification, "),
+        (
+            "data.pipeline.step",
+            "(of kind ecg) data.pipeline.step: one of filter, standardise, resample, pad_or_crop; ",
+        ),
+        ("kind", "kind: one of llm, vlm, ecg; "),
+    ],
+)
+def test_a_word_that_chooses_says_all_that_there_is_to_choose(key: str, said: str) -> None:
+    assert any(line.startswith(said) for line in explain(key).splitlines())
 
 
 def test_the_last_word_of_a_key_finds_all_its_places() -> None:

@@ -36,7 +36,6 @@ OF_KIND = {
 SHAPE = {"unknown-key", "missing-key", "wrong-type", "bad-value"}
 BEYOND_JSON = {
     "float-for-int": "JSON Schema calls 8.0 an integer",
-    "infinite": "JSON has no infinity",
     "not-a-number": "JSON has no NaN",
     "env-wrong-type": "the value of a variable is not in the file",
     "env-bad-default": "the default of a placeholder is not read by the schema",

@@ -342,7 +342,8 @@ def test_a_teacher_of_another_run_is_found_and_changes_the_student(run_of: Any) 
 def test_a_teacher_of_other_classes_is_refused(run_of: Any, tmp_path: Path) -> None:
     other = network({"backbone": "tinylight", "leads": ["I"] * 12}, 7, aux=False, seed=1)
     leads = "; ".join(open_records(run_of("some").path / "data").store.leads)
-    save(other, tmp_path / "other.safetensors", {"backbone": "tinylight", "leads": leads, "classes": "A; B"})
+    facts = {"backbone": "tinylight", "leads": leads, "classes": "A; B"}
+    save(other, tmp_path / "other.safetensors", facts)
     run = run_of(distill={"teacher": str(tmp_path / "other.safetensors")})
     with pytest.raises(StageError, match="the teacher knows the classes A; B"):
         run.call("train")
@@ -356,10 +357,19 @@ def test_a_teacher_of_other_classes_is_refused(run_of: Any, tmp_path: Path) -> N
 
 def test_a_checkpoint_of_other_classes_gives_all_but_the_head(run_of: Any, tmp_path: Path) -> None:
     other = network({"backbone": "tinylight", "leads": ["I"] * 12}, 6, aux=False, seed=1)
-    save(other, tmp_path / "pretrained.safetensors", {})
+    save(other, tmp_path / "pretrained.safetensors", {"fs_hz": "400", "samples": "4096"})
     run = run_of(model__checkpoint=str(tmp_path / "pretrained.safetensors"))
     assert run.call("train") == 0
-    assert run.read("train/proof.json")["started_from"]["new"] == ["classifier.1.weight", "classifier.1.bias"]
+    started = run.read("train/proof.json")["started_from"]
+    assert started["new"] == ["classifier.1.weight", "classifier.1.bias"]
+    store = open_records(run.path / "data").store
+    assert started["trained_on_other"] == [
+        f"400 Hz, here {store.fs_hz:g} Hz",
+        f"4096 samples, here {store.time_points} samples",
+    ]
+    assert f"trained on other recordings: 400 Hz, here {store.fs_hz:g} Hz" in (
+        run.path / "events.jsonl"
+    ).read_text(encoding="utf-8")
     assert "6 classes there, 7 here: a new head" in (run.path / "events.jsonl").read_text(encoding="utf-8")
 
 

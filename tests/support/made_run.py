@@ -100,7 +100,7 @@ def _plan(title: str, steps: int) -> dict[str, Any]:
             {"name": "data", "settings": {}},
             {"name": "train", "settings": {}},
             {"name": "report", "settings": {"title": title, "summary": "A sentence.", "notes": BITING,
-                                            "rehearsal": False, "reference": reference}},
+                                            "rehearsal": False, "reference": reference, "examples": "full"}},
         ],
         "changes": [], "notes": [], "lacks": [],
     }  # fmt: skip

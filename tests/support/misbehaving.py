@@ -46,6 +46,8 @@ class Endpoint:
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     models_status: int = 200
+    models: Act | None = None
+    """What the list of models does; without it `models_status` and an empty object."""
     release: threading.Event = field(default_factory=threading.Event)
 
 
@@ -58,7 +60,7 @@ def serving(*acts: Act) -> Iterator[Endpoint]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            respond(state.models_status, "{}")(self)
+            (state.models or respond(state.models_status, "{}"))(self)
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
@@ -107,6 +109,30 @@ def reply(content: Any, *, finish: str = "stop", refusal: str | None = None) -> 
     message = {"role": "assistant", "content": text, "refusal": refusal}
     value = {"model": "judge-2026", "choices": [{"message": message, "finish_reason": finish}]}
     return respond(200, json.dumps(value), Content_Type="application/json")
+
+
+def endless(status: int = 200) -> Act:
+    """Return an act whose answer never ends, as fast as it is taken."""
+
+    def act(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.end_headers()
+        while True:  # until who asked hangs up, which raises
+            handler.wfile.write(b" " * 65536)
+
+    return act
+
+
+def dripping(state: Callable[[], Endpoint]) -> Act:
+    """Return an act that sends one header after another, a letter at a time, and never comes to their end."""
+
+    def act(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+        while not state().release.wait(0.02):
+            handler.wfile.write(b"x")
+        handler.close_connection = True
+
+    return act
 
 
 def half(act_body: str) -> Act:

@@ -39,7 +39,7 @@ def value(
     }
     record = {
         "id": "<b>one</b>",
-        "why": ["the longest"],
+        "why": ["the most characters"],
         "line": 4,
         "messages": [{"role": "user", "text": "What <script>"}],
         "tokens": tokens,

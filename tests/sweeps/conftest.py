@@ -69,6 +69,23 @@ Path("report/results.json").write_text("{}")
 """
 
 
+LAUNCH = """
+import os, sys
+sys.path[:0] = [sys.argv[1], os.path.join(os.path.dirname(sys.argv[1]), "support")]
+from conftest import sweep_at, sweeping, taken_up
+from pathlib import Path
+finished = sweeping.run(taken_up(sweep_at(Path(sys.argv[2]))), os.environ, quiet=False, say=lambda text: print(text, file=sys.stderr, flush=True))
+print(finished.text)
+sys.exit(finished.exit_code)
+"""
+"""What `runner launch --resume` does, but for looking whether the plans are ours: these are of a test's own stages."""
+
+
+def taken_up(sweep: SweepDir) -> sweeping.PreparedSweep:
+    """Return a sweep that was defined, ready to be run."""
+    return sweeping.PreparedSweep(sweep, sweep.arms(), sweep.definition()["controls"], resumed=True)
+
+
 class Sweep:
     """A sweep with arms `one`, `two` and `three`, and what happened in it."""
 
@@ -107,13 +124,20 @@ class Sweep:
     def launch(self, sweep: SweepDir) -> tuple[Finished, str]:
         """Launch in this process; return how it ended and what was said."""
         said: list[str] = []
-        finished = sweeping.run(sweeping.resumed(sweep.path), os.environ, quiet=True, say=said.append)
+        finished = sweeping.run(taken_up(sweep), os.environ, quiet=True, say=said.append)
         return finished, "\n".join(said)
 
     def start(self, *words: str | Path) -> subprocess.Popen[str]:
         """Type `runner WORDS`."""
+        return self._start("-m", "runner", *map(str, words))
+
+    def start_launch(self, sweep: SweepDir) -> subprocess.Popen[str]:
+        """Launch in a process of its own."""
+        return self._start("-c", LAUNCH, str(Path(__file__).parent), str(sweep.path))
+
+    def _start(self, *words: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "runner", *map(str, words)],
+            [sys.executable, *words],
             cwd=self.folder,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,

@@ -49,6 +49,18 @@ def test_arms_run_one_after_another_and_share_what_they_have_in_common(sweep: Sw
     assert names == ["sweep_started", *["arm_started", "arm_finished"] * 3, "sweep_finished"]
 
 
+def test_an_arm_that_is_done_is_looked_at_before_it_is_set_beside_others(sweep: Sweep) -> None:
+    folder = sweep.define("one", "two")
+    sweep.launch(folder)
+    made = run_of(folder, "two")
+    (made / "out" / "work").write_text("changed")
+    finished, said = sweep.launch(folder)
+    assert finished.exit_code == 0, said
+    assert (made / "out" / "work").read_text() == "two"
+    assert sweep.calls() == ["prepare", "work one", "work two", "work two"]
+    assert "made again: out/work is not as the stage left it" in said
+
+
 def test_the_table_says_which_arms_differ(
     sweep: Sweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,7 +116,7 @@ def test_killed_in_the_second_arm_a_sweep_goes_on_there(
 ) -> None:
     folder = sweep.define("one", "two", "three")
     (sweep.folder / "slow-two").touch()
-    process = sweep.start("launch", "--resume", folder.path)
+    process = sweep.start_launch(folder)
     sweep.wait_until((sweep.folder / "began-two").exists)
     process.kill()
     process.communicate()
@@ -131,7 +143,7 @@ def test_killed_in_the_second_arm_a_sweep_goes_on_there(
 def test_ctrl_c_ends_the_arm_and_starts_no_other(sweep: Sweep) -> None:
     folder = sweep.define("one", "two", "three")
     (sweep.folder / "slow-two").touch()
-    process = sweep.start("launch", "--resume", folder.path)
+    process = sweep.start_launch(folder)
     sweep.wait_until((sweep.folder / "began-two").exists)
     with pytest.raises(MachineError, match=f"is being run by process {process.pid}"):
         sweep.launch(folder)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from runner.load_back import fault_of
 from runner.spec.problems import MachineError, StageError
@@ -107,11 +108,56 @@ def test_final_weights_are_moved_whole(tmp_path: Path) -> None:
         (output / name).write_text(name)
     (tmp_path / "final.partial").mkdir()
     (tmp_path / "final.partial" / "left over").write_text("from a stage that was killed")
-    collect_final(output, final)
-    assert sorted(path.name for path in final.iterdir()) == ["config.json", "model.safetensors"]
+    collect_final(output, final, "org/base", {"steps": 5}, adapter=False)
+    assert sorted(path.name for path in final.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert sorted(path.name for path in output.iterdir()) == ["checkpoint-5", "debug.log"]
     with pytest.raises(MachineError, match="cannot move the trained model"):
-        collect_final(tmp_path / "absent", tmp_path / "other")
+        collect_final(tmp_path / "absent", tmp_path / "other", "org/base", {}, adapter=False)
+
+
+@pytest.mark.parametrize(
+    ("base", "kept", "front"),
+    [
+        ("org/base", "org/base", {"base_model": "org/base", "base_model_relation": "adapter"}),
+        ("/home/me/models/llama", "llama", {}),
+        (
+            "/c/hub/models--org--base/snapshots/0123abc",
+            "org/base",
+            {"base_model": "org/base", "base_model_relation": "adapter"},
+        ),
+        ("model", None, {}),
+    ],
+)
+def test_what_is_passed_on_names_no_place_of_this_machine(
+    tmp_path: Path, base: str, kept: str | None, front: dict[str, str]
+) -> None:
+    """The trainer's card prints its whole configuration, and its files the paths that it was given."""
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "README.md").write_text("base_model: /home/me/models\n")
+    (output / "adapter_config.json").write_text(
+        json.dumps(
+            {"base_model_name_or_path": base, "r": 2, "nested": [{"file": "/home/me/x.json"}], "m": "a/.*b"}
+        )
+    )
+    (output / "config.json").write_text('{"name": "</s>", "eps": Infinity, "path": "/home/me/y"}')
+    (output / "tokenizer_config.json").write_text("[")
+    collect_final(
+        output, tmp_path / "final", base, {"steps": 5, "rows_seen": 40, "trainable": 1000}, adapter=True
+    )
+    texts = {file.name: file.read_text() for file in (tmp_path / "final").iterdir()}
+    assert not any("/home/me" in text or "snapshots" in text for text in texts.values())
+    settings = json.loads(texts["adapter_config.json"])
+    assert settings == {
+        "base_model_name_or_path": kept or "model", "r": 2, "nested": [{"file": "x.json"}], "m": "a/.*b",
+    }  # fmt: skip
+    assert json.loads(texts["config.json"]) == {"name": "</s>", "eps": float("inf"), "path": "y"}
+    _, head, body = texts["README.md"].split("---\n", 2)
+    read = yaml.safe_load(head)
+    assert read == {"license": "unknown", "tags": ["medical", "not-for-clinical-use"]} | front
+    assert ("An adapter." if kept is None else f"An adapter, made from `{kept}`.") in body
+    assert "5 optimiser steps, 40 rows, 1,000 weights trained" in body
+    assert "Not for clinical use" in body
 
 
 def adapter(folder: Path, rank: int = 2, **changed: Any) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from converters.records.ecg.files import is_regular
 from converters.records.ecg.record import (
     BAD_CODE,
     LEADS,
@@ -152,7 +153,7 @@ class RawCinc:
     def files(self) -> tuple[Path, ...]:
         """Header and signal, those that are there."""
         both = (self.header, self.header.with_suffix(".mat"), self.header.with_suffix(".dat"))
-        return tuple(file for file in both if file.is_file())
+        return tuple(file for file in both if is_regular(file))
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ class Cinc2021:
             Faulty: something is wrong with it.
             Dropped: it has no diagnosis, or none of the classes.
         """
-        if not raw.header.is_file():
+        if not is_regular(raw.header):
             raise Faulty(NO_HEADER, raw.id, raw.header.name)
         return to_record(read_recording(raw.header, self.leads, self.fill_at_most), raw.database, self)
 

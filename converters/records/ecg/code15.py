@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from converters.records.ecg.files import UnfitError, below, data_set, hdf5_of, is_regular, require_room
 from converters.records.ecg.record import (
     BAD_METADATA,
     LEADS,
@@ -30,6 +31,7 @@ from converters.records.ecg.record import (
     Faulty,
     FloatArray,
     age_of,
+    as_float32,
     labels_of,
     sound,
 )
@@ -39,6 +41,8 @@ from runner.spec.problems import DataError
 
 EXAMS = "exams.csv"
 FS_HZ = 400.0
+MAX_EXAMS = 10_000_000
+"""Of one part: the largest published holds 20,000."""
 LABELS = ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF")
 _COLUMNS = ("exam_id", "age", "is_male", *LABELS, "patient_id", "trace_file")
 _TRUE, _FALSE = ("True", "true", "1"), ("False", "false", "0", "")
@@ -104,7 +108,7 @@ class Code15:
         for exam, row in exams.items():
             of_part.setdefault(row["trace_file"], []).append(exam)
         names = sorted(of_part) if self.parts is None else self.parts
-        missing = [name for name in names if not (self.root / name).is_file()]
+        missing = [name for name in names if not is_regular(_part(self.root, name))]
         if missing:
             raise DataError(
                 f"{self.root} lacks {', '.join(missing)}, which {EXAMS} names\n"
@@ -115,20 +119,23 @@ class Code15:
     def _raws_of(
         self, name: str, exams: Mapping[str, Mapping[str, str]], listed: Iterable[str]
     ) -> Iterable[RawExam]:
-        import h5py
-
         part = self.root / name
         try:
-            with h5py.File(part, "r") as file:
-                ids, shape = file["exam_id"][:], file["tracings"].shape
-        except (OSError, KeyError) as error:
+            with hdf5_of(part) as file:
+                numbers, shape = data_set(file, "exam_id", 1), data_set(file, "tracings", 3).shape
+                if numbers.dtype.kind == "f" or len(numbers) > MAX_EXAMS:
+                    raise UnfitError(
+                        WRONG_SHAPE, f"'exam_id' holds {len(numbers):,} numbers ({numbers.dtype})"
+                    )
+                ids = numbers[:].tolist()
+        except UnfitError as error:
             raise DataError(f"cannot read {part}: {error}") from error
-        if len(shape) != 3 or shape[0] != len(ids) or shape[2] != len(LEADS):
+        if shape[0] != len(ids) or shape[2] != len(LEADS):
             raise DataError(
                 f"{part}: tracings have the shape {shape}; expected ({len(ids)}, time, {len(LEADS)})"
             )
-        found = {str(exam): place for place, exam in enumerate(ids.tolist())}
-        for exam, place in found.items():
+        found = {str(exam) for exam in ids}
+        for place, exam in enumerate(map(str, ids)):
             row = exams.get(exam)
             yield RawExam(exam if row else f"{name}[{place}]", part, place, row)
         for exam in listed:
@@ -142,12 +149,15 @@ class Code15:
             Faulty: its signal is not in the part, its row is odd, or its signal is unusable.
             Dropped: a padding row, an exam without a row, or with `leave_out` one without a label.
         """
-        import h5py
-
         if raw.place is None:
             raise Faulty(NO_SIGNAL, raw.id, f"{raw.part.name} does not hold it")
-        with h5py.File(raw.part, "r") as file:
-            tracing = file["tracings"][raw.place]
+        try:
+            with hdf5_of(raw.part) as file:
+                tracings = data_set(file, "tracings", 3)
+                require_room(tracings.shape[1:])
+                tracing = tracings[raw.place]
+        except UnfitError as error:
+            raise Faulty(error.reason, raw.id, f"{raw.part.name}[{raw.place}]: {error}") from error
         if raw.row is None:
             raise Dropped(NOT_LISTED if tracing.any() else PADDING, raw.id)
         record = to_record(raw.id, tracing, raw.row, self.unit_mv)
@@ -156,14 +166,21 @@ class Code15:
         return record
 
 
+def _part(root: Path, name: str) -> Path:
+    try:
+        return below(root, name)
+    except UnfitError as error:
+        raise DataError(f"{root / EXAMS}: {error}") from error
+
+
 def to_record(exam: str, tracing: FloatArray, row: Mapping[str, str], unit_mv: float = 1.0) -> EcgRecord:
     """Return the record of one exam; `tracing` has the shape (time, lead)."""
     if tracing.ndim != 2 or tracing.shape[1] != len(LEADS):
         raise Faulty(WRONG_SHAPE, exam, f"{tracing.shape}; expected (time, {len(LEADS)})")
     classes = tuple(EcgClass(name, (name,)) for name in LABELS)
     codes = tuple(name for name in LABELS if _truth(row, name, exam))
-    trimmed = without_padding(np.ascontiguousarray(tracing.T, dtype=np.float32))
-    signal, findings = sound(trimmed * np.float32(unit_mv), LEADS, exam)
+    stored = np.ascontiguousarray(as_float32(tracing.T, unit_mv, exam))
+    signal, findings = sound(without_padding(stored), LEADS, exam)
     sex = None if row["is_male"] == "" else "male" if _truth(row, "is_male", exam) else "female"
     return EcgRecord(
         id=exam,

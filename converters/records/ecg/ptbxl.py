@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from converters.records.ecg.files import is_regular
 from converters.records.ecg.record import (
     AGE_CAPPED,
     BAD_CODE,
@@ -32,7 +33,7 @@ from converters.records.ecg.record import (
     age_of,
     labels_of,
 )
-from converters.records.ecg.tables import by_id, read_table, whole_number
+from converters.records.ecg.tables import by_id, count_of, fold_of, read_table, whole_number
 from converters.records.ecg.wfdb_reader import Recording, read_recording
 from converters.records.record import Dropped
 
@@ -80,7 +81,7 @@ class RawPtbxl:
     def files(self) -> tuple[Path, ...]:
         """Header and signal, those that are there."""
         both = (self.header, self.header.with_suffix(".dat"))
-        return tuple(file for file in both if file.is_file())
+        return tuple(file for file in both if is_regular(file))
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class Ptbxl:
         path = self.root / DATABASE
         rows = by_id(read_table(path, _COLUMNS), "ecg_id", path)
         column = "filename_hr" if self.fs_hz == 500 else "filename_lr"
-        ordered = sorted(rows, key=lambda name: (int(name) if name.isdigit() else -1, name))
+        ordered = sorted(rows, key=lambda name: (-1 if (number := count_of(name)) is None else number, name))
         return tuple(RawPtbxl(name, self.root / f"{rows[name][column]}.hea", rows[name]) for name in ordered)
 
     def read(self, raw: RawPtbxl) -> EcgRecord:
@@ -218,7 +219,7 @@ def to_record(
             "age": age,
             "sex": _SEXES.get(whole_number(row["sex"])),
             "site": whole_number(row["site"]) or None,
-            "fold": float(row["strat_fold"]) if row["strat_fold"] else None,
+            "fold": fold_of(row["strat_fold"], raw.id),
         },
         findings=findings,
     )

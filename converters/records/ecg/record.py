@@ -20,7 +20,7 @@ LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V
 Attribute: TypeAlias = str | float | None
 
 # What is wrong with a record: these count against the limit of a conversion.
-NO_SIGNAL = "no signal file beside the header"
+NO_SIGNAL = "no signal file"
 NO_HEADER = "no header beside the signal file"
 BAD_HEADER = "header cannot be parsed"
 BAD_GAIN = "gain is missing, 0 or no number"
@@ -28,6 +28,10 @@ BAD_UNIT = "unit is none of V, mV, uV"
 WRONG_LEADS = "leads are not those asked for"
 WRONG_SHAPE = "signal has another shape than its description"
 TRUNCATED = "signal is shorter than its header says"
+UNREADABLE = "signal file cannot be read"
+TOO_LARGE = "signal is larger than what is read"
+NO_NUMBERS = "signal is not made of numbers"
+TOO_HIGH = "amplitude is none of an ECG"
 GAPS = "samples are missing"
 EMPTY_LEAD = "a lead has no sample at all"
 ALL_FLAT = "all leads are flat"
@@ -36,6 +40,13 @@ WRONG_LENGTH = "signal has a length that the steps cannot take"
 BAD_CODE = "diagnosis is no code"
 UNKNOWN_CODE = "diagnosis is a code that no table knows"
 BAD_METADATA = "metadata cannot be read"
+
+MAX_MV = 1000.0
+"""Largest value that is taken for one of an ECG.
+
+An electrocardiograph takes waves of up to 5 mV on an offset of up to 300 mV (IEC 60601-2-25), and pulses of a pacemaker
+below 1 V; what is above is another unit, or damage.
+"""
 
 # What the user's own choice leaves out.
 NO_DIAGNOSIS = "no diagnosis is given"
@@ -198,7 +209,8 @@ def sound(
             straight line (the nearest sample at the ends). 0: a record with a gap is left out.
 
     Raises:
-        Faulty: no time points, a lead without a sample, more gaps than that, or nothing but flat leads.
+        Faulty: no time points, a lead without a sample, more gaps than that, nothing but flat leads, or values that no
+            ECG has.
     """
     if signal.shape[-1] == 0:
         raise Faulty(TRUNCATED, record_id, "it has no samples")
@@ -207,10 +219,32 @@ def sound(
     if not (np.isfinite(low) & np.isfinite(high)).all():
         signal, findings = _filled(signal, leads, record_id, fill_at_most)
         low, high = signal.min(axis=-1), signal.max(axis=-1)
+    size = np.maximum(-low, high)
+    if size.max() > MAX_MV:
+        place = int(size.argmax())
+        raise Faulty(
+            TOO_HIGH,
+            record_id,
+            f"lead {leads[place]} goes to {size[place]:.4g} mV; an ECG stays below {MAX_MV:g} (is its unit right?)",
+        )
     flat = [name for name, still in zip(leads, low == high, strict=True) if still]
     if len(flat) == len(leads):
         raise Faulty(ALL_FLAT, record_id, f"each of {len(leads)} leads holds one value only")
     return signal, findings + [Finding(FLAT_LEAD, name) for name in flat]
+
+
+def as_float32(stored: NDArray[Any], scale: float, record_id: str) -> FloatArray:
+    """Return stored numbers times `scale` as float32.
+
+    Raises:
+        Faulty: a number has no room in float32: it must not become a gap.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        signal: FloatArray = stored.astype(np.float32) * np.float32(scale)
+    lost = np.isinf(signal)
+    if lost.any() and (lost & np.isfinite(stored)).any():
+        raise Faulty(TOO_HIGH, record_id, "a value has no room in float32 (is its unit right?)")
+    return signal
 
 
 def _filled(

@@ -14,14 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
+from converters.records.ecg.files import UnfitError, data_set, hdf5_of, is_regular, require_room
 from converters.records.ecg.record import (
     BAD_METADATA,
     LEADS,
     NO_DIAGNOSIS,
     NO_LABEL,
-    NO_SIGNAL,
     NOT_LISTED,
     TRUNCATED,
     WRONG_SHAPE,
@@ -29,11 +27,12 @@ from converters.records.ecg.record import (
     EcgRecord,
     Faulty,
     age_of,
+    as_float32,
     labels_of,
     sex_of,
     sound,
 )
-from converters.records.ecg.tables import by_id, read_table
+from converters.records.ecg.tables import by_id, count_of, read_table
 from converters.records.record import Dropped
 
 METADATA = "metadata.csv"
@@ -52,7 +51,7 @@ class RawSph:
     @property
     def files(self) -> tuple[Path, ...]:
         """The file, where it is there."""
-        return (self.file,) if self.file.is_file() else ()
+        return (self.file,) if is_regular(self.file) else ()
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,6 @@ class Sph:
 
     def read(self, raw: RawSph) -> EcgRecord:
         """Return one recording; `Faulty` or `Dropped` where it cannot be used."""
-        import h5py
-
         if raw.row is None:
             raise Dropped(NOT_LISTED, raw.id)
         codes = primary(raw.row["AHA_Code"])
@@ -114,17 +111,20 @@ class Sph:
         if not labels and self.unlabelled == "leave_out":
             raise Dropped(NO_LABEL, raw.id)
         try:
-            with h5py.File(raw.file, "r") as file:
-                stored = np.asarray(file["ecg"][:], dtype=np.float32)
-        except (OSError, KeyError) as error:
-            raise Faulty(NO_SIGNAL, raw.id, f"{raw.file.name}: {error}") from error
-        if stored.ndim != 2 or len(stored) != len(LEADS):
-            raise Faulty(WRONG_SHAPE, raw.id, f"{stored.shape}; expected ({len(LEADS)}, time)")
-        if not raw.row["N"].isdigit():
+            with hdf5_of(raw.file) as file:
+                found = data_set(file, "ecg", 2)
+                if len(found) != len(LEADS):
+                    raise UnfitError(WRONG_SHAPE, f"{found.shape}; expected ({len(LEADS)}, time)")
+                require_room(found.shape)
+                stored = found[:]
+        except UnfitError as error:
+            raise Faulty(error.reason, raw.id, f"{raw.file.name}: {error}") from error
+        samples = count_of(raw.row["N"])
+        if samples is None:
             raise Faulty(BAD_METADATA, raw.id, f"N is {raw.row['N']!r:.40}; expected the number of samples")
-        if stored.shape[1] < int(raw.row["N"]):
-            raise Faulty(TRUNCATED, raw.id, f"{stored.shape[1]} of {raw.row['N']} samples a lead")
-        signal, findings = sound(stored, LEADS, raw.id)
+        if stored.shape[1] < samples:
+            raise Faulty(TRUNCATED, raw.id, f"{stored.shape[1]} of {samples} samples a lead")
+        signal, findings = sound(as_float32(stored, 1, raw.id), LEADS, raw.id)
         attributes = {"age": age_of(raw.row["Age"]), "sex": sex_of(raw.row["Sex"]), "site": None}
         patient = raw.row["Patient_ID"] or None
         return EcgRecord(raw.id, signal, FS_HZ, LEADS, labels, codes, patient, attributes, tuple(findings))

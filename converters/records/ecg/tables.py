@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
+from io import TextIOWrapper
 from pathlib import Path
 
+from converters.records.ecg.files import UnfitError, first_line, is_regular, opened
+from converters.records.ecg.record import BAD_METADATA, NO_SIGNAL, Faulty
 from runner.spec.problems import DataError
+
+MAX_DIGITS = 18
+"""Of a count: what has more is no count, and Python refuses to read a number of 5,000 digits."""
 
 
 def read_table(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
@@ -16,7 +22,7 @@ def read_table(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
         DataError: the file is missing, is not UTF-8 text, lacks one of `columns`, or has a row of another width.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with TextIOWrapper(opened(path), encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             header = reader.fieldnames or []
             if lacking := [name for name in columns if name not in header]:
@@ -26,34 +32,71 @@ def read_table(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
                 if None in row or None in row.values():  # too many cells, too few
                     raise DataError(f"{path}:{reader.line_num}: expected {len(header)} cells")
                 rows.append(row)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"cannot read {path}: {error.strerror}\n  {_right_folder(path)}") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+    except UnfitError as error:
+        missing = error.reason == NO_SIGNAL
+        raise DataError(
+            f"cannot read {path}: {error}" + (f"\n  {right_folder(path)}" if missing else "")
+        ) from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"cannot read {path}: it is no table of UTF-8 text: {first_line(error)}") from error
     return rows
 
 
-def _right_folder(path: Path) -> str:
-    """Return which folder to give: often the one given lies a level above or below the set's own."""
-    places = (path.parent.parent / path.name, *sorted(path.parent.glob(f"*/{path.name}")))
-    found = next((place.parent for place in places if place.is_file()), None)
-    return f"it lies in {found}: give that folder" if found else f"give the folder that holds {path.name}"
+def right_folder(path: Path, named: Path | None = None) -> str:
+    """Return which folder to give: often the one given lies a level above or below the set's own.
+
+    Args:
+        path: the table, where it is not.
+        named: its folder as messages name it, where that is not its own name.
+    """
+    named = named or path.parent
+    if is_regular(path.parent.parent / path.name):
+        return f"it lies in {named.parent if named.name[:2] != '${' else f'{named}/..'}: give that folder"
+    found = next((place for place in sorted(path.parent.glob(f"*/{path.name}")) if is_regular(place)), None)
+    return (
+        f"it lies in {named / found.parent.name}: give that folder"
+        if found
+        else f"give the folder that holds {path.name}"
+    )
 
 
 def by_id(rows: Iterable[dict[str, str]], column: str, path: Path) -> dict[str, dict[str, str]]:
     """Return rows by their id.
 
     Raises:
-        DataError: an id is there twice.
+        DataError: an id is there twice, or is empty.
     """
     found: dict[str, dict[str, str]] = {}
     for row in rows:
+        if not row[column].strip():
+            raise DataError(f"{path}: a row has no {column or 'name in its first column'}")
         if row[column] in found:
             raise DataError(f"{path}: {column} {row[column]!r} is there twice")
         found[row[column]] = row
     return found
+
+
+def count_of(text: str) -> int | None:
+    """Return a whole number of 0 or more that a cell holds, None where it holds none.
+
+    >>> count_of("12"), count_of("-1"), count_of("1.5"), count_of("9" * 5000)
+    (12, None, None, None)
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
+
+
+def fold_of(text: str, record_id: str) -> float | None:
+    """Return a fold that a cell holds, None where it is empty.
+
+    Raises:
+        Faulty: it holds something else than a whole number.
+    """
+    if not text.strip():
+        return None
+    number = count_of(whole_number(text.strip()))
+    if number is None:
+        raise Faulty(BAD_METADATA, record_id, f"its fold is {text!r:.40}; expected a whole number")
+    return float(number)
 
 
 def whole_number(text: str) -> str:

@@ -10,36 +10,45 @@ A signal file is a `.npy` of the shape (lead, time), (time, lead) or (record, ..
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from converters.records.ecg.files import UnfitError, below, csv_of, is_regular, npy_of
 from converters.records.ecg.record import (
     BAD_CODE,
     BAD_METADATA,
     LEADS,
     NO_LABEL,
-    NO_SIGNAL,
     UNKNOWN_CODE,
+    WRONG_LEADS,
+    WRONG_RATE,
     WRONG_SHAPE,
     EcgClass,
     EcgRecord,
     Faulty,
     FloatArray,
     age_of,
+    as_float32,
     labels_of,
     lead_order,
     sex_of,
     sound,
 )
-from converters.records.ecg.tables import by_id, read_table
+from converters.records.ecg.tables import by_id, count_of, fold_of, read_table
 from converters.records.ecg.wfdb_reader import MV_PER_UNIT
 from converters.records.record import Dropped
 from runner.spec.problems import DataError
+
+LARGEST = 1e12
+"""In any unit: what is above is no signal, and is refused for that."""
+LIMBS_FIT, LIMBS_UNFIT = 0.01, 0.05
+"""Share of the energy of limb leads that may be none of theirs where they are said to fit, and not to fit."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +61,10 @@ class RawRow:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The signal file, where it is there and holds one recording."""
-        return (self.file,) if self.file.is_file() and not self.row.get("row") else ()
+        """The signal file, where it is there, in the folder, and holds one recording."""
+        name = Path(self.row["file"])
+        outside = name.is_absolute() or ".." in name.parts
+        return () if outside or self.row.get("row") or not is_regular(self.file) else (self.file,)
 
 
 @dataclass(frozen=True)
@@ -118,12 +129,10 @@ class TabularEcg:
         labels = labels_of(codes, self.classes)
         if not labels and self.unlabelled == "leave_out":
             raise Dropped(NO_LABEL, raw.id)
-        rate = self.fs_hz or age_of(raw.row["fs_hz"]) or 0.0  # any number above 0
-        if not rate > 0:
-            raise Faulty(BAD_METADATA, raw.id, f"fs_hz is {raw.row['fs_hz']!r:.40}")
+        rate = self._rate(raw)
         stored, names = self._stored(raw)
         order, findings = lead_order(names, self.leads, raw.id)
-        signal = stored[order].astype(np.float32) * np.float32(MV_PER_UNIT[self.unit.casefold()])
+        signal = as_float32(stored[order], MV_PER_UNIT[self.unit.casefold()], raw.id)
         signal, found = sound(signal, self.leads, raw.id, self.fill_at_most)
         row = raw.row
         return EcgRecord(
@@ -138,10 +147,22 @@ class TabularEcg:
                 "age": age_of(row.get("age", "")),
                 "sex": sex_of(row.get("sex", "")),
                 "site": row.get("site") or None,
-                **({"fold": age_of(row["fold"])} if "fold" in row else {}),
+                **({"fold": fold_of(row["fold"], raw.id)} if "fold" in row else {}),
             },
             findings=(*findings, *found),
         )
+
+    def _rate(self, raw: RawRow) -> float:
+        """Return the sampling rate: what was asked for, and where the table says one too, the same."""
+        written = raw.row.get("fs_hz", "").strip()
+        rate = age_of(written) or 0.0  # any number above 0
+        if self.fs_hz is None or written:
+            if not 0 < rate < 1e6:
+                raise Faulty(BAD_METADATA, raw.id, f"fs_hz is {written!r:.40}; expected a number above 0")
+            if self.fs_hz is not None and rate != self.fs_hz:
+                text = f"{self.table} says {rate:g} Hz, data.fs_hz {self.fs_hz:g}"
+                raise Faulty(WRONG_RATE, raw.id, f"{text} (leave out data.fs_hz, and add a resample step)")
+        return self.fs_hz or rate
 
     def _codes(self, raw: RawRow) -> tuple[str, ...]:
         if not self.label_columns:
@@ -157,36 +178,67 @@ class TabularEcg:
 
     def _stored(self, raw: RawRow) -> tuple[FloatArray, tuple[str, ...]]:
         """Return what the file holds for one recording, shape (lead, time), and its leads."""
-        if not raw.file.resolve().is_relative_to(self.root.resolve()):
-            raise Faulty(BAD_METADATA, raw.id, f"its file {raw.row['file']!r:.60} is not below the folder")
-        if not raw.file.is_file():
-            raise Faulty(NO_SIGNAL, raw.id, raw.row["file"])
         try:
+            below(self.root, raw.row["file"])
             if raw.file.suffix == ".csv":
-                return _read_csv(raw.file)
-            stored = np.load(raw.file, allow_pickle=False, mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise Faulty(NO_SIGNAL, raw.id, f"{raw.row['file']}: {error}") from error
-        if place := raw.row.get("row"):
-            if not (place.isdigit() and stored.ndim == 3 and int(place) < len(stored)):
-                raise Faulty(WRONG_SHAPE, raw.id, f"no row {place!r:.20} in the shape {stored.shape}")
-            stored = stored[int(place)]
+                return csv_of(raw.file)
+            stored = npy_of(raw.file)
+        except UnfitError as error:
+            raise Faulty(error.reason, raw.id, f"{raw.row['file']!s:.60}: {error}") from error
+        if written := raw.row.get("row"):
+            place = count_of(written)
+            if place is None or stored.ndim != 3 or place >= len(stored):
+                raise Faulty(WRONG_SHAPE, raw.id, f"no row {written!r:.20} in the shape {stored.shape}")
+            stored = stored[place]
         if stored.ndim == 2 and self.axes == "time_lead":
             stored = stored.T
         if stored.ndim != 2 or len(stored) != len(self.file_leads):
             raise Faulty(
                 WRONG_SHAPE, raw.id, f"{stored.shape}; expected {len(self.file_leads)} leads ({self.axes})"
             )
-        return np.asarray(stored), self.file_leads
+        signal = np.asarray(stored)
+        if pair := exchanged(signal, self.file_leads):
+            text = f"{pair[0]} and {pair[1]} are exchanged: with them in the other order III is II - I, and aVR, aVL, aVF fit"
+            raise Faulty(WRONG_LEADS, raw.id, f"{text} (is data.file_leads the order in the file?)")
+        return signal, self.file_leads
 
 
-def _read_csv(file: Path) -> tuple[FloatArray, tuple[str, ...]]:
-    with file.open(encoding="utf-8-sig") as opened:
-        names = tuple(name.strip() for name in opened.readline().split(","))
-        values = np.genfromtxt(opened, delimiter=",", ndmin=2, filling_values=np.nan)
-    if values.shape[1] != len(names):
-        raise ValueError(f"{len(names)} leads named, {values.shape[1]} columns")
-    return values.T, names
+def exchanged(signal: FloatArray, leads: Sequence[str]) -> tuple[str, str] | None:
+    """Return two limb leads that must have been exchanged, None where none are, or nothing can be said.
+
+    Of the six limb leads four follow from the others, whatever the heart does: III = II - I, aVR = -(I + II) / 2,
+    aVL = (I - III) / 2, aVF = (II + III) / 2 (Einthoven, Goldberger). A `.npy` file has no names, and some sets write
+    aVF before aVL.
+
+    Args:
+        signal: shape (lead, time), in any unit.
+        leads: their names.
+    """
+    order = {name.casefold(): place for place, name in enumerate(leads)}
+    if not all(name.casefold() in order for name in LEADS[:6]):
+        return None
+    with np.errstate(invalid="ignore", over="ignore"):
+        limbs = signal[[order[name.casefold()] for name in LEADS[:6]]].astype(np.float64)
+    limbs = limbs[:, np.isfinite(limbs).all(axis=0)]
+    if not limbs.size or np.abs(limbs).max() > LARGEST:
+        return None
+    limbs -= limbs.mean(axis=1, keepdims=True)
+    if _misfit(limbs) < LIMBS_UNFIT:
+        return None
+    for one, other in combinations(range(6), 2):
+        turned = limbs.copy()
+        turned[[one, other]] = limbs[[other, one]]
+        if _misfit(turned) < LIMBS_FIT:
+            return LEADS[one], LEADS[other]
+    return None
+
+
+def _misfit(limbs: FloatArray) -> float:
+    """Return the energy by which limb leads do not follow from each other, as a share of theirs."""
+    i, ii, iii, avr, avl, avf = limbs
+    wrong = (iii - ii + i, avr + (i + ii) / 2, avl - (i - iii) / 2, avf - (ii + iii) / 2)
+    energy = float(np.square(limbs).sum())
+    return sum(float(np.square(one).sum()) for one in wrong) / energy if energy else 0.0
 
 
 def _names(cell: str) -> tuple[str, ...]:

@@ -20,6 +20,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.records.ecg.files import (
+    MAX_FILE_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_VALUES,
+    UnfitError,
+    content_of,
+    first_line,
+    is_regular,
+)
 from converters.records.ecg.record import (
     BAD_GAIN,
     BAD_HEADER,
@@ -29,6 +38,7 @@ from converters.records.ecg.record import (
     NAME_SUFFIX,
     NO_HEADER,
     NO_SIGNAL,
+    TOO_LARGE,
     TRUNCATED,
     Faulty,
     Finding,
@@ -41,7 +51,16 @@ MV_PER_UNIT: Mapping[str, float] = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "µv": 1e-3
 """By the unit in lower case: the sets write mV and mv."""
 INVALID_16 = -32768
 """What format 16 writes for "no sample" (signal(5))."""
-MAX_LEADS, MAX_SAMPLES = 64, 100_000_000
+NO_SAMPLE: Mapping[str, int] = {
+    "80": -(2**7), "508": -(2**7), "310": -(2**9), "311": -(2**9), "212": -(2**11), "16": INVALID_16, "61": INVALID_16,
+    "160": INVALID_16, "516": INVALID_16, "24": -(2**23), "524": -(2**23), "32": -(2**31),
+}  # fmt: skip
+"""What the other formats write for it (signal(5)); format 8, of differences, has no such number."""
+MAX_LEADS, MAX_FRAME = 64, 1000
+GAINS = (1e-6, 1e12)
+"""Least and largest that is taken for a gain: outside, millivolts are no numbers any more."""
+MAX_ADU = 2**31
+"""Of a baseline, a checksum, a skew: the formats have no more than 32 bits."""
 _FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?")
 _GAIN = re.compile(r"([-+]?[\d.]+(?:e[-+]?\d+)?)(?:\(([-+]?\d+)\))?(?:/(.+))?", re.IGNORECASE)
 _COMMENT = re.compile(r"#\s*([A-Za-z]+)\s*:\s*(.*)")
@@ -52,9 +71,11 @@ class LeadLine(NamedTuple):  # made twelve times a record: half the cost of a fr
 
     file: str
     format: str
+    per_frame: int
+    """Samples of this lead for each time point of the record."""
+    skew: int
+    """Frames by which it lies later in the file."""
     byte_offset: int
-    plain: bool
-    """One sample a frame, no skew: what format 16 can be decoded in one step with."""
     gain: float
     """ADC units per unit."""
     baseline: int
@@ -132,11 +153,17 @@ def _record_line(line: str, record_id: str) -> tuple[str, int, float, int]:
         n_samples = int(parts[3]) if len(parts) > 3 else 0
     except (ValueError, IndexError):
         raise Faulty(BAD_HEADER, record_id, f"record line {line!r:.80}") from None
-    if "/" in name:
+    folder, _, last = name.rpartition("/")
+    if folder and last.isdigit():
         raise Faulty(BAD_HEADER, record_id, f"{name!r:.60}: records of several segments are not read")
-    if not (0 < n_leads <= MAX_LEADS and 0 < fs_hz < 1e6 and 0 <= n_samples <= MAX_SAMPLES):
+    if folder:
+        wanted = f"write {last!r:.60} in its place"
         raise Faulty(
-            BAD_HEADER, record_id, f"{n_leads} leads, {fs_hz:g} Hz, {n_samples} samples: out of range"
+            BAD_HEADER, record_id, f"{name!r:.60}: a record's name with a folder is not read; {wanted}"
+        )
+    if not (0 < n_leads <= MAX_LEADS and 0 < fs_hz < 1e6 and 0 <= n_samples * n_leads <= MAX_VALUES):
+        raise Faulty(
+            BAD_HEADER, record_id, f"{n_leads:.4g} leads, {fs_hz:g} Hz, {n_samples:.4g} samples: out of range"
         )
     return name, n_leads, fs_hz, n_samples
 
@@ -146,6 +173,8 @@ def _lead_line(line: str, record_id: str) -> LeadLine:
     try:
         file, form, name = parts[0], _format(parts[1]), parts[8].strip()
         zero, checksum = int(parts[4]), int(parts[6])
+        if max(abs(zero), abs(checksum)) > MAX_ADU:
+            raise ValueError(line)
     except (ValueError, IndexError):
         raise Faulty(BAD_HEADER, record_id, f"lead line {line!r:.80}") from None
     if "/" in file or "\\" in file or file in (".", ".."):
@@ -161,13 +190,15 @@ def _lead_line(line: str, record_id: str) -> LeadLine:
 
 
 @lru_cache(maxsize=1024)  # the 12 leads of 40,000 records write the same few texts
-def _format(text: str) -> tuple[str, int, bool]:
-    """Return format, byte offset, and whether there is one sample a frame and no skew; ValueError for no format."""
+def _format(text: str) -> tuple[str, int, int, int]:
+    """Return format, samples a frame, skew and byte offset; ValueError for no format."""
     found = _FORMAT.fullmatch(text)
     if found is None:
         raise ValueError(text)
-    plain = (found[2] or "1") == "1" and (found[3] or "0") == "0"
-    return found[1], int(found[4] or 0), plain
+    per_frame, skew, offset = int(found[2] or 1), int(found[3] or 0), int(found[4] or 0)
+    if not (0 < per_frame <= MAX_FRAME and skew <= MAX_ADU and offset <= MAX_FILE_BYTES):
+        raise ValueError(text)
+    return found[1], per_frame, skew, offset
 
 
 @lru_cache(maxsize=1024)
@@ -175,10 +206,12 @@ def _gain(text: str) -> tuple[float, int | None, str]:
     """Return ADC units per unit, baseline (None: not given) and unit; ValueError where there is no gain but 0."""
     found = _GAIN.fullmatch(text)
     gain = float(found[1]) if found else 0.0
-    if found is None or not np.isfinite(gain) or gain == 0:
+    if found is None or not GAINS[0] <= abs(gain) <= GAINS[1]:
         raise ValueError(text)
-    # header(5): millivolts where no unit is given
-    return gain, int(found[2]) if found[2] else None, found[3] or "mV"
+    baseline = int(found[2]) if found[2] else None
+    if abs(baseline or 0) > MAX_ADU:
+        raise ValueError(text)
+    return gain, baseline, found[3] or "mV"  # header(5): millivolts where no unit is given
 
 
 # ----------------------------------------------------------------------------------------------- signal
@@ -212,7 +245,7 @@ def decoded(content: bytes, header: Header) -> tuple[NDArray[np.int16], list[Fin
     n_leads, start = len(header.leads), header.leads[0].byte_offset
     n_samples = header.n_samples or max(0, len(content) - start) // (2 * n_leads)
     there = max(0, len(content) - start) // (2 * n_leads)
-    if there < n_samples:
+    if there < n_samples or not there:
         raise Faulty(TRUNCATED, header.id, f"{there} of {n_samples} samples a lead in {header.leads[0].file}")
     stored = np.frombuffer(content, "<i2", n_samples * n_leads, start).reshape(n_samples, n_leads)
     adu = np.ascontiguousarray(stored.T)
@@ -244,18 +277,51 @@ def _all_values(gain: float, baseline: int, unit: str) -> FloatArray:
     return to_millivolts(adu, gain, baseline, unit)
 
 
-def _read_by_wfdb(path: Path, header: Header) -> FloatArray:
+def _read_by_wfdb(path: Path, header: Header) -> tuple[FloatArray, list[Finding]]:
+    """Return the signal of any other format in file order, shape (lead, time), float32, mV, and its findings."""
     import wfdb  # half a second; most sets never need it
 
     for name in {lead.file for lead in header.leads}:
-        if not path.with_name(name).is_file():
-            raise Faulty(NO_SIGNAL, header.id, name)
+        _content(path, name, header, 0)  # that it is there, and a file
+        room = MAX_FILE_BYTES if header.n_samples else MAX_VALUES  # no format has less than a byte a sample
+        if (size := path.with_name(name).stat().st_size) > room:
+            raise Faulty(TOO_LARGE, header.id, f"{name} has {size:,} bytes; at most {room:,} are read")
+    frames = header.n_samples or 0
+    if sum(lead.per_frame * (frames + lead.skew) for lead in header.leads) > MAX_VALUES:
+        raise Faulty(TOO_LARGE, header.id, f"more than {MAX_VALUES:,} samples are announced")
+    if not frames and any(lead.format.startswith("5") for lead in header.leads):
+        raise Faulty(BAD_HEADER, header.id, "the number of samples is lacking, which a compressed file needs")
     try:
-        read = wfdb.rdrecord(str(path.with_suffix("")), smooth_frames=True)
+        read = wfdb.rdrecord(str(path.with_suffix("")), smooth_frames=False)
+        units = [np.asarray(row, dtype=np.float64) for row in read.e_p_signal]
+        frames_of = [row.reshape(-1, lead.per_frame) for row, lead in zip(units, header.leads, strict=True)]
+        signal = np.stack([row.mean(axis=1) for row in frames_of])
     except Exception as error:  # wfdb has no exceptions of its own: a damaged file ends in any of Python's
-        raise Faulty(TRUNCATED, header.id, f"wfdb cannot read it: {error}") from error
-    scale = np.array([MV_PER_UNIT[lead.unit.casefold()] for lead in header.leads])
-    return np.asarray((read.p_signal * scale).T, dtype=np.float32)
+        raise Faulty(TRUNCATED, header.id, f"wfdb cannot read it: {first_line(error)}") from error
+    wrong = [
+        lead.name
+        for row, lead in zip(units, header.leads, strict=True)
+        if lead.checksum is not None and not lead.skew and (_sum(row, lead) - lead.checksum) % 65536
+    ]
+    scale = np.array([MV_PER_UNIT[lead.unit.casefold()] for lead in header.leads])[:, None]
+    return (signal * scale).astype(np.float32), [Finding(CHECKSUM, name) for name in wrong]
+
+
+def _sum(units: FloatArray, lead: LeadLine) -> int:
+    """Return the sum of the stored integers, which the header's checksum is of, from what they stand for."""
+    stored = np.rint(units * lead.gain + lead.baseline)  # exact: integers of 32 bits in float64
+    return int(np.where(np.isnan(stored), NO_SAMPLE.get(lead.format, 0), stored).astype(np.int64).sum())
+
+
+def _content(path: Path, name: str, header: Header, n_bytes: int | None) -> bytes:
+    """Return the first `n_bytes` of the signal file `name` beside the header `path`, None for all of it."""
+    try:
+        return content_of(path.with_name(name), n_bytes)
+    except (UnfitError, ValueError) as error:
+        reason = error.reason if isinstance(error, UnfitError) else BAD_HEADER  # a name that no file can have
+        other = next((end for end in (".mat", ".dat") if is_regular(path.with_suffix(end))), None)
+        there = f"; beside it lies {path.stem}{other}" if reason == NO_SIGNAL and other else ""
+        raise Faulty(reason, header.id, f"{name}: {error}{there}") from error
 
 
 # ------------------------------------------------------------------------------------------------- read
@@ -264,11 +330,11 @@ def _read_by_wfdb(path: Path, header: Header) -> FloatArray:
 def read_header(path: Path) -> Header:
     """Return the header in the file `path`; `Faulty` where there is none or it cannot be parsed."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        raise Faulty(NO_HEADER, path.stem, path.name) from None
-    except OSError as error:
-        raise Faulty(BAD_HEADER, path.stem, f"{path}: {error.strerror or error}") from error
+        text = content_of(path, at_most=MAX_HEADER_BYTES).decode(errors="replace")
+    except UnfitError as error:
+        if error.reason == NO_SIGNAL:
+            raise Faulty(NO_HEADER, path.stem, path.name) from None
+        raise Faulty(BAD_HEADER, path.stem, f"{path.name}: {error}") from error
     return parse_header(text, path.stem)
 
 
@@ -286,18 +352,16 @@ def read_recording(path: Path, wanted: Sequence[str] = LEADS, fill_at_most: floa
     header = read_header(path)
     order, findings = lead_order([lead.name for lead in header.leads], wanted, header.id)
     first = header.leads[0]
-    whole = all(
-        (lead.file, lead.format, lead.byte_offset, lead.plain) == (first.file, "16", first.byte_offset, True)
-        for lead in header.leads
-    )
-    if whole:
-        try:
-            content = path.with_name(first.file).read_bytes()
-        except OSError as error:
-            raise Faulty(NO_SIGNAL, header.id, f"{first.file}: {error.strerror or error}") from error
+    kind = (first.file, "16", 1, 0, first.byte_offset)
+    if all(lead[: len(kind)] == kind for lead in header.leads):
+        samples = header.n_samples
+        n_bytes = None if samples is None else first.byte_offset + 2 * len(header.leads) * samples
+        content = _content(path, first.file, header, n_bytes)
+        if len(content) > first.byte_offset + 2 * MAX_VALUES:
+            raise Faulty(TOO_LARGE, header.id, f"{first.file}: more than {MAX_VALUES:,} samples")
         signal, noted = in_millivolts(content, header)
     else:
-        signal, noted = _read_by_wfdb(path, header), []
+        signal, noted = _read_by_wfdb(path, header)
     if order != list(range(len(signal))):
         signal = signal[order]
     signal, found = sound(signal, tuple(wanted), header.id, fill_at_most)

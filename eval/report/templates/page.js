@@ -48,10 +48,10 @@ for (const body of document.querySelectorAll("tbody")) {
   [...body.rows].forEach((row, place) => { row.dataset.row = place; });
 }
 
-// A print shows what is folded away; afterwards the page is as it was.
+// A print shows what is folded away, but for what is of use on a screen alone; afterwards the page is as it was.
 let opened = [];
 addEventListener("beforeprint", () => {
-  opened = [...document.querySelectorAll("details:not([open])")];
+  opened = [...document.querySelectorAll("details:not([open]):not(.screen)")];
   opened.forEach((details) => { details.open = true; });
 });
 addEventListener("afterprint", () => opened.forEach((details) => { details.open = false; }));

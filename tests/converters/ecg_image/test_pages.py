@@ -184,7 +184,7 @@ def test_everything_wrong_is_said_at_once() -> None:
             1,
             r"window: expected 0 to 0 \(9 samples at 500 Hz make 1 of 10 s\), got 1",
         ),
-        (np.zeros((1, 9)), ["I"], Render(dpi=2400), 0, "at most 89,478,485: lower dpi or px_per_mm"),
+        (np.zeros((1, 9)), ["I"], Render(dpi=1200), 0, "at most 89,478,485: lower dpi or px_per_mm"),
         (
             np.zeros((1, 9)),
             ["I"],

@@ -147,7 +147,7 @@ def test_a_missing_partner_shifts_nothing(make_record: MakeRecord, tmp_path: Pat
     (tmp_path / "georgia/E0.mat").unlink()
     (tmp_path / "georgia/E1.hea").unlink()
     records, left_out = read_all(Cinc2021(tmp_path, ("georgia",)))
-    assert left_out == {"no signal file beside the header": 1, "no header beside the signal file": 1}
+    assert left_out == {"no signal file": 1, "no header beside the signal file": 1}
     assert [(record.id, record.labels) for record in records] == [("E2", ("STach",))]
 
 
@@ -290,7 +290,7 @@ def test_labels_of_code15_go_by_name_and_exams_by_id(tmp_path: Path) -> None:
     records, left_out = read_all(source)
     assert [(record.id, record.labels) for record in records] == [("6", ("1dAVb",)), ("5", ("AF",))]
     assert records[0].signal_mv[0].tolist() == (6 * np.arange(1, 11)).tolist()
-    assert left_out == {"not in the metadata": 1, "padding row": 1, "no signal file beside the header": 1}
+    assert left_out == {"not in the metadata": 1, "padding row": 1, "no signal file": 1}
 
 
 def test_parts_of_code15_that_are_missing(tmp_path: Path) -> None:
@@ -346,11 +346,11 @@ def test_a_users_own_recordings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("a,none.npy,,AF", "no signal file beside the header"),
+        ("a,none.npy,,AF", "no signal file"),
         ("a,../a.npy,,AF", "metadata cannot be read"),
         ("a,two.npy,,AF", "signal has another shape than its description"),
         ("a,a.npy,5,AF", "signal has another shape than its description"),
-        ("a,pickled.npy,,AF", "no signal file beside the header"),
+        ("a,pickled.npy,,AF", "signal is not made of numbers"),
         ("a,short.csv,,AF", "leads are not those asked for"),
         ("a,a.npy,,VT", "diagnosis is a code that no table knows"),
     ],
@@ -364,11 +364,33 @@ def test_what_is_wrong_with_a_users_own(tmp_path: Path, row: str, reason: str) -
     assert read_all(source)[1] == {reason: 1}
 
 
+def test_leads_in_the_order_of_another_set_are_found_out(tmp_path: Path) -> None:
+    """MIMIC-IV-ECG has aVF before aVL: saved without names, the two were exchanged without a word."""
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(size=(2, 500))
+    limbs = [one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2]
+    wave = np.stack([*limbs, *rng.normal(size=(6, 500))]) + 0.01 * rng.normal(size=(12, 500))
+    np.save(tmp_path / "right.npy", wave)
+    np.save(tmp_path / "mimic.npy", wave[[0, 1, 2, 3, 5, 4, 6, 7, 8, 9, 10, 11]])
+    np.save(tmp_path / "noise.npy", rng.normal(size=(12, 500)))  # of no heart: nothing can be said
+    table = "id,file,labels\nr,right.npy,AF\nm,mimic.npy,AF\nn,noise.npy,AF\n"
+    source = own(tmp_path, table)
+    assert read_all(source)[1] == {"leads are not those asked for": 1}
+    with pytest.raises(Faulty, match=r"m: .*: aVL and aVF are exchanged: .* \(is data.file_leads the order"):
+        source.read(source.raws()[1])
+    mimic = (*LEADS[:4], "aVF", "aVL", *LEADS[6:])
+    assert own(tmp_path, table, file_leads=mimic).read(source.raws()[1]).signal_mv[4] == pytest.approx(
+        wave[4]
+    )
+
+
 def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column labels"):
         own(tmp_path, "id,file\na,a.npy\n").raws()
     with pytest.raises(DataError, match="id 'a' is there twice"):
         own(tmp_path, "id,file,labels\na,a.npy,\na,b.npy,\n").raws()
+    with pytest.raises(DataError, match="a row has no id"):
+        own(tmp_path, "id,file,labels\n,a.npy,\n").raws()
     with pytest.raises(DataError, match=r"records.csv:2: expected 3 cells"):
         own(tmp_path, "id,file,labels\na,a.npy\n").raws()
     with pytest.raises(DataError, match="unit is 'volt'; allowed: V, mV, uV"):

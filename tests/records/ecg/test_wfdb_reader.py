@@ -142,7 +142,7 @@ def test_nothing_but_flat_leads(make_record: MakeRecord) -> None:
 def test_missing_partners(make_record: MakeRecord) -> None:
     path = make_record()
     path.with_suffix(".mat").unlink()
-    with pytest.raises(Faulty, match=r"A0001: no signal file beside the header: A0001\.mat"):
+    with pytest.raises(Faulty, match=r"A0001: no signal file: A0001\.mat"):
         read_recording(path)
     path.unlink()
     with pytest.raises(Faulty, match="A0001: no header beside the signal file"):
