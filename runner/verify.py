@@ -18,6 +18,7 @@ from typing import Any
 from eval.judges.image_reliance import judged_with_images
 from eval.report.card import render_card
 from eval.report.page import render
+from eval.report.plots import left_blank
 from runner.files import read_json, sha256_of
 from runner.judging.lines import read_lines
 from runner.outputs import reading_run
@@ -94,7 +95,7 @@ def verify(path: Path) -> Verification:
         raise UsageError(f"{path} has no report: there is nothing to verify\n  runner report {path}")
     files = verified_files(path, MADE_AGAIN)
     try:
-        with reading_run(path):
+        with reading_run(path), left_blank():
             parts = _parts(path)
     except RunnerError:
         if not files.unequal:
