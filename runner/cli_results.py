@@ -97,7 +97,7 @@ def _not_looked_at(files: Files) -> list[str]:
     """Return what nothing was held against: a line for each reason, always at the end."""
     return [
         f"not looked at: {_files(len(names))} ({why}): {', '.join(names[:MOST_SHOWN])}"
-        + (f", and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else "")
+        + (f", and {len(names) - MOST_SHOWN} more, which --json names" if len(names) > MOST_SHOWN else "")
         for why, names in files.not_looked_at.items()
     ]
 

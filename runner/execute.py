@@ -199,7 +199,11 @@ class _Execution:
                 self._tell(stage.name, str(error))
                 self.done.pop(stage.name, None)
                 continue
-            if files is not None and stage.name in self.done:
+            if files is None and "made_from" in self.done.get(stage.name, {}):
+                gone = outputs_file(self.run.path, stage.name).relative_to(self.run.path)
+                self._tell(stage.name, f"{gone}, which says what it left, is gone: it is made again")
+                self.done.pop(stage.name)
+            elif files is not None and stage.name in self.done:
                 self.left.of_stage[stage.name] = files
         try:
             own = recorded(self.run.path, RUN) or {}

@@ -76,6 +76,11 @@ def verified_files(path: Path, made_again: frozenset[str]) -> Files:
         else:
             unequal.append(Changed(name, left.of_stage[stage][name], now, stage))
     there = below(path, [""])
+    unequal += [
+        Unequal(name, "a file of the run", "a link that leads out of it")
+        for name in there
+        if (path / name).is_symlink() and not (path / name).resolve().is_relative_to(path.resolve())
+    ]
     kept = {name for name in there if name in NEVER or name.endswith(OUTPUTS)}
     unknown = {*there} - {*owners} - kept - equal_texts - made_again
     apart = {OF_THE_STATE: kept, NO_HASH: unknown, DELETED: gone}
@@ -118,6 +123,10 @@ def _left(path: Path, plan: Json, unequal: list[Unequal]) -> Left:
             place = outputs_file(path, stage).relative_to(path).as_posix()
             unequal.append(Unequal(place, "a list of hashes", f"none: {_first_line(error)}"))
             continue
+        ended = [status["stages"].get(stage, {})] if stage != RUN else status["stages"].values()
+        if files is None and any("made_from" in one for one in ended):
+            place = outputs_file(path, stage).relative_to(path).as_posix()
+            unequal.append(Unequal(place, "a list of hashes", "none: it is gone"))
         if files is not None and (stage == RUN or stage in status["stages"]):
             growing = stage == RUN and status["state"] == "running"
             left.of_stage[stage] = {

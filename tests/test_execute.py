@@ -289,6 +289,18 @@ def test_a_damaged_list_of_outputs_is_no_proof(
     assert any("first.outputs.json is damaged" in note for note in notes(run))
 
 
+def test_a_list_of_outputs_that_is_gone_is_no_proof(
+    stages: Callable[..., Stage], plan_of: Callable[..., Plan], run: RunDir
+) -> None:
+    """Without it damaged weights were judged again, and the right results overwritten."""
+    plan = three(stages, plan_of)
+    launch(plan, run)
+    (run.path / "config" / "model.outputs.json").unlink()
+    assert launch(plan, run, resumed=True).state == "done"
+    assert calls(run)[3:] == ["model"]
+    assert any("model.outputs.json, which says what it left, is gone" in note for note in notes(run))
+
+
 @pytest.mark.parametrize(
     ("ends", "code"), [("sys.exit(1)", 1), ("sys.exit(2)", 2), ("sys.exit(3)", 3), ("1 / 0", 1)]
 )

@@ -105,6 +105,18 @@ def test_changes_that_a_reader_rests_on_are_named_and_what_was_not_looked_at_is_
     assert lines[-1].startswith("not looked at:")
 
 
+def test_a_list_of_hashes_that_is_gone_and_a_link_out_of_the_run_are_named(run: Path, tmp_path: Path) -> None:
+    """Without the list, damaged weights were equal; a link may show anything."""
+    status = json.loads((run / "status.json").read_text())
+    status["stages"]["train"]["made_from"] = {}
+    (run / "status.json").write_text(json.dumps(status))
+    (run / "config/train.outputs.json").unlink()
+    shutil.move(run / "data/test.jsonl", tmp_path / "elsewhere")
+    (run / "data/test.jsonl").symlink_to(tmp_path / "elsewhere")
+    places = {item.place for item in verified_files(run, MADE_AGAIN).unequal}
+    assert {"config/train.outputs.json", "data/test.jsonl"} <= places
+
+
 def test_an_untouched_run_says_how_much_was_hashed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["verify", str(run), "--json"])
