@@ -65,6 +65,15 @@ def number(value: float | None, decimals: int | None = None, *, sign: bool = Fal
     return text.replace("-", MINUS)
 
 
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """Return a number of things in words, with the plural where it is not one.
+
+    >>> counted(1, "epoch"), counted(1200, "step"), counted(0, "entry", "entries")
+    ('1 epoch', '1,200 steps', '0 entries')
+    """
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
 def published(value: float | None) -> str:
     """Return a number as it was published, not rounded.
 

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import MappingProxyType
 
-from runner.data_readers.common import LOCAL, MAX_NAMED, Asked, Input, Progress, Reader, named
+from runner.data_readers.common import LOCAL, MAX_NAMED, Asked, Faults, Input, Progress, Reader, named
 from runner.data_readers.huggingface import open_huggingface
 from runner.data_readers.medquad import open_medquad
 from runner.data_readers.messages import open_messages
 from runner.data_readers.synthetic import open_synthetic
 from runner.data_readers.tabular import open_cardio, open_uci_heart
 
-__all__ = ["LOCAL", "MAX_NAMED", "OPENERS", "Asked", "Input", "Progress", "Reader", "named"]
+__all__ = ["LOCAL", "MAX_NAMED", "OPENERS", "Asked", "Faults", "Input", "Progress", "Reader", "named"]
 
 
 def _about_images(module: str, name: str) -> Callable[[Asked, Progress], Reader]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
     from runner.data_readers.images import ImageSetup
 
 MAX_NAMED = 20
-"""Faults that are named one by one in a message; the others are counted."""
+"""Things that are named one by one in a message; the others are counted."""
+EXAMPLES = 5
+"""Places that are named of one cause; the others are counted."""
+MOST_IN_MEMORY = 1 << 30
+"""Bytes of the largest file that is read whole."""
 
 Progress = Callable[[int, int | None, str], None]
 """done, total (None: not known), unit."""
@@ -108,6 +114,61 @@ def named(lines: Iterator[str] | Sequence[str], limit: int = MAX_NAMED) -> str:
     return "\n".join([*(f"  {line}" for line in every[:limit]), *more])
 
 
+@dataclass
+class _Cause:
+    """One thing that is wrong, and where."""
+
+    said: str
+    count: int = 0
+    alike: bool = True
+    """Whether every place has it in the same words."""
+    places: list[tuple[str, str]] = field(default_factory=list)
+    """The first few places, each with the words that it has it in."""
+
+
+@dataclass
+class Faults:
+    """What is wrong with lines, rows or files: each cause once, with its count and the first places.
+
+    Words that differ in numbers, or in what stands in quotes, are one cause. However many faults there are, few are
+    kept.
+    """
+
+    count: int = 0
+    causes: dict[str, _Cause] = field(default_factory=dict)
+    others: int = 0
+    """Faults of causes that came after the twentieth."""
+
+    def add(self, place: str, said: str) -> None:
+        """Count one fault."""
+        self.count += 1
+        kind = re.sub(r"'[^']*'|\"[^\"]*\"|[-+.\d]+", "#", said)
+        if kind not in self.causes and len(self.causes) == MAX_NAMED:
+            self.others += 1
+            return
+        cause = self.causes.setdefault(kind, _Cause(said))
+        cause.count += 1
+        cause.alike &= said == cause.said
+        if len(cause.places) < EXAMPLES:
+            cause.places.append((place, said))
+
+    def __str__(self) -> str:
+        lines: list[str] = []
+        for cause in self.causes.values():
+            more = cause.count - len(cause.places)
+            if cause.alike and cause.count > 1:
+                rest = f" and {more} more" if more else ""
+                lines.append(f"{cause.count} times: {cause.said}")
+                lines.append(f"  at {', '.join(place for place, _ in cause.places)}{rest}")
+                continue
+            lines += [f"{place}: {said}" for place, said in cause.places]
+            if more:
+                lines.append(f"... and {more} more of this kind")
+        if self.others:
+            lines.append(f"... and {self.others} of other kinds")
+        return "\n".join(f"  {line}" for line in lines)
+
+
 class reading:  # noqa: N801 - reads as a word: `with reading(path):`
     """Turns an `OSError` of reading `path` into a `DataError` that names it."""
 
@@ -123,6 +184,31 @@ class reading:  # noqa: N801 - reads as a word: `with reading(path):`
             raise DataError(f"cannot read {place}: {error.strerror or error}") from error
 
 
+def require_file(path: Path, most_bytes: int | None = None) -> None:
+    """Refuse what is no plain file before it is opened: a pipe would wait for ever, a device has no end.
+
+    Args:
+        path: what is to be read.
+        most_bytes: the largest size; None where it is read piece by piece.
+
+    Raises:
+        DataError: no such file, a pipe or a device, or one that is too large.
+    """
+    with reading(path):
+        found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise DataError(f"{path} is a folder; expected a file")
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(
+            f"{path} is a pipe, a socket or a device; expected a plain file\n  copy it into a file"
+        )
+    if most_bytes is not None and found.st_size > most_bytes:
+        raise DataError(
+            f"{path} has {found.st_size:,} bytes; at most {most_bytes:,} are read of such a file\n"
+            "  it is not what was published, or was never written to its end"
+        )
+
+
 def visible_files(folder: Path, suffix: str | None = None) -> list[Path]:
     """Return the files below `folder` that are not hidden, sorted; with `suffix`, those that end with it."""
     return sorted(
@@ -134,11 +220,18 @@ def visible_files(folder: Path, suffix: str | None = None) -> list[Path]:
     )
 
 
-def hashed(root: Path, files: Sequence[Path], progress: Progress) -> tuple[Input, ...]:
-    """Return each file with its size and hash, named from `root`."""
+def hashed(
+    root: Path, files: Sequence[Path], progress: Progress, most_bytes: int | None = None
+) -> tuple[Input, ...]:
+    """Return each file with its size and hash, named from `root`.
+
+    Raises:
+        DataError: one is no plain file, has more than `most_bytes`, or cannot be read.
+    """
     inputs = []
     for done, file in enumerate(files):
         progress(done, len(files), "files hashed")
+        require_file(file, most_bytes)
         with reading(file):
             inputs.append(Input(file.relative_to(root).as_posix(), file.stat().st_size, sha256_of(file)))
     progress(len(files), len(files), "files hashed")
@@ -149,8 +242,9 @@ def unchanged(path: Path, item: Input) -> bytes:
     """Return the file's bytes.
 
     Raises:
-        DataError: it cannot be read, or is not what was hashed.
+        DataError: it cannot be read, is too large, or is not what was hashed.
     """
+    require_file(path, MOST_IN_MEMORY)
     with reading(path):
         content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != item.sha256:

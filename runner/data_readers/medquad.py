@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from converters.records import medquad
-from runner.data_readers.common import Asked, Input, Progress, hashed, named, reading, unchanged
+from runner.data_readers.common import Asked, Faults, Input, Progress, hashed, reading, unchanged
 from runner.spec.problems import DataError, choices
 from runner.spec.sources import MedquadSource
+
+MOST_BYTES = 64 << 20
+"""Of one XML file; the largest of the published ones has well under one million."""
 
 
 @dataclass
@@ -24,38 +27,44 @@ class MedquadReader:
     root: Path
     inputs: Sequence[Input]
     documents: Counter[str] = field(default_factory=Counter)
-    left_out: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    """Damaged files, each with the reason."""
+    without_pairs: list[dict[str, str]] = field(default_factory=list)
 
     def raws(self, progress: Progress) -> Iterator[medquad.Pair]:
         """Yield the pairs of every readable file."""
-        damaged: list[tuple[str, str]] = []
         for done, item in enumerate(self.inputs):
             progress(done, len(self.inputs), "documents")
             collection, _, name = item.path.partition("/")
             xml = unchanged(self.root / item.path, item)
             try:
                 pairs = medquad.read_document(xml, collection, name[: -len(".xml")])
-            except medquad.OlderFormError as error:
-                self.left_out.append({"file": item.path, "reason": str(error), "pairs": error.pairs})
+            except medquad.NoPairsError as error:
+                self.without_pairs.append({"file": item.path, "reason": str(error)})
                 continue
             except medquad.DamagedXmlError as error:
-                damaged.append((item.path, str(error)))
+                self.left_out.append({"file": item.path, "reason": str(error)})
                 continue
             self.documents[collection] += 1
             yield from pairs
         progress(len(self.inputs), len(self.inputs), "documents")
-        if len(damaged) > self.options.damaged_files:
+        if len(self.left_out) > self.options.damaged_files:
+            faults = Faults()
+            for one in self.left_out:
+                faults.add(one["file"], one["reason"])
             raise DataError(
-                f"{len(damaged)} of {len(self.inputs)} XML files below {self.root} cannot be read, "
-                f"{self.asked.key}.damaged_files allows {self.options.damaged_files}\n"
-                + named(f"{path} {reason}" for path, reason in damaged)
-                + f"\n  mend the files, or set {self.asked.key}.damaged_files: {len(damaged)} to leave them out"
+                f"{faults.count} of {len(self.inputs)} XML files below {self.root} cannot be read, "
+                f"{self.asked.key}.damaged_files allows {self.options.damaged_files}\n{faults}\n"
+                f"  mend the files, or set {self.asked.key}.damaged_files: {faults.count} to leave them out"
             )
-        self.left_out += [{"file": path, "reason": reason} for path, reason in damaged]
 
     def report(self) -> dict[str, Any]:
-        """Return the documents per collection and every file that gave none."""
-        return {"documents": dict(sorted(self.documents.items())), "files_left_out": self.left_out}
+        """Return the documents per collection, the damaged files, and those in which nothing is asked."""
+        return {
+            "documents": dict(sorted(self.documents.items())),
+            "files_left_out": self.left_out,
+            "files_without_pairs": self.without_pairs,
+        }
 
 
 def open_medquad(asked: Asked, progress: Progress) -> MedquadReader:
@@ -86,12 +95,13 @@ def open_medquad(asked: Asked, progress: Progress) -> MedquadReader:
             + (f"; nearest: {near[0]}" if near else "")
         )
     names = sorted(set(options.collections)) or list(filled)
-    return MedquadReader(
-        asked, options, root, hashed(root, [file for name in names for file in filled[name]], progress)
-    )
+    files = [file for name in names for file in filled[name]]
+    return MedquadReader(asked, options, root, hashed(root, files, progress, MOST_BYTES))
 
 
 def _xml_files(folder: Path) -> list[Path]:
     return sorted(
-        file for file in folder.iterdir() if file.suffix.lower() == ".xml" and not file.name.startswith(".")
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() == ".xml" and not file.name.startswith(".") and not file.is_dir()
     )

@@ -5,13 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from converters.records import messages
-from runner.data_readers.common import Asked, Input, Progress, changed, hashed, reading, visible_files
+from runner.data_readers.common import (
+    Asked,
+    Input,
+    Progress,
+    changed,
+    hashed,
+    reading,
+    require_file,
+    visible_files,
+)
 from runner.spec.problems import DataError
 from runner.spec.sources import MessagesSource
+
+LONGEST_LINE = 16 << 20
+"""Bytes of one record; a file that was never written to its end has no line breaks at all."""
 
 
 @dataclass
@@ -28,7 +41,12 @@ class MessagesReader:
         for item in self.inputs:
             path, digest = self.root / item.path, hashlib.sha256()
             with reading(path), path.open("rb") as file:
-                for number, text in enumerate(file, start=1):
+                for number, text in enumerate(iter(partial(file.readline, LONGEST_LINE + 1), b""), start=1):
+                    if len(text) > LONGEST_LINE:
+                        raise DataError(
+                            f"{path}:{number}: a line of more than {LONGEST_LINE >> 20} MiB; expected one record\n"
+                            "  look at the end of the file: it was not written to its end, or is no JSON lines"
+                        )
                     progress(done, total, "bytes")
                     digest.update(text)
                     done += len(text)
@@ -71,6 +89,7 @@ def lines_in(path: Path, asked: Asked) -> tuple[Path, list[Path]]:
     if not files:
         raise DataError(f"{asked.key}.path: no .jsonl file below {path}\n{asked.remedy('path')}")
     for file in files:
+        require_file(file)
         with reading(file), file.open("rb") as opened:
             if opened.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
                 raise DataError(

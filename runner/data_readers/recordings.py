@@ -22,7 +22,7 @@ from converters.records.label_sets import RHYTHMS, labels_of_scp, labels_of_snom
 from converters.records.ptbxl_about import About, about
 from converters.records.record import Dropped
 from converters.records.tabular import age_band
-from runner.data_readers.common import Asked, Progress, named
+from runner.data_readers.common import Asked, Faults, Progress
 from runner.data_readers.pages import signal_digest
 from runner.native.parallel import processes_for, spread
 from runner.spec.problems import DataError
@@ -141,15 +141,14 @@ def look_at(
     for number, one in spread(work, range(len(raws)), processes_for(setup.workers, len(raws))):
         found[number] = one
         progress(len(found), len(raws), "recordings")
-    faulty = [
-        f"{recordings.name_of(raws[number])}: {one.reason}: {one.detail}"
-        for number, one in sorted(found.items())
-        if isinstance(one, Lost) and one.faulty
-    ]
-    if len(faulty) > options.faults_at_most * len(raws):
+    faulty = Faults()
+    for number, one in sorted(found.items()):
+        if isinstance(one, Lost) and one.faulty:
+            faulty.add(recordings.name_of(raws[number]), f"{one.reason}: {one.detail}")
+    if faulty.count > options.faults_at_most * len(raws):
         raise DataError(
-            f"{len(faulty)} of {len(raws)} recordings are unusable; {asked.key}.faults_at_most is "
-            f"{options.faults_at_most:g}\n{named(faulty)}\n  mend them, or raise faults_at_most to leave them out"
+            f"{faulty.count} of {len(raws)} recordings are unusable; {asked.key}.faults_at_most is "
+            f"{options.faults_at_most:g}\n{faulty}\n  mend them, or raise faults_at_most to leave them out"
         )
     for number, raw in enumerate(raws):
         one = found[number]

@@ -14,11 +14,21 @@ from typing import Any
 
 from converters.records import cardio, uci_heart
 from converters.records.tabular import Row
-from runner.data_readers.common import Asked, Input, Progress, hashed, named, reading, unchanged
+from eval.report.format import counted
+from runner.data_readers.common import (
+    Asked,
+    Faults,
+    Input,
+    Progress,
+    hashed,
+    reading,
+    require_file,
+    unchanged,
+)
 from runner.spec.problems import DataError, choices
 from runner.spec.sources import CardioSource, UciHeartSource
 
-MAX_BYTES = 1 << 30
+MAX_BYTES = 256 << 20
 """A table may not be larger unpacked: a small .gz can stand for any number of bytes."""
 LONGEST_LINE = 1 << 16
 ENDINGS = (".csv", ".csv.gz")
@@ -72,7 +82,7 @@ def open_cardio(asked: Asked, progress: Progress) -> CardioReader:
     path = _chosen(asked, options)
     header, _ = _header(path, [_first_line(path)])
     _layout(path, header)
-    return CardioReader(asked, options, path.parent, hashed(path.parent, [path], progress))
+    return CardioReader(asked, options, path.parent, hashed(path.parent, [path], progress, MAX_BYTES))
 
 
 def _chosen(asked: Asked, options: CardioSource) -> Path:
@@ -86,7 +96,7 @@ def _chosen(asked: Asked, options: CardioSource) -> Path:
             )
         return root
     if not root.is_dir():
-        raise DataError(f"{asked.key}.root: no such file or folder: {root}\n{asked.remedy('root')}")
+        raise _no_place(asked, root)
     with reading(root):
         found = sorted(file for file in root.iterdir() if file.name.endswith(ENDINGS) and file.is_file())
     names = [file.name for file in found]
@@ -110,7 +120,11 @@ def _header(path: Path, lines: Sequence[str]) -> tuple[list[str], str]:
     if not lines or not lines[0].strip():
         raise DataError(f"{path} is empty: its first line is to name the columns")
     delimiter = max(";,\t", key=lines[0].count)
-    return [name.strip() for name in next(csv.reader([lines[0]], delimiter=delimiter))], delimiter
+    try:
+        names = next(csv.reader([lines[0]], delimiter=delimiter))
+    except csv.Error as error:
+        raise DataError(f"{path}: its first line is to name the columns: {error}") from error
+    return [name.strip() for name in names], delimiter
 
 
 def _layout(path: Path, header: Sequence[str]) -> str:
@@ -169,7 +183,7 @@ def open_uci_heart(asked: Asked, progress: Progress) -> UciHeartReader:
     elif root.is_dir():
         files = _sites_in(asked, options, root)
     else:
-        raise DataError(f"{asked.key}.root: no such file or folder: {root}\n{asked.remedy('root')}")
+        raise _no_place(asked, root)
     for path in files:
         first = _first_line(path)
         if first and not first[0].isdigit():
@@ -177,7 +191,7 @@ def open_uci_heart(asked: Asked, progress: Progress) -> UciHeartReader:
                 f"{path} begins with {first!r:.60}; expected numbers: the UCI files have no header line\n"
                 "  Kaggle's heart.csv is another table, with other codes and classes"
             )
-    return UciHeartReader(options, root, hashed(root, files, progress))
+    return UciHeartReader(options, root, hashed(root, files, progress, MAX_BYTES))
 
 
 def _sites_in(asked: Asked, options: UciHeartSource, root: Path) -> list[Path]:
@@ -201,6 +215,12 @@ def _site(name: str) -> str:
 # --------------------------------------------------------------------------------------------- shared
 
 
+def _no_place(asked: Asked, root: Path) -> DataError:
+    """Return the error of a root that is neither a file nor a folder."""
+    what = "neither a file nor a folder" if root.exists() else "no such file or folder"
+    return DataError(f"{asked.key}.root: {what}: {root}\n{asked.remedy('root')}")
+
+
 def _text(path: Path, content: bytes) -> str:
     """Return the text of a file, unpacked where it is a .gz."""
     if not path.name.endswith(".gz"):
@@ -217,6 +237,7 @@ def _text(path: Path, content: bytes) -> str:
 
 def _first_line(path: Path) -> str:
     """Return the first line of a file, unpacked where it is a .gz, without white space around it."""
+    require_file(path, MAX_BYTES)
     with reading(path), path.open("rb") as file:
         if not path.name.endswith(".gz"):
             return _decoded(path, file.readline(LONGEST_LINE)).strip()
@@ -248,16 +269,20 @@ def _cells(
     Raises:
         DataError: lines with another number of cells; names them, at the end.
     """
-    wrong: list[str] = []
+    wrong = Faults()
     for number, line in enumerate(lines, start=first):
         if not line.strip():
             continue
-        cells = next(csv.reader([line], delimiter=delimiter))
+        try:
+            cells = next(csv.reader([line], delimiter=delimiter))
+        except csv.Error as error:
+            wrong.add(f"{name}:{number}", str(error))
+            continue
         if len(cells) == columns:
             yield number, cells
         else:
-            wrong.append(f"{name}:{number}: {len(cells)} cells, expected {columns}")
-    if wrong:
+            wrong.add(f"{name}:{number}", f"{len(cells)} cells, expected {columns}")
+    if wrong.count:
         raise DataError(
-            f"{len(wrong)} bad line{'' if len(wrong) == 1 else 's'} in {path}\n{named(wrong)}\n  mend or remove them; nothing was written"
+            f"{counted(wrong.count, 'bad line')} in {path}\n{wrong}\n  mend or remove them; nothing was written"
         )

@@ -16,7 +16,8 @@ from typing import Any
 from converters.records.grouping import shared
 from converters.records.record import MAX_IDS, Ledger, Record
 from converters.records.split import Divided, Parts
-from runner.data_readers import named
+from eval.report.format import counted
+from runner.data_readers import Faults, named
 from runner.data_readers.common import Progress
 from runner.data_readers.image_files import ImageFiles
 from runner.data_readers.images import ImageFault, ImageReader, ImageSetup, ReadyImage
@@ -98,14 +99,13 @@ class Images:
             (True, self.limits.missing, "missing"),
             (False, self.limits.unusable, "unusable"),
         ):
-            of_kind = [
-                f"{source}: {name}: {fault.reason}"
-                for (source, name), fault in sorted(self.faults.items())
-                if fault.missing is missing
-            ]
-            if len(of_kind) > limit:
-                count = f"{len(of_kind)} image{' is' if len(of_kind) == 1 else 's are'} {key}"
-                wrong.append(f"{count}; data.limits.{key} allows {limit}\n{named(of_kind)}")
+            of_kind = Faults()
+            for (source, name), fault in sorted(self.faults.items()):
+                if fault.missing is missing:
+                    of_kind.add(f"{source}: {name}", fault.reason)
+            if of_kind.count > limit:
+                count = counted(of_kind.count, "image is", "images are")
+                wrong.append(f"{count} {key}; data.limits.{key} allows {limit}\n{of_kind}")
                 allow.append(f"--set data.limits.{key}=NUMBER")
         if wrong:
             raise DataError(

@@ -10,7 +10,8 @@ from typing import Any
 
 from converters.records import SOURCES, mixture, split
 from converters.records.record import BadRecordError, Dropped, Ledger, Raw, Record
-from runner.data_readers import MAX_NAMED, named
+from eval.report.format import counted
+from runner.data_readers import MAX_NAMED, Faults, named
 from runner.events import EventWriter
 from runner.spec.problems import DataError
 from runner.stages.data_sources import AnyData, Source
@@ -51,7 +52,7 @@ def converted(
 ) -> Iterator[tuple[str, Record]]:
     """Yield part and record of every raw thing; what is dropped is counted, what is wrong is named at the end."""
     to_record: Callable[[Raw], Record] = import_module(SOURCES[source.word]).to_record
-    wrong: list[str] = []
+    wrong = Faults()
     places: dict[str, str] = {}
     for raw in source.reader.raws(progress):
         tally = tallies.setdefault(raw.part, Tally())
@@ -62,18 +63,18 @@ def converted(
             ledger.drop(drop.reason, drop.record_id)
             continue
         except BadRecordError as error:
-            wrong.append(f"{raw.place}: {error}")
+            wrong.add(raw.place, str(error))
             continue
         earlier = places.setdefault(record["id"], raw.place)
         if earlier != raw.place:
-            wrong.append(f"{raw.place}: the id {record['id']!r} is already that of {earlier}")
+            wrong.add(raw.place, f"the id {record['id']!r} is already that of {earlier}")
             continue
         tally.converted += 1
         tally.count_unread(record.pop("unread", {}))
         yield raw.part, record
-    if wrong:
+    if wrong.count:
         raise DataError(
-            f"{len(wrong)} bad record{'' if len(wrong) == 1 else 's'} in {_place_of(source)}\n{named(wrong)}\n"
+            f"{counted(wrong.count, 'bad record')} in {_place_of(source)}\n{wrong}\n"
             "  mend or remove them; nothing was written"
         )
 
@@ -129,7 +130,7 @@ def _about_unread(keys: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the keys that nothing reads in a line: first those that may mean one of ours, then the frequent ones."""
     ordered = sorted(keys.items(), key=lambda item: (item[1]["nearest"] is None, -item[1]["count"], item[0]))
     told = [
-        f"{key!r:.60} (of {one['count']} record{'' if one['count'] == 1 else 's'}"
+        f"{key!r:.60} (of {counted(one['count'], 'record')}"
         + (f"; nearest: {one['nearest']})" if one["nearest"] else ")")
         for key, one in ordered[:MAX_NAMED]
     ]
@@ -180,7 +181,15 @@ def note_all(
         if key := item.get("stands_in"):
             events.write("note", text=f"{item['name']} is not at hand: its stand-in {key} was read")
         if left := item.get("files_left_out"):
-            events.write("note", text=f"{item['name']}: {len(left)} files left out, named in data/{MANIFEST}")
+            events.write(
+                "note",
+                text=f"{item['name']}: {counted(len(left), 'damaged file')} left out, named in data/{MANIFEST}",
+            )
+        if bare := item.get("files_without_pairs"):
+            events.write(
+                "note",
+                text=f"{item['name']}: no pairs in {counted(len(bare), 'file')}, named in data/{MANIFEST}",
+            )
         if keys := item.get("unread_keys"):
             events.write("note", text=f"{item['name']}: {_about_unread(keys)}")
     for reason, count in sorted(ledger.counts.items()):

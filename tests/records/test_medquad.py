@@ -6,7 +6,7 @@ import pytest
 
 from converters.records.medquad import (
     DamagedXmlError,
-    OlderFormError,
+    NoPairsError,
     Pair,
     read_document,
     to_record,
@@ -69,7 +69,7 @@ def test_a_question_id_that_stands_twice_still_gives_two_ids() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 40, 200, 500, len(DOCUMENT) - 1])
 def test_a_file_that_is_cut_off_is_damaged(size: int) -> None:
-    with pytest.raises(DamagedXmlError, match="is not whole XML"):
+    with pytest.raises(DamagedXmlError, match="not whole XML"):
         read(DOCUMENT[:size])
 
 
@@ -87,17 +87,42 @@ def test_declared_entities_are_refused_unread(xml: bytes) -> None:
 
 @pytest.mark.parametrize(
     "xml",
-    [b"<html/>", b"<Document/>", b'<?xml version="1.0" encoding="none-such"?><Document/>', b"\xff\xfe\x00"],
+    [b"", b"no xml", b'<?xml version="1.0" encoding="none-such"?><Document/>', b"\xff\xfe\x00"],
 )
 def test_what_is_no_document_is_damaged(xml: bytes) -> None:
     with pytest.raises(DamagedXmlError):
         read(xml)
 
 
-def test_the_older_form_is_told_apart() -> None:
-    with pytest.raises(OlderFormError) as error:
-        read(b'<doc docid="7"><qaPairs><pair pid="1"/><pair pid="2"/></qaPairs></doc>')
-    assert error.value.pairs == 2
+@pytest.mark.parametrize(
+    ("xml", "root"),
+    [
+        (b"<html/>", "html"),
+        (b"<Document/>", "Document"),
+        (b'<Document id="1"><Focus>x</Focus><QAPairs></QAPairs></Document>', "Document"),
+    ],
+)
+def test_whole_xml_in_which_nothing_is_asked_is_not_damaged(xml: bytes, root: str) -> None:
+    with pytest.raises(NoPairsError, match=f"^no question-answer pair below <{root}>$"):
+        read(xml)
+
+
+def test_the_root_that_one_file_of_9_cdc_qa_has_is_read_like_any_other() -> None:
+    """As published: `DiseaseFile@fid`, and ordinary pairs below it."""
+    xml = DOCUMENT.replace(b"<Document id=", b"<DiseaseFile fid=").replace(b"</Document>", b"</DiseaseFile>")
+    assert read(xml) == read(DOCUMENT)
+
+
+def test_the_older_form_of_four_files_of_6_ninds_qa_is_read() -> None:
+    (first, second) = read(
+        b'<doc docid="0000007" corpus="NINDS"><doctitle-focus>Holmes-Adie</doctitle-focus><umls><cui></cui></umls>'
+        b'<qaPairs><pair pid="1"><question qid="0000007-1" qtype="information">what is it ?</question>'
+        b'<answer>A   disorder.</answer></pair><pair pid="2"><question>who?</question></pair></qaPairs></doc>'
+    )
+    assert first == Pair(
+        "1_CancerGov_QA", "0000001_1_a", "0000007", "0000007-1", "Holmes-Adie", "what is it ?", "A disorder."
+    )
+    assert (second.qid, second.question, second.answer) == ("0000007-2", "who?", "")
 
 
 @pytest.mark.realdata

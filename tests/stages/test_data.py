@@ -230,7 +230,7 @@ def test_progress_ends_with_all(make: Build, run_dir: Path) -> None:
 
 @pytest.mark.realdata
 def test_real_medquad_is_read_whole_and_split_by_focus(make: Build, run_dir: Path, real_data: Path) -> None:
-    """The counts of SOURCE.md; 40 answered pairs say the same as an earlier one."""
+    """The counts of SOURCE.md, and the 16 pairs of the four files in the older form, which it leaves out."""
     split = {"train": 3500, "validation": 750, "test": 750, "by": "focus", "seed": 42}
     root = real_data / "medquad"
     manifest = make({"source": "medquad", "root": str(root), "template": "question_answer", "split": split})
@@ -240,19 +240,17 @@ def test_real_medquad_is_read_whole_and_split_by_focus(make: Build, run_dir: Pat
         "2_GARD_QA": (4579, 4575),
         "4_MPlus_Health_Topics_QA": (981, 981),
         "5_NIDDK_QA": (1025, 1025),
-        "6_NINDS_QA": (920, 920),
+        "6_NINDS_QA": (920 + 16, 920 + 16),
         "8_NHLBI_QA_XML": (559, 559),
         "10_MPlus_ADAM_QA": (86, 0),
         "11_MPlusDrugs_QA": (241, 0),
         "12_MPlusHerbsSupplements_QA": (200, 0),
     }
-    assert (source["read"], sum(part["converted"] for part in source["parts"].values())) == (9218, 8687)
-    assert manifest["dropped"]["no answer"]["count"] == 9218 - 8687
-    assert manifest["records"]["kept"] == 8647
-    assert sum(source["documents"].values()) == 3890
-    assert [item["file"] for item in source["files_left_out"]] == [
-        f"6_NINDS_QA/{name}.xml" for name in ("0000007", "0000018", "0000182", "0000244")
-    ]
+    assert (source["read"], sum(part["converted"] for part in source["parts"].values())) == (9234, 8703)
+    assert manifest["dropped"]["no answer"]["count"] == 9234 - 8703
+    assert manifest["records"]["kept"] == 8663
+    assert sum(source["documents"].values()) == 3894
+    assert source["files_left_out"] == source["files_without_pairs"] == []
     assert manifest["inputs"]["files"] == 3894
     assert len((run_dir / "data" / "inputs.jsonl").read_text().splitlines()) == 3894
     assert [manifest["splits"][side]["records"] for side in SIDES] == [3500, 750, 750]
@@ -293,8 +291,8 @@ def test_damaged_files_are_named_and_dropped_only_up_to_the_limit(
         make(data | {"damaged_files": 1})
     assert str(error.value).splitlines() == [
         f"2 of 20 XML files below {root} cannot be read, data.damaged_files allows 1",
-        "  1_Some_QA/0000000.xml is not whole XML: unclosed token: line 3, column 111",
-        "  2_Some_QA/0000001.xml is not whole XML: unclosed token: line 3, column 111",
+        "  2 times: not whole XML: unclosed token: line 3, column 111",
+        "    at 1_Some_QA/0000000.xml, 2_Some_QA/0000001.xml",
         "  mend the files, or set data.damaged_files: 2 to leave them out",
     ]
     assert not (run_dir / "data" / "manifest.json").exists()
@@ -304,16 +302,37 @@ def test_damaged_files_are_named_and_dropped_only_up_to_the_limit(
         "1_Some_QA/0000000.xml",
         "2_Some_QA/0000001.xml",
     ]
-    assert "medquad: 2 files left out, named in data/manifest.json" in notes(run_dir)
+    assert "medquad: 2 damaged files left out, named in data/manifest.json" in notes(run_dir)
 
 
-def test_many_damaged_files_are_counted_after_the_twentieth(make: Build, tmp_path: Path) -> None:
+def test_many_files_with_the_same_fault_are_counted_and_five_are_named(make: Build, tmp_path: Path) -> None:
     data = medquad(tmp_path / "mq", files=30)
     for file in (tmp_path / "mq").rglob("*.xml"):
         file.write_text("")
-    with pytest.raises(DataError, match=r"\n  \.\.\. and 10 more\n") as error:
+    with pytest.raises(DataError) as error:
         make(data)
-    assert len(str(error.value).splitlines()) == 1 + 20 + 1 + 1
+    assert str(error.value).splitlines()[1:3] == [
+        "  30 times: not whole XML: no element found: line 1, column 0",
+        "    at 1_Some_QA/0000000.xml, 1_Some_QA/0000002.xml, 1_Some_QA/0000004.xml, 1_Some_QA/0000006.xml, "
+        "1_Some_QA/0000008.xml and 25 more",
+    ]
+    assert len(str(error.value).splitlines()) == 4
+
+
+def test_files_in_which_nothing_is_asked_are_counted_apart_from_damaged_ones(
+    make: Build, run_dir: Path, tmp_path: Path
+) -> None:
+    data = medquad(tmp_path / "mq", files=20)
+    (tmp_path / "mq" / "2_Some_QA" / "0000001.xml").write_text(
+        "<Document><Focus>x</Focus><QAPairs/></Document>"
+    )
+    (source,) = make(data)["sources"]
+    assert (source["read"], source["documents"]) == (19, {"1_Some_QA": 10, "2_Some_QA": 9})
+    assert source["files_without_pairs"] == [
+        {"file": "2_Some_QA/0000001.xml", "reason": "no question-answer pair below <Document>"}
+    ]
+    assert source["files_left_out"] == []
+    assert "medquad: no pairs in 1 file, named in data/manifest.json" in notes(run_dir)
 
 
 def test_a_billion_laughs_is_refused_and_counted_as_damaged(make: Build, tmp_path: Path) -> None:
@@ -323,7 +342,7 @@ def test_a_billion_laughs_is_refused_and_counted_as_damaged(make: Build, tmp_pat
         f'<!DOCTYPE Document [<!ENTITY l0 "ha">{laughs}]><Document><Focus>&l9;</Focus></Document>'
     )
     with pytest.raises(
-        DataError, match=r"1_Some_QA/bad.xml declares a document type or entity, which is refused"
+        DataError, match=r"1_Some_QA/bad.xml: declares a document type or entity, which is refused"
     ):
         make(data)
 
