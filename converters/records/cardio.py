@@ -138,7 +138,7 @@ def age_years(days: float | None) -> int | None:
     (50, None)
     """
     if days is not None and not AGE_DAYS[0] <= days <= AGE_DAYS[1]:
-        years = f"; {days:g} years are {days * DAYS_A_YEAR:g} days" if 1 <= days <= 130 else ""
+        years = f"; taken as years it is {days * DAYS_A_YEAR:g} days" if 1 <= days <= 130 else ""
         raise BadRecordError(f"age: expected days, {AGE_DAYS[0]} to {AGE_DAYS[1]:,}, got {days:g}{years}")
     return None if days is None else int(days // DAYS_A_YEAR)
 

@@ -140,6 +140,8 @@ def _object(text: bytes) -> dict[str, Any]:
         ) from error
     except json.JSONDecodeError as error:
         raise BadRecordError(f"is not JSON: {error.msg} at column {error.colno}") from error
+    except BadRecordError:  # of _unique
+        raise
     except ValueError:  # Python reads no whole number of more than 4,300 digits
         raise BadRecordError("has a number of too many digits to be read") from None
     except RecursionError:

@@ -118,7 +118,7 @@ def test_a_table_of_gigabytes_is_refused_by_its_size(tmp_path: Path, source: str
         ),
         (
             CHECK_UP.replace(b"18393", b"50"),
-            "age: expected days, 365 to 47,450, got 50; 50 years are 18250 days",
+            "age: expected days, 365 to 47,450, got 50; taken as years it is 18250 days",
         ),
         (CHECK_UP.replace(b"18393", b"nan"), "age: expected a number, got 'nan'"),
         (CHECK_UP.replace(b"62.0", b"6\x002"), "weight: expected a number, got '6\\x002'"),

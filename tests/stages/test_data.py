@@ -249,8 +249,9 @@ def test_real_medquad_is_read_whole_and_split_by_focus(make: Build, run_dir: Pat
     assert (source["read"], sum(part["converted"] for part in source["parts"].values())) == (9234, 8703)
     assert manifest["dropped"]["no answer"]["count"] == 9234 - 8703
     assert manifest["records"]["kept"] == 8663
-    assert sum(source["documents"].values()) == 3894
-    assert source["files_left_out"] == source["files_without_pairs"] == []
+    assert sum(source["documents"].values()) == 3894 - 6
+    assert source["files_left_out"] == []
+    assert len([one for one in source["files_without_pairs"] if one["file"].startswith("5_NIDDK_QA/")]) == 6
     assert manifest["inputs"]["files"] == 3894
     assert len((run_dir / "data" / "inputs.jsonl").read_text().splitlines()) == 3894
     assert [manifest["splits"][side]["records"] for side in SIDES] == [3500, 750, 750]
@@ -267,7 +268,7 @@ def test_real_medquad_is_read_whole_and_split_by_focus(make: Build, run_dir: Pat
 def test_real_medquad_in_ratios_leaves_nothing_out(make: Build, real_data: Path) -> None:
     data = {"source": "medquad", "root": str(real_data / "medquad"), "template": "question_answer"}
     manifest = make(data | {"split": SPLIT | {"by": "focus"}})
-    assert [manifest["splits"][side]["records"] for side in SIDES] == [6917, 865, 865]
+    assert [manifest["splits"][side]["records"] for side in SIDES] == [6931, 866, 866]
 
 
 def test_collections_are_chosen_and_misspelt_ones_refused(make: Build, tmp_path: Path) -> None:
@@ -416,8 +417,10 @@ def test_every_bad_line_is_named(make: Build, tmp_path: Path) -> None:
     ]
 
 
-def test_after_twenty_bad_lines_the_rest_is_counted(make: Build, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^33 bad records .*[\s\S]*:20: .*\n  \.\.\. and 13 more\n"):
+def test_a_cause_of_many_bad_lines_is_said_once(make: Build, tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"^33 bad records .*\n  33 times: .*\n    at .*:5 and 28 more\n  mend"
+    ):
         make(messages(write_lines(tmp_path / "in.jsonl", ["{"] * 33)))
 
 
