@@ -23,6 +23,8 @@ ENCODED = "bp_category_encoded"
 SEXES: Mapping[int, str] = MappingProxyType({1: "female", 2: "male"})
 LEVELS: Mapping[int, str] = MappingProxyType({1: "normal", 2: "above normal", 3: "well above normal"})
 LABELS: Mapping[int, str] = MappingProxyType({0: "absent", 1: "present"})
+AGE_DAYS = (365, 130 * 365)
+"""Ages that are taken; those of the published table are 10,798 to 23,713 days."""
 DAYS_A_YEAR = 365  # the rule of the derived table, which knows no leap years
 LIMITED = (("ap_hi", "mmHg"), ("ap_lo", "mmHg"), ("height", "cm"), ("weight", "kg"))
 
@@ -130,13 +132,14 @@ def age_years(days: float | None) -> int | None:
     """Return whole years, by the rule of the derived table: floor(days / 365).
 
     Raises:
-        BadRecordError: no days.
+        BadRecordError: no age of a person in days; some copies of the table have years.
 
     >>> age_years(18393), age_years(None)
     (50, None)
     """
-    if days is not None and days <= 0:
-        raise BadRecordError(f"age: expected days above 0, got {days:g}")
+    if days is not None and not AGE_DAYS[0] <= days <= AGE_DAYS[1]:
+        years = f"; taken as years it is {days * DAYS_A_YEAR:g} days" if 1 <= days <= 130 else ""
+        raise BadRecordError(f"age: expected days, {AGE_DAYS[0]} to {AGE_DAYS[1]:,}, got {days:g}{years}")
     return None if days is None else int(days // DAYS_A_YEAR)
 
 

@@ -3,8 +3,9 @@
 Source:
     github.com/abachaa/MedQuAD; Ben Abacha and Demner-Fushman, BMC Bioinformatics 20:511, 2019.
     `Document@id` > `Focus`, `QAPairs` > `QAPair@pid` > `Question@qid,@qtype` and `Answer`. Three
-    collections come without answers, for copyright reasons. One file of 9_CDC_QA calls its root `DiseaseFile`:
-    what counts is the pairs, whatever stands around them.
+    collections come without answers, for copyright reasons. A file of 9_CDC_QA has the root
+    `DiseaseFile@fid`; four of 6_NINDS_QA are `doc@docid` > `doctitle-focus`, `qaPairs` > `pair` >
+    `question` and `answer`. With these four the 47,441 pairs are the 47,457 of the paper.
 """
 
 from __future__ import annotations
@@ -20,26 +21,19 @@ from converters.records.record import Dropped, Record
 
 NO_ANSWER = "no answer"
 NO_QUESTION = "no question"
-OLDER_FORM = "older form <doc>, which has no Document, QAPair and Question"
+PAIR = ("QAPair", "pair")
+QUESTION = ("Question", "question")
+ANSWER = ("Answer", "answer")
+FOCUS = ("Focus", "doctitle-focus")
+IDENTITY = ("id", "fid", "docid")
 
 
 class DamagedXmlError(ValueError):
-    """An XML file that cannot be read as a MedQuAD document; the message says why."""
+    """A file that is not whole XML, or that declares what is refused; the message says why."""
 
 
 class NoPairsError(ValueError):
-    """Whole XML without a single `QAPair`: nothing is wrong with the file, and it gives no record."""
-
-
-class OlderFormError(ValueError):
-    """A document written as `doc` > `pair`, as four files of 6_NINDS_QA are.
-
-    The published counts of answered pairs leave these out, and so do we.
-    """
-
-    def __init__(self, pairs: int) -> None:
-        super().__init__(OLDER_FORM)
-        self.pairs = pairs
+    """A whole XML file without a question; the message names its root."""
 
 
 @dataclass(frozen=True)
@@ -72,44 +66,39 @@ class Pair:
 
 
 def read_document(xml: bytes, collection: str, file: str) -> tuple[Pair, ...]:
-    """Return the pairs of one XML file, in its order.
+    """Return the pairs of one XML file, in its order, whatever its root is called.
 
     The reader is hardened: a file that declares a document type or an entity is refused unread, so
     that no entity is expanded and nothing outside the file is opened.
 
     Raises:
         DamagedXmlError: cut off, not XML, or a forbidden declaration.
-        OlderFormError: a `doc`, the form of four old files.
-        NoPairsError: whole, but without a pair.
+        NoPairsError: no pair in it.
     """
     try:
         root = fromstring(xml, forbid_dtd=True)
     except ParseError as error:
-        raise DamagedXmlError(f"is not whole XML: {error}") from error
+        raise DamagedXmlError(f"not whole XML: {error}") from error
     except DefusedXmlException as error:
         raise DamagedXmlError(
             f"declares a document type or entity, which is refused ({type(error).__name__})"
         ) from error
     except (ValueError, LookupError) as error:  # an encoding that expat or Python does not know
         raise DamagedXmlError(f"cannot be decoded: {error}") from error
-    if root.tag == "doc":
-        raise OlderFormError(len(root.findall("./qaPairs/pair")))
-    elements = root.findall(".//QAPairs/QAPair")
-    if not elements:
-        raise NoPairsError(f"<{root.tag:.40}> without a QAPair below QAPairs")
-    document = (root.get("id") or "").strip() or file
-    focus = one_line(_text(root.find(".//Focus")))
+    document = next((name for key in IDENTITY if (name := (root.get(key) or "").strip())), file)
+    focus = one_line(_text(_child(root, FOCUS)))
     pairs: list[Pair] = []
     taken: set[str] = set()
-    for number, pair in enumerate(elements, start=1):
-        question, answer = pair.find("Question"), pair.find("Answer")
+    for number, pair in enumerate((item for item in root.iter() if item.tag in PAIR), start=1):
+        question = _child(pair, QUESTION)
         qid = ("" if question is None else question.get("qid") or "").strip() or f"{document}-{number}"
         if qid in taken:
             qid = f"{qid}#{number}"
         taken.add(qid)
-        pairs.append(
-            Pair(collection, file, document, qid, focus, one_line(_text(question)), paragraphs(_text(answer)))
-        )
+        answer = paragraphs(_text(_child(pair, ANSWER)))
+        pairs.append(Pair(collection, file, document, qid, focus, one_line(_text(question)), answer))
+    if not pairs:
+        raise NoPairsError(f"no question-answer pair below <{root.tag:.60}>")
     return tuple(pairs)
 
 
@@ -134,6 +123,10 @@ def to_record(raw: Pair) -> Record:
         "focus": raw.focus or None,
         "source": "medquad",
     }
+
+
+def _child(element: Element, names: tuple[str, ...]) -> Element | None:
+    return next((child for child in element if child.tag in names), None)
 
 
 def _text(element: Element | None) -> str:

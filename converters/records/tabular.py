@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,9 @@ MISSING = ("", "?")
 UNKNOWN = "unknown"
 """What a prompt says in place of a missing value."""
 YES_NO: Mapping[int, str] = {0: "no", 1: "yes"}
-NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
+LARGEST = 1e9
+"""No value of a check-up is as large; a longer number is a slip, and would be infinite somewhere else."""
 
 Options = TypeVar("Options", bound=TabularSource)
 
@@ -89,15 +90,16 @@ def number_in(cells: Mapping[str, str], column: str) -> float | None:
     """Return the number in a cell, None where it holds nothing.
 
     Raises:
-        BadRecordError: anything else.
+        BadRecordError: anything else, or a number that no measurement gives.
     """
     text = cells[column].strip()
     if text in MISSING:
         return None
-    if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+    if not NUMBER.fullmatch(text):
         raise BadRecordError(f"{column}: expected a number, got {text!r:.60}")
-    if not math.isfinite(value := float(text)):
-        raise BadRecordError(f"{column}: {text!r:.60} is no number that a patient can have")
+    value = float(text)
+    if abs(value) > LARGEST:
+        raise BadRecordError(f"{column}: {text!r:.60} is above {LARGEST:,.0f}, which nothing measured is")
     return value
 
 

@@ -27,6 +27,8 @@ CODES: Mapping[str, Mapping[int, str]] = MappingProxyType(
 )
 NEVER_ZERO = ("trestbps", "chol")
 """A resting pressure or a cholesterol of 0 is no measurement: Switzerland's file writes 0 for missing."""
+NOT_MEASURED = -9
+"""Stands for a missing value in the raw and reprocessed files, where the processed ones write `?`."""
 DISEASE: Mapping[int, str] = MappingProxyType(
     {0: "below 50 % narrowing", **dict.fromkeys(range(1, 5), "above")}
 )
@@ -48,6 +50,7 @@ def patient_of(cells: Mapping[str, str], site: str, name: str) -> Patient:
     Raises:
         BadRecordError: a cell that is no number, a code that there is not.
     """
+    cells = {column: "" if number_in(cells, column) == NOT_MEASURED else cells[column] for column in COLUMNS}
     values: dict[str, float | None] = {}
     words: dict[str, str | None] = {}
     for column in COLUMNS[:-1]:

@@ -63,6 +63,8 @@ def open_huggingface(asked: Asked, progress: Progress) -> HuggingfaceReader:
         path = Path(options.id).expanduser()
         if not path.exists():
             raise DataError(f"{asked.key}.id: no such file or folder: {path}\n{asked.remedy('id')}")
+        if not path.is_file() and not path.is_dir():
+            raise DataError(f"{asked.key}.id: neither a file nor a folder: {path}\n{asked.remedy('id')}")
         if path.is_file() and path.suffix not in FILE_FORMATS:
             raise DataError(
                 f"{asked.key}.id: {path} ends with {path.suffix or 'nothing'!r}; {choices(FILE_FORMATS)}"

@@ -12,6 +12,8 @@ from runner.spec.problems import DataError, MachineError, how_to_install
 from runner.spec.text_file import require_regular
 
 _BUFFER = 1 << 18
+MOST_OF_ITEM = 16 << 20
+"""Bytes of one item; one is built in memory before anything can be said of it."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -20,8 +22,12 @@ class _Hashed:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.digest, self.done = file, hashlib.sha256(), 0
+        self.begun = 0
+        """Where the item was asked for that is read now; it began there, or a buffer further on."""
 
     def read(self, size: int = -1) -> bytes:
+        if self.done - self.begun > MOST_OF_ITEM:
+            raise ValueError(f"an item of more than {MOST_OF_ITEM >> 20} MiB")
         part = self.file.read(size)
         self.digest.update(part)
         self.done += len(part)
@@ -51,7 +57,7 @@ def items(path: Path, item: Input, progress: Progress) -> Iterator[Any]:
             opened.seek(0)
         try:
             for value in ijson.items(file, "item", use_float=True, buf_size=_BUFFER):
-                number += 1
+                number, file.begun = number + 1, file.done
                 progress(min(file.done, item.bytes), item.bytes, "bytes")
                 yield value
         except (ijson.JSONError, UnicodeDecodeError, ValueError, RecursionError) as error:
@@ -62,7 +68,7 @@ def items(path: Path, item: Input, progress: Progress) -> Iterator[Any]:
                 "  download it again, and compare its checksum with the published one"
             ) from error
         while file.read(_BUFFER):
-            pass
+            file.begun = file.done
         if file.digest.hexdigest() != item.sha256:
             raise changed(path)
     progress(item.bytes, item.bytes, "bytes")

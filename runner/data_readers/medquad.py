@@ -25,6 +25,7 @@ class MedquadReader:
     inputs: Sequence[Input]
     documents: Counter[str] = field(default_factory=Counter)
     left_out: list[dict[str, Any]] = field(default_factory=list)
+    without_pairs: list[dict[str, Any]] = field(default_factory=list)
 
     def raws(self, progress: Progress) -> Iterator[medquad.Pair]:
         """Yield the pairs of every readable file."""
@@ -35,11 +36,8 @@ class MedquadReader:
             xml = unchanged(self.root / item.path, item)
             try:
                 pairs = medquad.read_document(xml, collection, name[: -len(".xml")])
-            except medquad.OlderFormError as error:
-                self.left_out.append({"file": item.path, "reason": str(error), "pairs": error.pairs})
-                continue
             except medquad.NoPairsError as error:
-                self.left_out.append({"file": item.path, "reason": str(error), "pairs": 0})
+                self.without_pairs.append({"file": item.path, "reason": str(error)})
                 continue
             except medquad.DamagedXmlError as error:
                 damaged.append((item.path, str(error)))
@@ -57,8 +55,12 @@ class MedquadReader:
         self.left_out += [{"file": path, "reason": reason} for path, reason in damaged]
 
     def report(self) -> dict[str, Any]:
-        """Return the documents per collection and every file that gave none."""
-        return {"documents": dict(sorted(self.documents.items())), "files_left_out": self.left_out}
+        """Return the documents per collection, the damaged files, and those in which nothing is asked."""
+        return {
+            "documents": dict(sorted(self.documents.items())),
+            "files_left_out": self.left_out,
+            "files_without_pairs": self.without_pairs,
+        }
 
 
 def open_medquad(asked: Asked, progress: Progress) -> MedquadReader:

@@ -15,8 +15,8 @@ from runner.spec.problems import DataError
 from runner.spec.sources import MessagesSource
 from runner.spec.text_file import require_regular
 
-MAX_LINE_BYTES = 64 << 20
-"""Of one line: a conversation of 64 MiB is none. A file without line ends is not taken into memory."""
+MAX_LINE_BYTES = 16 << 20
+"""Of one line: a conversation of 16 MiB is none. A file without line ends is not taken into memory."""
 
 
 @dataclass

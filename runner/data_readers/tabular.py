@@ -14,12 +14,21 @@ from typing import Any
 
 from converters.records import cardio, uci_heart
 from converters.records.tabular import Row
-from runner.data_readers.common import Asked, Input, Progress, hashed, named, reading, unchanged
+from runner.data_readers.common import (
+    MAX_WHOLE_BYTES,
+    Asked,
+    Input,
+    Progress,
+    hashed,
+    named,
+    reading,
+    unchanged,
+)
 from runner.spec.problems import DataError, choices
 from runner.spec.sources import CardioSource, UciHeartSource
 from runner.spec.text_file import require_regular
 
-MAX_BYTES = 1 << 30
+MAX_BYTES = 256 << 20
 """A table may not be larger unpacked: a small .gz can stand for any number of bytes."""
 LONGEST_LINE = 1 << 16
 ENDINGS = (".csv", ".csv.gz")
@@ -219,7 +228,7 @@ def _text(path: Path, content: bytes) -> str:
 def _first_line(path: Path) -> str:
     """Return the first line of a file, unpacked where it is a .gz, without white space around it."""
     with reading(path):
-        require_regular(path)
+        require_regular(path, MAX_WHOLE_BYTES)
     with reading(path), path.open("rb") as file:
         if not path.name.endswith(".gz"):
             return _decoded(path, file.readline(LONGEST_LINE)).strip()

@@ -45,16 +45,19 @@ def read_bytes(file: Path, most: int) -> bytes:
     return content
 
 
-def require_regular(file: Path) -> None:
+def require_regular(file: Path, most: int | None = None) -> None:
     """Refuse what is no regular file, before it is opened: a pipe would be waited for.
 
     Raises:
-        UnreadableError: it is not there, or is a folder, a pipe or a device.
+        UnreadableError: it is not there, is a folder, a pipe or a device, or has more than `most` bytes.
     """
     try:
-        _refuse_irregular(file.stat().st_mode)
+        found = file.stat()
+        _refuse_irregular(found.st_mode)
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
+    if most is not None and found.st_size > most:
+        raise UnreadableError(f"{found.st_size:,} bytes; at most {most:,} are read")
 
 
 def read_text(file: Path, most: int) -> str:

@@ -184,6 +184,9 @@ def note_all(
                 "note",
                 text=f"{item['name']}: {len(left)} file{'' if len(left) == 1 else 's'} left out, named in data/{MANIFEST}",
             )
+        if bare := item.get("files_without_pairs"):
+            files = f"{len(bare)} file{'' if len(bare) == 1 else 's'}"
+            events.write("note", text=f"{item['name']}: no pairs in {files}, named in data/{MANIFEST}")
         if keys := item.get("unread_keys"):
             events.write("note", text=f"{item['name']}: {_about_unread(keys)}")
     for reason, count in sorted(ledger.counts.items()):

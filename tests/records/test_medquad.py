@@ -7,7 +7,6 @@ import pytest
 from converters.records.medquad import (
     DamagedXmlError,
     NoPairsError,
-    OlderFormError,
     Pair,
     read_document,
     to_record,
@@ -70,7 +69,7 @@ def test_a_question_id_that_stands_twice_still_gives_two_ids() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 40, 200, 500, len(DOCUMENT) - 1])
 def test_a_file_that_is_cut_off_is_damaged(size: int) -> None:
-    with pytest.raises(DamagedXmlError, match="is not whole XML"):
+    with pytest.raises(DamagedXmlError, match="not whole XML"):
         read(DOCUMENT[:size])
 
 
@@ -88,37 +87,42 @@ def test_declared_entities_are_refused_unread(xml: bytes) -> None:
 
 @pytest.mark.parametrize(
     "xml",
-    [b'<?xml version="1.0" encoding="none-such"?><Document/>', b"\xff\xfe\x00"],
+    [b"", b"no xml", b'<?xml version="1.0" encoding="none-such"?><Document/>', b"\xff\xfe\x00"],
 )
-def test_what_cannot_be_decoded_is_damaged(xml: bytes) -> None:
+def test_what_is_no_document_is_damaged(xml: bytes) -> None:
     with pytest.raises(DamagedXmlError):
         read(xml)
 
 
 @pytest.mark.parametrize(
-    "xml", [b"<html/>", b"<Document/>", b"<Document><QAPairs/></Document>", b"<Document><QAPair/></Document>"]
+    ("xml", "root"),
+    [
+        (b"<html/>", "html"),
+        (b"<Document/>", "Document"),
+        (b'<Document id="1"><Focus>x</Focus><QAPairs></QAPairs></Document>', "Document"),
+    ],
 )
-def test_what_has_no_pairs_is_not_damaged(xml: bytes) -> None:
-    with pytest.raises(NoPairsError, match="without a QAPair below QAPairs"):
+def test_whole_xml_in_which_nothing_is_asked_is_not_damaged(xml: bytes, root: str) -> None:
+    with pytest.raises(NoPairsError, match=f"^no question-answer pair below <{root}>$"):
         read(xml)
 
 
-@pytest.mark.parametrize("root", [b"DiseaseFile", b"x"])
-def test_pairs_are_read_whatever_the_root_is_called(root: bytes) -> None:
-    """One file of 9_CDC_QA has the root `DiseaseFile`."""
-    assert read(DOCUMENT.replace(b"Document", root)) == read(DOCUMENT)
+def test_the_root_that_one_file_of_9_cdc_qa_has_is_read_like_any_other() -> None:
+    """As published: `DiseaseFile@fid`, and ordinary pairs below it."""
+    xml = DOCUMENT.replace(b"<Document id=", b"<DiseaseFile fid=").replace(b"</Document>", b"</DiseaseFile>")
+    assert read(xml) == read(DOCUMENT)
 
 
-def test_pairs_are_read_at_any_depth() -> None:
-    inside = DOCUMENT.partition(b"?>")[2]
-    (first, _), (plain, _) = read(b"<File>" + inside + b"</File>"), read(DOCUMENT)
-    assert (first.question, first.answer, first.focus) == (plain.question, plain.answer, plain.focus)
-
-
-def test_the_older_form_is_told_apart() -> None:
-    with pytest.raises(OlderFormError) as error:
-        read(b'<doc docid="7"><qaPairs><pair pid="1"/><pair pid="2"/></qaPairs></doc>')
-    assert error.value.pairs == 2
+def test_the_older_form_of_four_files_of_6_ninds_qa_is_read() -> None:
+    (first, second) = read(
+        b'<doc docid="0000007" corpus="NINDS"><doctitle-focus>Holmes-Adie</doctitle-focus><umls><cui></cui></umls>'
+        b'<qaPairs><pair pid="1"><question qid="0000007-1" qtype="information">what is it ?</question>'
+        b'<answer>A   disorder.</answer></pair><pair pid="2"><question>who?</question></pair></qaPairs></doc>'
+    )
+    assert first == Pair(
+        "1_CancerGov_QA", "0000001_1_a", "0000007", "0000007-1", "Holmes-Adie", "what is it ?", "A disorder."
+    )
+    assert (second.qid, second.question, second.answer) == ("0000007-2", "who?", "")
 
 
 @pytest.mark.realdata

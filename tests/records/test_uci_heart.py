@@ -62,7 +62,7 @@ def test_missing_values_are_unknown_or_drop_the_row() -> None:
     [
         ({"thal": "5"}, "thal: '5' is none of the codes 3 normal, 6 fixed defect, 7 reversible defect"),
         ({"age": "old"}, "age: expected a number, got 'old'"),
-        ({"thalach": "-9"}, "thalach: expected a number of at least 0, got -9"),
+        ({"thalach": "-8"}, "thalach: expected a number of at least 0, got -8"),
         ({"num": "5"}, "num: '5' is none of the codes"),
     ],
 )
@@ -91,3 +91,27 @@ def test_the_real_files_have_the_published_classes(
     assert Counter(record["label"] for record in records) == classes
     assert sum(value is None for record in records for value in record["features"].values()) == missing
     assert len({record["id"] for record in records}) == len(records)
+
+
+@pytest.mark.parametrize(
+    ("site", "text", "oldpeak", "missing"),
+    [
+        ("switzerland", "32,1,1,95,0,?,0,127,0,.7,1,?,?,1", 0.7, ["chol", "fbs", "ca", "thal"]),
+        ("switzerland", "63,1,4,100,0,?,0,109,0,-.9,2,?,?,1", -0.9, ["chol", "fbs", "ca", "thal"]),
+        ("va", "66,1,3,120,0,0,1,120,0,-0.5,1,?,?,0", -0.5, ["chol", "ca", "thal"]),
+        ("va", "55,1,3,0,0,0,0,155,0,1.5,2,-9,-9,3", 1.5, ["trestbps", "chol", "ca", "thal"]),
+        (
+            "va",
+            "63,1,3,-9,0,0,2,-9,-9,-9,-9,-9,-9,1",
+            None,
+            ["trestbps", "chol", "thalach", "exang", "oldpeak", "slope", "ca", "thal"],
+        ),
+    ],
+)
+def test_rows_of_the_other_two_sites_as_they_are_published(
+    site: str, text: str, oldpeak: float | None, missing: list[str]
+) -> None:
+    """A number may begin with its point, and -9 stands for what was not measured."""
+    features = to_record(row(text, site))["features"]
+    assert features["oldpeak"] == oldpeak
+    assert [name for name in COLUMNS[:-1] if features[name] is None] == missing

@@ -231,7 +231,7 @@ def test_progress_ends_with_all(make: Build, run_dir: Path) -> None:
 
 @pytest.mark.realdata
 def test_real_medquad_is_read_whole_and_split_by_focus(make: Build, run_dir: Path, real_data: Path) -> None:
-    """The counts of SOURCE.md; 40 answered pairs say the same as an earlier one."""
+    """The counts of SOURCE.md, and the 16 pairs of the four files in the older form, which it leaves out."""
     split = {"train": 3500, "validation": 750, "test": 750, "by": "focus", "seed": 42}
     root = real_data / "medquad"
     manifest = make({"source": "medquad", "root": str(root), "template": "question_answer", "split": split})
@@ -241,20 +241,19 @@ def test_real_medquad_is_read_whole_and_split_by_focus(make: Build, run_dir: Pat
         "2_GARD_QA": (4579, 4575),
         "4_MPlus_Health_Topics_QA": (981, 981),
         "5_NIDDK_QA": (1025, 1025),
-        "6_NINDS_QA": (920, 920),
+        "6_NINDS_QA": (920 + 16, 920 + 16),
         "8_NHLBI_QA_XML": (559, 559),
         "10_MPlus_ADAM_QA": (86, 0),
         "11_MPlusDrugs_QA": (241, 0),
         "12_MPlusHerbsSupplements_QA": (200, 0),
     }
-    assert (source["read"], sum(part["converted"] for part in source["parts"].values())) == (9218, 8687)
-    assert manifest["dropped"]["no answer"]["count"] == 9218 - 8687
-    assert manifest["records"]["kept"] == 8647
-    assert sum(source["documents"].values()) == 3884
-    older = [item["file"] for item in source["files_left_out"] if item["pairs"]]
-    assert older == [f"6_NINDS_QA/{name}.xml" for name in ("0000007", "0000018", "0000182", "0000244")]
-    without = [item for item in source["files_left_out"] if not item["pairs"]]
-    assert Counter(item["file"].partition("/")[0] for item in without) == {"5_NIDDK_QA": 6}
+    assert (source["read"], sum(part["converted"] for part in source["parts"].values())) == (9234, 8703)
+    assert manifest["dropped"]["no answer"]["count"] == 9234 - 8703
+    assert manifest["records"]["kept"] == 8663
+    assert sum(source["documents"].values()) == 3894 - 6
+    assert source["files_left_out"] == []
+    without = Counter(item["file"].partition("/")[0] for item in source["files_without_pairs"])
+    assert without == {"5_NIDDK_QA": 6}
     assert manifest["inputs"]["files"] == 3894
     assert len((run_dir / "data" / "inputs.jsonl").read_text().splitlines()) == 3894
     assert [manifest["splits"][side]["records"] for side in SIDES] == [3500, 750, 750]
@@ -271,7 +270,7 @@ def test_real_medquad_is_read_whole_and_split_by_focus(make: Build, run_dir: Pat
 def test_real_medquad_in_ratios_leaves_nothing_out(make: Build, real_data: Path) -> None:
     data = {"source": "medquad", "root": str(real_data / "medquad"), "template": "question_answer"}
     manifest = make(data | {"split": SPLIT | {"by": "focus"}})
-    assert [manifest["splits"][side]["records"] for side in SIDES] == [6917, 865, 865]
+    assert [manifest["splits"][side]["records"] for side in SIDES] == [6931, 866, 866]
 
 
 def test_collections_are_chosen_and_misspelt_ones_refused(make: Build, tmp_path: Path) -> None:
@@ -295,7 +294,7 @@ def test_damaged_files_are_named_and_dropped_only_up_to_the_limit(
         make(data | {"damaged_files": 1})
     assert str(error.value).splitlines() == [
         f"2 of 20 XML files below {root} cannot be read, data.damaged_files allows 1",
-        "  2 like this: is not whole XML: unclosed token: line 3, column 111: 1_Some_QA/0000000.xml, 2_Some_QA/0000001.xml",
+        "  2 like this: not whole XML: unclosed token: line 3, column 111: 1_Some_QA/0000000.xml, 2_Some_QA/0000001.xml",
         "  mend the files, or set data.damaged_files: 2 to leave them out",
     ]
     assert not (run_dir / "data" / "manifest.json").exists()
@@ -320,21 +319,21 @@ def test_a_document_of_another_root_is_read_and_one_without_pairs_is_no_damage(
     manifest = make(data)
     assert manifest["records"] == {"read": 19, "kept": 19}
     assert manifest["sources"][0]["documents"] == {"1_Some_QA": 10, "2_Some_QA": 9}
-    assert manifest["sources"][0]["files_left_out"] == [
+    assert manifest["sources"][0]["files_left_out"] == []
+    assert manifest["sources"][0]["files_without_pairs"] == [
         {
             "file": "2_Some_QA/0000001.xml",
-            "reason": "<Document> without a QAPair below QAPairs",
-            "pairs": 0,
+            "reason": "no question-answer pair below <Document>",
         }
     ]
-    assert "medquad: 1 file left out, named in data/manifest.json" in notes(run_dir)
+    assert "medquad: no pairs in 1 file, named in data/manifest.json" in notes(run_dir)
 
 
 def test_many_files_damaged_alike_are_one_cause(make: Build, tmp_path: Path) -> None:
     data = medquad(tmp_path / "mq", files=30)
     for file in (tmp_path / "mq").rglob("*.xml"):
         file.write_text("")
-    with pytest.raises(DataError, match=r"\n  30 like this: is not whole XML: .* and 25 more\n") as error:
+    with pytest.raises(DataError, match=r"\n  30 like this: not whole XML: .* and 25 more\n") as error:
         make(data)
     assert len(str(error.value).splitlines()) == 1 + 1 + 1
 
@@ -456,7 +455,7 @@ def test_a_hostile_line_is_a_bad_record(make: Build, tmp_path: Path, line: str, 
 def test_a_line_without_an_end_is_not_taken_into_memory(make: Build, tmp_path: Path) -> None:
     file = write_lines(tmp_path / "in.jsonl", [talk("1")])
     os.truncate(file, 300 << 20)  # sparse: 300 MiB of zero bytes on no disk
-    with pytest.raises(DataError, match=r"in\.jsonl:2: the line is longer than 64 MiB"):
+    with pytest.raises(DataError, match=r"in\.jsonl:2: the line is longer than 16 MiB"):
         make(messages(file))
 
 
@@ -821,7 +820,7 @@ def test_the_stage_ends_with_the_codes_of_the_command_line(run_dir: Path, tmp_pa
     assert done.stdout.splitlines()[0] == "train: 80 records in 80 groups, data/train.jsonl"
     wrong = start(run_dir, messages(tmp_path / "none.jsonl"))
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr.startswith("data.path: no such file or folder")
+    assert wrong.stderr.startswith("runner: data.path: no such file or folder")
     assert "Traceback" not in wrong.stderr
 
 
@@ -857,7 +856,7 @@ def test_a_full_disk_leaves_no_half_written_file(run_dir: Path) -> None:
     """A limit on the size of files fails the write as a full disk does, in the middle of it."""
     full = start(run_dir, SYNTHETIC | {"records": 2000}, limit=limit_file_size)
     assert full.returncode == 3
-    assert full.stderr.startswith("cannot write data/")
+    assert full.stderr.startswith("runner: cannot write data/")
     assert "Traceback" not in full.stderr
     assert list((run_dir / "data").iterdir()) == []
 
@@ -875,7 +874,7 @@ def test_a_read_only_run_folder_is_named(run_dir: Path) -> None:
     assert refused.returncode == 3, refused.stderr
     assert (
         refused.stderr
-        == "cannot write data: Permission denied\n  make it writable, or give another folder with --runs\n"
+        == "runner: cannot write data: Permission denied\n  make it writable, or give another folder with --runs\n"
     )
     assert not (run_dir / "data").exists()
 

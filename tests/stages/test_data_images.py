@@ -191,7 +191,10 @@ def test_missing_images_are_named_and_nothing_is_written(make: Build, run_dir: P
         make(instruct(tmp_path, 12, lacking=(3, 7)))
     said = str(caught.value)
     assert "2 images are missing; data.limits.missing allows 0" in said
-    assert "x/3.png: in none of the places of `images`" in said
+    assert (
+        "2 times: in none of the places of `images`\n    at ecginstruct: x/3.png, ecginstruct: x/7.png\n"
+        in said
+    )
     assert not (run_dir / "data" / "manifest.json").exists()
 
 
