@@ -6,7 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +40,21 @@ def judged_runs(folder: Path) -> None:
 
 
 def ecg_run(folder: Path) -> None:
-    """Launch a small run, as a user does; nothing of the cache is kept."""
-    spec = folder / "spec.yaml"
+    """Take a small run that was launched as a user does; nothing of the cache is kept."""
+    shutil.copytree(_launched().name, folder, dirs_exist_ok=True)
+
+
+@cache
+def _launched() -> tempfile.TemporaryDirectory[str]:
+    """Launch the run, once for all that attack it; the folder goes with this process."""
+    made = tempfile.TemporaryDirectory(prefix="attack-run-")
+    spec = Path(made.name) / "spec.yaml"
     spec.write_text(yaml.safe_dump({**SPEC, "name": "attacked", "train": {**SPEC["train"], "steps": 2}}))
     command = [sys.executable, "-m", "runner", "launch", "--quiet", "--runs", "runs", "spec.yaml"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=made.name, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    shutil.rmtree(folder / "runs/.cache")
+    shutil.rmtree(Path(made.name) / "runs/.cache")
+    return made
 
 
 def changes_are_told(case: Case) -> Iterator[str]:
