@@ -105,8 +105,8 @@ class Case:
     folder: Path
     changes: Changes
     ended: Sequence[Ended]
-    right: Path
-    """The same folder after the same jobs, with nothing damaged."""
+    right: Case | None
+    """The same jobs with nothing damaged; None where this is that case."""
     before: Path
     """The folder before any job."""
 
@@ -305,7 +305,7 @@ class Arena:
         self, changes: Changes, folder: Path, *, compare: bool = True, lines: Path | None = None
     ) -> tuple[Case, list[Fault]]:
         if compare:
-            _ = self.right
+            _ = self.right  # before its folder is needed
         shutil.rmtree(folder.parent, ignore_errors=True)
         shutil.copytree(self._made, folder, symlinks=True)
         for name, content in changes.items():
@@ -315,7 +315,7 @@ class Arena:
             one = self.worker.run(job, folder, lines)
             ended.append(one)
             faults += faults_of(job, one)
-        case = Case(folder, changes, ended, self.right.folder if compare else folder, self._made)
+        case = Case(folder, changes, ended, self.right if compare else None, self._made)
         if compare and not faults:
             faults += [Fault("change", text.partition("\n")[0], text) for text in self.target.check(case)]
         return case, faults

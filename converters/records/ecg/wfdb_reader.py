@@ -162,9 +162,9 @@ def _record_line(line: str, record_id: str) -> tuple[str, int, float, int]:
             BAD_HEADER, record_id, f"{name!r:.60}: a record's name with a folder is not read; {wanted}"
         )
     if not (0 < n_leads <= MAX_LEADS and 0 < fs_hz < 1e6 and 0 <= n_samples * n_leads <= MAX_VALUES):
-        raise Faulty(
-            BAD_HEADER, record_id, f"{n_leads:.4g} leads, {fs_hz:g} Hz, {n_samples:.4g} samples: out of range"
-        )
+        # As text: a number of 400 digits is no float.
+        told = f"{parts[1]:.20} leads, {fs_hz:g} Hz, {' '.join(parts[3:4]):.20} samples"
+        raise Faulty(BAD_HEADER, record_id, f"{told}: out of range")
     return name, n_leads, fs_hz, n_samples
 
 
