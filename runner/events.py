@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from runner.files import read_whole
 from runner.spec.problems import MachineError
 
 COMMON = MappingProxyType(
@@ -217,5 +218,9 @@ def events_in(data: bytes) -> Iterator[dict[str, Any]]:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a file, oldest first."""
-    yield from events_in(path.read_bytes() if path.exists() else b"")
+    """Yield the events of a file, oldest first.
+
+    Raises:
+        MachineError: it is no regular file, or too large; names it.
+    """
+    yield from events_in(read_whole(path) if path.exists() else b"")

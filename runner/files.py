@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from runner.spec.problems import MachineError
+from runner.spec.text_file import UnreadableError, read_bytes
+
+MOST_BYTES = 256 << 20
+"""Of a file of a run that is read as a whole; ten times what the largest run writes."""
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Errors of a disk that is full, a quota that is used up, and a limit on the size of files."""
@@ -85,16 +89,36 @@ def read_json(path: Path) -> Any:
     """Return the value of a JSON file.
 
     Raises:
-        MachineError: the file is missing, no regular file, or is not JSON; names it.
+        MachineError: as `read_text`, or the file is not JSON; names it.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise MachineError(f"{path} is damaged: it is no file")  # a pipe would be waited for
-        return parse_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MachineError(f"cannot read {path}: {error.strerror or error}") from error
+        return parse_json(read_text(path))
     except ValueError as error:
         raise MachineError(f"{path} is damaged: {error}") from error
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file of a run.
+
+    Raises:
+        MachineError: as `read_whole`, or it is no UTF-8; names it.
+    """
+    try:
+        return read_whole(path).decode()
+    except ValueError as error:
+        raise MachineError(f"{path} is damaged: {error}") from error
+
+
+def read_whole(path: Path) -> bytes:
+    """Return what stands in a file of a run.
+
+    Raises:
+        MachineError: the file is missing, no regular file, or too large; names it.
+    """
+    try:
+        return read_bytes(path, MOST_BYTES)
+    except UnreadableError as error:
+        raise MachineError(f"cannot read {path}: {str(error).removeprefix('cannot be read: ')}") from error
 
 
 def parse_json(text: str) -> Any:

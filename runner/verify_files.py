@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.files import read_json, sha256_of
+from runner.files import read_json, read_text, sha256_of
 from runner.outputs import (
     GROWING,
     OUTPUTS,
@@ -144,7 +144,7 @@ def _planned(path: Path, plan: Json, unequal: list[Unequal]) -> Iterator[str]:
         if not file.is_file():
             continue
         try:
-            found = read_json(file) if is_json else file.read_text(encoding="utf-8", errors="replace")
+            found = read_json(file) if is_json else read_text(file)
         except MachineError as error:
             found = f"none: {_first_line(error)}"
         if found == wanted:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,22 @@ def test_a_file_of_another_form_is_an_error_in_words(
             if made is left:
                 found = verified_files(run, MADE_AGAIN)
                 assert any(item.place.startswith(name) for item in found.unequal), (name, form[:20])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_pipe_is_not_waited_for_and_a_file_of_a_gigabyte_is_not_read(
+    name: str, runs: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(runs[0], tmp_path / "run"))
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    read(run, runs[2])
+    (run / name).unlink()
+    with (run / name).open("wb") as file:
+        file.truncate(1 << 30)  # on no disk
+    for reader in readers(runs[2])[:3]:
+        with suppress(RunnerError):
+            reader(run)
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".json")])

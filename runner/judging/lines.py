@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runner.files import parse_json, write_text
+from runner.files import parse_json, read_text, write_text
 from runner.spec.problems import MachineError
 
 
@@ -87,14 +87,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         MachineError: the file is missing or damaged; names the line.
     """
-    if path.exists() and not path.is_file():
-        raise MachineError(f"{path} is damaged: it is no file")  # a pipe would be waited for
-    try:
-        texts = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise MachineError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise MachineError(f"{path} is damaged: {error}") from error
+    texts = read_text(path).split("\n")
     if texts[-1] == "":  # the end of the last line; not `splitlines`, for an answer may hold U+2028
         texts.pop()
     found = []

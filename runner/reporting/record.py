@@ -10,7 +10,7 @@ from typing import Any
 from eval.judges import judge
 from eval.lock import lock_differences
 from runner.events import read_events
-from runner.files import read_json
+from runner.files import read_json, read_text
 from runner.judging.lines import read_lines
 from runner.methods import Cost, MethodRow, cost_of, method_row
 from runner.reporting.base import RANDOM, has_loaded, method_in_words, rank_of, weights_at_start
@@ -260,9 +260,4 @@ def _lines(path: Path) -> tuple[Json, ...]:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8") if path.exists() else ""
-    except ValueError as error:
-        raise MachineError(f"{path} is damaged: {error}") from error
-    except OSError as error:
-        raise MachineError(f"cannot read {path}: {error.strerror or error}") from error
+    return read_text(path) if path.exists() else ""

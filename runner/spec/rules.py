@@ -30,6 +30,7 @@ from runner.spec.task_rules import (
     subgroups_of_tables,
     temperature_is_fitted_elsewhere,
     thresholds_are_chosen_elsewhere,
+    tiny_models_stay_small,
     words_tell_labels_apart,
 )
 from runner.spec.tasks import EcgBenchTask, LmEvalTask
@@ -697,6 +698,13 @@ RULES: tuple[Rule[AxolotlSpec], ...] = (
         "It has as many positions as model.context; the first answer would end the baseline.",
         "lower max_new_tokens of the task, or raise model.context",
         answers_have_room,
+    ),
+    Rule(
+        "R119",
+        "a small random model is built with at most 8,192 positions",
+        "It would be a large one, made of positions that nothing uses; it shows the way, not how long texts are learned.",
+        "lower model.context, or name real weights in model.base",
+        tiny_models_stay_small,
     ),
     Rule(
         "R118",

@@ -159,6 +159,19 @@ def answers_have_room(spec: AxolotlSpec) -> Broken:
             )
 
 
+TINY_CONTEXT = 8192
+"""Positions that a small random model is built with at the most; it learns the way, not long texts."""
+
+
+def tiny_models_stay_small(spec: AxolotlSpec) -> Broken:
+    """Yield a context for which a small random model would be built with more positions than it can need."""
+    if spec.model.base == TINY_RANDOM and spec.model.context > TINY_CONTEXT:
+        yield (
+            ("model", "context"),
+            f"{spec.model.context:,} tokens; {TINY_RANDOM} is built with at most {TINY_CONTEXT:,} positions",
+        )
+
+
 def nothing_is_ignored(spec: AxolotlSpec) -> Broken:
     """Yield keys that another key's value makes meaningless."""
     for number, task in enumerate(spec.evaluate):
