@@ -37,6 +37,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
+from eval.report.format import counted
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -109,7 +111,7 @@ class Clusters:
     def method(self) -> str:
         """Say in words how the intervals are made."""
         if self.count == 1 or self.draws == 0:
-            return f"no intervals: {self.count} group(s), {self.draws} draws"
+            return f"no intervals: {counted(self.count, 'group')}, {self.draws} draws"
         return (
             f"{self.level:.0%} percentile interval, bootstrap over {self.count} whole groups of "
             f"{len(self.member)} records{self._counting}, {self.draws} draws, seed {self.seed}; "
@@ -138,7 +140,7 @@ class Clusters:
         if self.count < _FEW or self.effective < _FEW_EFFECTIVE:
             return f"{TOO_NARROW}, for there are only {self.count} groups{self._counting}"
         if self.fewest < _FEW_OF_CLASS:
-            return f"{TOO_NARROW} where a class counts that only {self.fewest} group(s) hold"
+            return f"{TOO_NARROW} where a class counts that only {counted(self.fewest, 'group holds', 'groups hold')}"
         if self.fewest_effective < min(_FEW_OF_CLASS, _PART * self.effective):
             number = f"{self.fewest_effective:.1f}"
             return f"{TOO_NARROW} where a class counts whose groups count as only {number} of equal size"

@@ -89,10 +89,11 @@ def _print(run: Path) -> None:
     """Print what there is, also of a run that failed half way."""
     from runner.launching import shown
     from runner.previewing.manifest_text import manifest_text
+    from runner.progress import terminal_width
 
     parts = _parts(run)
     if parts["manifest"] is not None:
-        say(manifest_text(parts["manifest"], parts["tokens"]))
+        say(manifest_text(parts["manifest"], parts["tokens"], terminal_width()))
         say(f"\nmanifest: {shown(run / 'data' / 'manifest.json')}")
     if parts["preview"] is not None:
         say()

@@ -66,7 +66,7 @@ def missing_packages(spec: Spec) -> list[str]:
         if any(isinstance(task, LmEvalTask) for task in spec.evaluate) and find_spec("lm_eval") is None:
             missing.append(f"lm-eval, which `evaluate` asks for: {how_to_install('eval')}")
     return missing + [
-        f"the package for {what}: pip install {package.replace('_', '-')}"
+        f"the package for {what}: pip install -c constraints.txt {package.replace('_', '-')}"
         for package, (what, wanted) in asked.items()
         if wanted and find_spec(package) is None
     ]

@@ -97,7 +97,7 @@ def lacks(spec: Spec, machine: Machine) -> tuple[str, ...]:
     compute, precision = spec.compute, spec.train.precision
     if compute.device == "cuda" and machine.gpus < compute.gpus:
         missing.append(
-            f"compute.gpus asks for {compute.gpus} CUDA device(s); this machine has {machine.gpus}"
+            f"compute.gpus asks for {compute.gpus} CUDA device{'' if compute.gpus == 1 else 's'}; this machine has {machine.gpus}"
         )
     if compute.device == "mps" and not machine.mps:
         missing.append("compute.device is mps; this machine has no Apple GPU")

@@ -203,7 +203,7 @@ NO_GPU = Machine(
 
 def test_a_machine_without_cuda_is_not_told_of_number_formats() -> None:
     spec = load_spec(LLM, ["compute.device=cuda", "train.precision=bf16"], {}).spec
-    assert lacks(spec, NO_GPU) == ("compute.gpus asks for 1 CUDA device(s); this machine has 0",)
+    assert lacks(spec, NO_GPU) == ("compute.gpus asks for 1 CUDA device; this machine has 0",)
     old = replace(NO_GPU, gpus=1, gpu_name="Tesla P100")
     assert lacks(spec, old) == ("train.precision is bf16; Tesla P100 does not compute in it",)
 

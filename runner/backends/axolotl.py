@@ -14,6 +14,7 @@ from converters.axolotl import IMAGE_ROWS, dump, to_axolotl
 from converters.deepspeed import to_deepspeed
 from converters.numbers import Counts, Numbers, stated_counts
 from converters.templates import end_of_turn
+from eval.report.format import counted
 from runner.backends.report import report_stage
 from runner.rehearse import AT_MOST, WHY, rehearsed
 from runner.spec.environment import has_placeholder
@@ -86,7 +87,9 @@ def notes(spec: AxolotlSpec, numbers: Numbers) -> tuple[str, ...]:
     if numbers.steps is None:
         found.append("data.split has ratios: steps are known once the data stage has counted the records")
     elif numbers.warmup_steps is not None and numbers.warmup_steps >= numbers.steps:
-        found.append(f"the warm-up of {numbers.warmup_steps} steps does not end within {numbers.steps} steps")
+        found.append(
+            f"the warm-up of {counted(numbers.warmup_steps, 'step')} does not end within {counted(numbers.steps, 'step')}"
+        )
     found.extend(
         f"text leaves this machine: the answers and references of {task.split} are sent to the judge at {place}"
         for task, place in judges_away(spec)

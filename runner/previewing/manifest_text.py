@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from eval.report.format import counted
 from runner.reporting.data_part import split_checks
 from runner.show import table
 
@@ -13,17 +14,20 @@ SHOWN_IDS = 3
 MISSING = "-"
 
 
-def manifest_text(manifest: Mapping[str, Any], tokens: Mapping[str, Any] | None) -> str:
+def manifest_text(
+    manifest: Mapping[str, Any], tokens: Mapping[str, Any] | None, width: int | None = None
+) -> str:
     """Return what a manifest says.
 
     Args:
         manifest: `data/manifest.json` of any kind of run.
         tokens: `data/tokens.json`, of a language model.
+        width: of the terminal, None without one.
     """
     counts = manifest["records"]
     parts = [
-        f"{counts['read']:,} records read, {counts['kept']:,} fit for use",
-        _splits(manifest["splits"], tokens),
+        f"{counted(counts['read'], 'record')} read, {counts['kept']:,} fit for use",
+        _splits(manifest["splits"], tokens, width),
         *_tokens(tokens),
     ]
     dropped = list(_dropped(manifest["dropped"]))
@@ -33,7 +37,7 @@ def manifest_text(manifest: Mapping[str, Any], tokens: Mapping[str, Any] | None)
     return "\n\n".join(parts)
 
 
-def _splits(splits: Mapping[str, Any], tokens: Mapping[str, Any] | None) -> str:
+def _splits(splits: Mapping[str, Any], tokens: Mapping[str, Any] | None, width: int | None) -> str:
     audits = (tokens or {}).get("splits", {})
     header = ["split", "records", "groups"]
     header += ["tokens: median", "max", "longer than context", "carry loss"] if audits else []
@@ -43,7 +47,7 @@ def _splits(splits: Mapping[str, Any], tokens: Mapping[str, Any] | None) -> str:
         if audits:
             row += _audited(audits[name])
         rows.append(row)
-    return table(rows, header)
+    return table(rows, header, width)
 
 
 def _audited(audit: Mapping[str, Any]) -> list[str]:

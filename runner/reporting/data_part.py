@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from eval.report.format import MISSING, size
+from eval.report.format import MISSING, counted, size
 from eval.report.judged import NO_EXAMPLES, REDACTED, flat
 from eval.report.view import (
     Block,
@@ -58,8 +58,8 @@ def data_section(record: RunRecord) -> Section:
 
 def _lead(manifest: Json) -> str:
     counts, inputs = manifest["records"], manifest["inputs"]
-    files = f" from {inputs['files']:,} files ({size(inputs['bytes'])})" if inputs["files"] else ""
-    return f"{counts['read']:,} records read{files}, {counts['kept']:,} fit for use."
+    files = f" from {counted(inputs['files'], 'file')} ({size(inputs['bytes'])})" if inputs["files"] else ""
+    return f"{counted(counts['read'], 'record')} read{files}, {counts['kept']:,} fit for use."
 
 
 def _splits(manifest: Json, tokens: Json) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eval.report.cells import NO_VERDICT, TOO_NARROW, heading, narrow_sentence
-from eval.report.format import duration
+from eval.report.format import counted, duration
 from eval.report.judged import task_sections
 from eval.report.metrics import in_words, name_among
 from eval.report.top import top_table
@@ -119,7 +119,7 @@ def facts_of(record: RunRecord) -> tuple[tuple[str, str], ...]:
         ("Learning rate", f"{spec['train']['learning_rate']:g}, {spec['train']['schedule']}"),
         (
             "Training",
-            f"{_times(steps[-1]['step'], 'step')}, {_times(record.plan['numbers']['effective'], 'record')} each"
+            f"{counted(steps[-1]['step'], 'step')}, {counted(record.plan['numbers']['effective'], 'record')} each"
             if steps
             else "no step",
         ),
@@ -131,10 +131,6 @@ def facts_of(record: RunRecord) -> tuple[tuple[str, str], ...]:
         ),
     ]
     return tuple((name, value) for name, value in facts if value)
-
-
-def _times(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _results(record: RunRecord) -> Section:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.report.cells import LEVEL, difference_cell, value_cell
-from eval.report.format import MISSING, duration, number
+from eval.report.format import MISSING, counted, duration, number
 from eval.report.training_plots import compared_pictures
 from eval.report.view import (
     Block,
@@ -59,9 +59,9 @@ def sweep_page(
         sections += [Section("curves", "Training curves", (Pictures(pictures),))] if pictures else []
     done = sum(arm.state == "done" for arm in arms)
     return Page(
-        title=f"{definition['name']}: {len(arms)} arms",
+        title=f"{definition['name']}: {counted(len(arms), 'arm')}",
         kicker="Sweep" + (", rehearsed" if definition["rehearsal"] else ""),
-        summary=f"{done} of {len(arms)} arms are done. {_compared_with(definition['controls'])}",
+        summary=f"{done} of {counted(len(arms), 'arm')} {'is' if len(arms) == 1 else 'are'} done. {_compared_with(definition['controls'])}",
         notices=tuple(_notices(definition, state, arms, compared)),
         facts=(),
         sections=tuple(sections),
@@ -161,7 +161,7 @@ def _mean_difference(differences: Sequence[float]) -> Cell:
         return Cell(MISSING)
     mean = sum(differences) / len(differences)
     span = f"{number(min(differences), sign=True)} to {number(max(differences), sign=True)}"
-    return Cell(number(mean, sign=True), sort=mean, note=f"{span}, {len(differences)} seeds")
+    return Cell(number(mean, sign=True), sort=mean, note=f"{span}, {counted(len(differences), 'seed')}")
 
 
 def _differs(definition: Mapping[str, Any]) -> Section:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from runner import __version__
 from runner.spec.problems import Problem, counted, texts_of
+from runner.spec.visible import on_one_line
 
 if TYPE_CHECKING:
     from runner.spec.codes import Code
@@ -23,7 +24,7 @@ def as_text(problems: Sequence[Problem], files: Sequence[Path]) -> str:
     if not problems:
         return f"{specs} checked, no problems"
     wrong = sorted({problem.file for problem in problems})
-    place = wrong[0] if len(wrong) == 1 else f"{len(wrong)} places"
+    place = on_one_line(wrong[0]) if len(wrong) == 1 else f"{len(wrong)} places"
     of = f" ({specs} checked)" if len(files) > 1 else ""
     closing = f"{counted(problems)} in {place}{of}; nothing was started"
     return "\n".join([*texts_of(problems), closing])

@@ -9,6 +9,7 @@ from typing import Any
 from runner.execute import Outcome
 from runner.files import write_json, write_text
 from runner.launching import Finished, shown
+from runner.progress import terminal_width
 from runner.reporting.method_part import tuned_rows
 from runner.spec.nearest import nearest
 from runner.spec.problems import RunnerError, UsageError, choices
@@ -167,6 +168,7 @@ def finish(folder: SweepDir, outcome: Outcome, say: Callable[[str], None]) -> Fi
         "page": str(folder.page),
     }
     arms = [{**arm, "run": arm["run"] and arm["run"].rpartition("/")[2]} for arm in state["arms"]]
-    parts = [compared_arms_text(compared)] if compared is not None else []
-    parts += [arms_text(arms), f"page: {shown(folder.page)}"]
+    width = terminal_width()
+    parts = [compared_arms_text(compared, width)] if compared is not None else []
+    parts += [arms_text(arms, width), f"page: {shown(folder.page)}"]
     return Finished(outcome.exit_code, "\n".join(["\n\n".join(parts), shown(folder.path)]), summary)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from eval.report.format import counted
 from runner.events import EventWriter
 from runner.execute import INTERRUPTED, Interrupts, Outcome, execute
 from runner.launching import (
@@ -220,7 +221,9 @@ class _Launch:
         if left:
             return Outcome("interrupted", INTERRUPTED, f"stopped; not done: {', '.join([*failed, *left])}")
         if failed:
-            return Outcome("failed", 1, f"{len(failed)} of {len(states)} arms failed: {', '.join(failed)}")
+            return Outcome(
+                "failed", 1, f"{len(failed)} of {counted(len(states), 'arm')} failed: {', '.join(failed)}"
+            )
         return Outcome("done", 0, "")
 
     def _arm(self, item: PlannedArm, number: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.report.format import duration
+from eval.report.format import counted, duration
 from runner.lineage import lineages
 from runner.machine import Machine
 from runner.show import table
@@ -69,10 +69,10 @@ class SweepPlan:
         for stage in stages:
             having = sum(stage in lineages(item.plan) for item in self.arms)
             times = having - sum(len(group) - 1 for group in shared.get(stage, []))
-            lines.append(f"  {stage:<12}{times} time{'' if times == 1 else 's'} for {having} arms")
+            lines.append(f"  {stage:<12}{counted(times, 'time')} for {counted(having, 'arm')}")
         return "\n".join(
             [
-                f"sweep of {len(self.arms)} arms (`launch` runs those that are missing; plan or launch one with --arm NAME)",
+                f"sweep of {counted(len(self.arms), 'arm')} (`launch` runs those that are missing; plan or launch one with --arm NAME)",
                 *(
                     f"  {line}"
                     for line in table(rows, ["arm", "changes", "steps", "compared with"]).splitlines()
@@ -111,7 +111,7 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
-def arms_text(arms: Sequence[Mapping[str, Any]]) -> str:
+def arms_text(arms: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
     """Return the state of every arm, as `status` and the end of a launch print it."""
     rows = [
         [
@@ -123,6 +123,6 @@ def arms_text(arms: Sequence[Mapping[str, Any]]) -> str:
         ]
         for arm in arms
     ]
-    lines = [table(rows, ["arm", "state", "time", "taken from another arm", "run"])]
+    lines = [table(rows, ["arm", "state", "time", "taken from another arm", "run"], width)]
     lines += [f"{arm['name']}: {arm['reason'].splitlines()[0]}" for arm in arms if arm["reason"]]
     return "\n".join(lines)

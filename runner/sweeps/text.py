@@ -10,8 +10,11 @@ from runner.show import table
 from runner.sweeps.compared import NOT_MEASURED, SEEDS, ArmComparison, Change, metric_title
 
 
-def compared_arms_text(compared: ArmComparison) -> str:
-    """Return one table over the arms: every metric of each with its interval, and its difference from the control."""
+def compared_arms_text(compared: ArmComparison, width: int | None = None) -> str:
+    """Return one table over the arms: every metric of each with its interval, and its difference from the control.
+
+    `width`: of the terminal, None without one.
+    """
     keys = compared.keys
     several = len(set(compared.controls.values())) > 1
     rows = []
@@ -31,23 +34,24 @@ def compared_arms_text(compared: ArmComparison) -> str:
                 ]
             )
     minus = "its control" if several else next(iter(compared.controls.values()), "its control")
-    parts = [table(rows, ["metric", "arm", "tuned (95 % interval)", f"minus {minus} (95 %)", "different?"])]
+    header = ["metric", "arm", "tuned (95 % interval)", f"minus {minus} (95 %)", "different?"]
+    parts = [table(rows, header, width)]
     if methods := tuned_rows(compared.records):
-        parts.append(table(*method_text(methods, [member.name for member in compared.members])))
-    parts += _others(compared)
+        parts.append(table(*method_text(methods, [member.name for member in compared.members]), width))
+    parts += _others(compared, width)
     if compared.findings():
         parts.append("\n".join(compared.findings()))
     if compared.caution():
         parts.append(compared.caution())
     if compared.spreads:
-        parts += [_seeds(compared), SEEDS]
+        parts += [_seeds(compared, width), SEEDS]
     if compared.rehearsal:
         parts.append("A rehearsal: tiny models with random weights. The numbers say nothing about real ones.")
     parts += compared.notes
     return "\n\n".join(parts)
 
 
-def _others(compared: ArmComparison) -> list[str]:
+def _others(compared: ArmComparison, width: int | None) -> list[str]:
     """Return the pairs without the control, where they were asked for: those that differ."""
     others = [item for item in compared.changes if not compared.from_control(item)]
     if not others:
@@ -64,10 +68,10 @@ def _others(compared: ArmComparison) -> list[str]:
     ]
     if not rows:
         return ["Of the other pairs, none differs."]
-    return [table(rows, ["other pairs that differ", "metric", "difference (95 %)", ""])]
+    return [table(rows, ["other pairs that differ", "metric", "difference (95 %)", ""], width)]
 
 
-def _seeds(compared: ArmComparison) -> str:
+def _seeds(compared: ArmComparison, width: int | None) -> str:
     rows = [
         [
             item.base or "the spec itself",
@@ -81,7 +85,7 @@ def _seeds(compared: ArmComparison) -> str:
         for item in compared.spreads
     ]
     header = ["over seeds", "metric", "seeds", "mean", "SD", "lowest to highest", "mean minus control"]
-    return _plain(table(rows, header))
+    return _plain(table(rows, header, width))
 
 
 def _missing(why: str) -> str:

@@ -106,8 +106,8 @@ def test_a_class_that_is_not_there_is_no_reason_to_draw_anew() -> None:
     ("groups", "positives", "warning"),
     [
         (40, 20, None),
-        (40, 19, "a class counts that only 19 group(s) hold"),
-        (19, 9, "a class counts that only 9 group(s) hold"),
+        (40, 19, "a class counts that only 19 groups hold"),
+        (19, 9, "a class counts that only 9 groups hold"),
         (9, 4, "too narrow, for there are only 9 groups"),
         (40, 0, None),
     ],

@@ -55,7 +55,7 @@ def test_few_groups_are_warned_of_and_one_has_no_interval() -> None:
     one = held_out([SHORT, replace(LONG, group="g1")])
     assert math.isnan(one.loss.low)
     assert one.narrow is None
-    assert one.method.startswith("no intervals: 1 group(s)")
+    assert one.method.startswith("no intervals: 1 group,")
     enough = held_out([replace(SHORT, id=f"r{n}", group=f"g{n}", nll=2 + n) for n in range(20)])
     assert enough.narrow is None
 
