@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import pytest
 from made_run import write_run
+from method_record import record
 
 from eval.report.page import render
 from runner.reporting.compare import compare_page
@@ -224,6 +225,19 @@ def test_text_of_the_records_is_text(opened: Any) -> None:
     assert watched.page.locator("main script").count() == 0
     assert watched.page.locator("main b").count() == 0
     assert watched.page.locator("#results p.lead").inner_text().count("<script>alert('x')</script>") == 1
+
+
+def test_the_table_of_methods_fits_a_small_window_whatever_the_arms_are_called(
+    opened: Any, pages: dict[str, Path]
+) -> None:
+    runs = [
+        record(name)
+        for name in ("control", "method.name=fused,method.zo.eps=0.0001,train.learning_rate=0.002")
+    ]
+    pages["methods"] = pages["report"].with_name("methods.html")
+    pages["methods"].write_text(render(compare_page(runs)), encoding="utf-8")
+    table = opened("methods", 1100).page.locator("#methods .scroll")
+    assert table.evaluate("e => e.scrollWidth <= e.clientWidth")
 
 
 def test_a_print_is_light_and_shows_what_is_folded_away(opened: Any) -> None:
