@@ -217,5 +217,17 @@ def events_in(data: bytes) -> Iterator[dict[str, Any]]:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a file, oldest first."""
-    yield from events_in(path.read_bytes() if path.exists() else b"")
+    """Yield the events of a file, oldest first.
+
+    Raises:
+        MachineError: it is no file, or cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise MachineError(
+            f"{path} is damaged: it is no file"
+        )  # a pipe would be waited for, a device never ends
+    try:
+        data = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise MachineError(f"cannot read {path}: {error.strerror or error}") from error
+    yield from events_in(data)
