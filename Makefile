@@ -47,7 +47,8 @@ unit: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 attack: $(VENV)/.dev ## hostile specs, files and runs: make attack SECONDS=600 SEED=7, or CASE=... again
-	ATTACK_SECONDS=$(or $(SECONDS),300) ATTACK_SEED=$(SEED) ATTACK_CASE=$(CASE) $(BIN)/python -m pytest tests/attack --capture no
+	ATTACK_SECONDS=$(or $(SECONDS),300) ATTACK_SEED=$(SEED) ATTACK_CASE=$(CASE) \
+		$(BIN)/python -m pytest tests/attack/test_attack.py --capture no
 
 docs: $(VENV)/.dev ## write the schema and the pages that are made from the code
 	$(BIN)/python -m runner.docs

@@ -39,6 +39,7 @@ RESULTS, PAGE, CARD = "report/results.json", "report/report.html", "report/READM
 JUDGED = ("baseline", "tuned", "teacher")
 MADE_AGAIN = frozenset({RESULTS, PAGE, CARD, *(f"eval/{name}.json" for name in JUDGED)})
 """Files that are compared with what is made of the others."""
+PICTURES = "its pictures: no hash of it was written down, and its text alone is made again"
 MOST_NAMED = 5
 Task = tuple[str, str]
 """Name and split."""
@@ -105,7 +106,10 @@ def verify(path: Path) -> Verification:
     known = {item.place.partition(":")[0] for part in parts for item in part.unequal}
     # Where it is known what in a file differs, its hash says nothing more.
     others = tuple(item for item in files.unequal if item.place not in known)
-    return Verification(str(path), parts, replace(files, unequal=others))
+    unseen = dict(files.not_looked_at)
+    if PAGE not in {*files.equal, *known, *(item.place for item in others)}:
+        unseen[PICTURES] = (PAGE,)
+    return Verification(str(path), parts, replace(files, unequal=others, not_looked_at=unseen))
 
 
 def _parts(path: Path) -> tuple[Part, ...]:

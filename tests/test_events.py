@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,22 @@ from typing import Any
 import pytest
 
 from runner import events
-from runner.events import EventWriter
+from runner.events import EventWriter, read_events
+from runner.spec.problems import MachineError
+
+
+@pytest.mark.parametrize("odd", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_not_read(tmp_path: Path, odd: str) -> None:
+    """A pipe would be waited for, and a device never ends."""
+    stream = tmp_path / "events.jsonl"
+    if odd == "pipe":
+        os.mkfifo(stream)
+    elif odd == "device":
+        stream.symlink_to("/dev/zero")
+    else:
+        stream.mkdir()
+    with pytest.raises(MachineError, match=r"events\.jsonl is damaged: it is no file"):
+        list(read_events(stream))
 
 
 class LeapingClock:

@@ -32,7 +32,7 @@ class Lines:
             raise MachineError(f"cannot write {self._partial}: {error.strerror or error}") from error
 
     def _read(self, key: str) -> list[str]:
-        """Take up what an earlier process wrote under the same key; its last line may be cut off."""
+        """Take up what an earlier process wrote under the same key; its last line may be cut off, any may be damaged."""
         if not self._partial.exists():
             return []
         first, *rest = self._partial.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -40,8 +40,11 @@ class Lines:
             return []
         kept = []
         for text in rest[:-1]:
-            line = json.loads(text)
-            self._found[line["id"]] = line
+            try:
+                line = parse_json(text)
+                self._found[line["id"]] = line
+            except (ValueError, KeyError, TypeError):
+                continue  # damaged: its record is asked again
             kept.append(text)
         return kept
 

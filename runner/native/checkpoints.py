@@ -103,10 +103,10 @@ def load_upstream(model: Backbone, path: Path, *, other_classes: OtherClasses = 
     Raises:
         NativeError: the file holds more than tensors, or does not fit the model.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise NativeError(f"{path}: no such checkpoint")
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise NativeError(f"{path}: no such checkpoint") from None
     except OSError as error:
         raise NativeError(f"{path}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # damaged bytes end in KeyError, IndexError, struct.error and others

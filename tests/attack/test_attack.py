@@ -14,12 +14,17 @@ from .engine import Arena, Target, Worker, kept
 from .runs import RUN_TARGETS
 from .targets import TARGETS as FORMATS
 
-TARGETS = (*FORMATS, *RUN_TARGETS)
 SEED = int(os.environ.get("ATTACK_SEED") or 1)
 SECONDS = float(os.environ.get("ATTACK_SECONDS") or 0)
 """For all targets together; 0: the fixed number of cases of each."""
 CASE = os.environ.get("ATTACK_CASE") or ""
 """One case alone: `TARGET:SEED:NUMBER`, or the folder in which one was left."""
+TARGETS = [
+    target
+    for target in (*FORMATS, *RUN_TARGETS)
+    if not CASE or CASE.startswith(f"{target.name}:") or (Path(CASE) / target.name).is_dir()
+]
+assert TARGETS, f"ATTACK_CASE={CASE} names no target, and is no folder with a case"
 CORPUS = Path(__file__).parent / "corpus"
 
 

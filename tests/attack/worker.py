@@ -148,6 +148,9 @@ def _run(kind: str, words: list[str]) -> int:
             command(words)
         elif kind == "stage":
             sys.argv = words
+            sys.modules.pop(
+                words[0], None
+            )  # else it is warned of, and a stage that says nothing would not be seen
             runpy.run_module(words[0], run_name="__main__")
         else:
             getattr(importlib.import_module("bodies"), kind)(*words)

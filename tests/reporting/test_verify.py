@@ -149,12 +149,24 @@ def test_predictions_that_cannot_be_judged_are_the_one_difference(
         "1",
         "not",
         "not",
+        "not",
     ]
     assert cause in lines[2]
     assert "rests on eval/tuned.json, which comes first" in lines[3]
     assert lines[6] == "1 place is not what the run left, or its predictions give"
     assert lines[7].startswith("not looked at: 1 file (they change")
     assert "no hash of them was written down" in lines[8]
+
+
+def test_pictures_of_which_no_hash_is_known_are_not_looked_at(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text_file("report/report.html", "<svg", "<svg><text>0.99</text></svg><svg")(run)
+    with pytest.raises(SystemExit, match="0"):
+        main(["verify", str(run)])
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("not looked at: 1 file (its pictures: no hash of it was written down")
+    assert last.endswith("report/report.html")
 
 
 def test_a_changed_result_is_not_found_a_second_time_in_what_was_made_of_it(run: Path) -> None:
