@@ -42,6 +42,7 @@ def prune(folder: Path, used_too: bool, dry_run: bool, as_json: bool) -> int:
             "freed_bytes": found.freed,
             "removed": [str(entry.path) for entry in found.removed],
             "kept": [str(entry.path) for entry in found.kept],
+            "left_alone": [str(path) for path in found.left],
         }
         say_json(value)
     else:
@@ -51,6 +52,7 @@ def prune(folder: Path, used_too: bool, dry_run: bool, as_json: bool) -> int:
 
 def _as_text(found: Pruning, *, dry_run: bool) -> str:
     lines = [f"{entry.bytes:>15,} bytes  {entry.path}" for entry in found.removed]
+    lines += [f"left alone, for it is nothing that runner wrote: {path}" for path in found.left]
     done = "would be removed" if dry_run else "removed"
     kept = f"; {len(found.kept):,} kept, which runs use" if found.kept else ""
     return "\n".join([*lines, f"{len(found.removed):,} {done}, {found.freed:,} bytes{kept}"])

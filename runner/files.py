@@ -80,6 +80,17 @@ def write_bytes(path: Path, content: bytes, *, flushed: bool = True) -> None:
         ) from error
 
 
+def follow_umask(path: Path) -> None:
+    """Give a file that a library wrote with a mode of its own the mode that a new file has here.
+
+    The umask is asked by a file, for to read it is to change it, for all threads.
+    """
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with aside.open("xb") as file:
+        aside.unlink()
+        path.chmod(os.fstat(file.fileno()).st_mode & 0o777)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all. NaN is refused, for JSON has no word for it."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

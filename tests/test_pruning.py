@@ -43,7 +43,7 @@ def runs(tmp_path: Path) -> Path:
     for store in stores:
         store.write_bytes(b"1234567")
     os.link(stores[0], run / "data" / "records.h5")
-    killed = folder / ".cache" / "data" / ".bbbb-left"
+    killed = folder / ".cache" / "data" / f".{UNUSED[:16]}-left_123"
     killed.mkdir()
     (killed / "train.jsonl").write_text("123")
     return folder
@@ -114,3 +114,46 @@ def test_as_typed(runs: Path) -> None:
     assert f"6 removed, {value['freed_bytes']:,} bytes; 5 kept, which runs use" in said.stdout
     with pytest.raises(UsageError, match="no folder of runs at gone; nothing was removed"):
         prune(Path("gone"), used_too=False, dry_run=False)
+
+
+@pytest.mark.parametrize("place", [".cache", ".cache/data", ".cache/images", ".cache/images/pages"])
+def test_a_folder_that_is_a_link_stops_it(runs: Path, tmp_path: Path, place: str) -> None:
+    victim = tmp_path / "victim"
+    (runs / place).rename(victim)
+    (runs / place).symlink_to(victim)
+    (victim / ".ssh").mkdir()
+    before = sorted(victim.rglob("*"))
+    with pytest.raises(MachineError, match=r"is a link, .*; nothing was removed\n  put a folder"):
+        prune(runs, used_too=True, dry_run=False)
+    assert sorted(victim.rglob("*")) == before
+
+
+def test_what_is_not_ours_by_its_name_is_left_alone_and_said(runs: Path) -> None:
+    cache = runs / ".cache"
+    strange = [cache / "data" / ".bashrc", cache / "data" / ".bbbb-left", cache / "images" / "letter.txt"]
+    for path in strange:
+        path.write_text("x")
+    ours = cache / "images" / "pages" / "bb" / f".{UNUSED}.png.0123abcd"
+    ours.write_text("x")
+    assert set(prune(runs, used_too=True, dry_run=False).left) == set(strange)
+    assert all(path.exists() for path in strange)
+    assert not ours.exists()
+
+
+def test_a_run_that_was_moved_counts(runs: Path) -> None:
+    (runs / "old").mkdir()
+    (runs / "name").rename(runs / "old" / "name")
+    run = next(runs.glob("old/name/*/plan.json")).parent
+    with RunDir(run).lock(), pytest.raises(MachineError, match="is being run"):
+        prune(runs, used_too=True, dry_run=False)
+    prune(runs, used_too=False, dry_run=False)
+    assert there(runs) == KEPT
+
+
+def test_damaged_files_and_pipes_are_passed_over(runs: Path) -> None:
+    (runs / ".cache" / "data" / UNUSED / "entry.json").write_text('{"a.jsonl": []}')
+    data = next(runs.glob("name/*/data"))
+    (data / "deep.jsonl").write_text("[" * 100_000)
+    os.mkfifo(data / "pipe.jsonl")
+    prune(runs, used_too=False, dry_run=False)
+    assert there(runs) == KEPT

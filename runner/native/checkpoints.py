@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from runner.files import follow_umask
 from runner.native.backbone import Backbone, sinusoids
 from runner.native.errors import NativeError
 from runner.native.model import EcgModel
@@ -65,6 +66,7 @@ def save(model: nn.Module, path: Path, facts: Mapping[str, str], *, trained_only
     }
     temporary = path.with_name(path.name + ".part")
     save_file(tensors, temporary, {"facts": json.dumps(dict(facts), sort_keys=True)})
+    follow_umask(temporary)
     temporary.replace(path)
 
 

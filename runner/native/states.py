@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from runner.files import follow_umask
 from runner.native.errors import NativeError
 from runner.native.method import Method
 
@@ -27,6 +28,7 @@ def save_state(path: Path, model: nn.Module, method: Method, extra: Mapping[str,
     skeleton = _taken_apart(whole, tensors)
     temporary = path.with_name(path.name + ".part")
     save_file(tensors, temporary, {"skeleton": json.dumps(skeleton)})
+    follow_umask(temporary)
     temporary.replace(path)
 
 
