@@ -62,7 +62,11 @@ def drawn(key: str, sides: Sides) -> list[Block]:
         numbers += [raw_table(f"{title}, {who}", table) for who, table in tables.items()]
     blocks: list[Block] = [Pictures(tuple(found))] if found else []
     blocks += _too_small(sides)
-    return [*blocks, Details("The numbers of these pictures", tuple(numbers))] if numbers else blocks
+    return (
+        [*blocks, Details("The numbers of these pictures", tuple(numbers), printed=False)]
+        if numbers
+        else blocks
+    )
 
 
 def special(name: str) -> str | None:

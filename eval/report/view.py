@@ -143,7 +143,7 @@ class Details:
     summary: str
     blocks: tuple[Block, ...]
     printed: bool = True
-    """Whether a print shows them: a list of hundreds of packages fills pages and says little on paper."""
+    """Whether a print shows them: the numbers behind a picture, or hundreds of packages, fill pages."""
     kind: Literal["details"] = "details"
 
 

@@ -52,7 +52,7 @@ def data_section(record: RunRecord) -> Section:
         Heading("Manifest"),
         _sources(manifest),
     ]
-    blocks.append(Details("Settings of the data stage, and hashes", (_settings(manifest),)))
+    blocks.append(Details("Settings of the data stage, and hashes", (_settings(manifest),), printed=False))
     return Section("data", "Data", tuple(blocks), _lead(manifest))
 
 

@@ -61,7 +61,11 @@ def curves_section(record: RunRecord) -> Section:
         return Section("curves", "Training curves", (Text(("No step of the training was logged.",)),))
     blocks: list[Block] = [Pictures(pictures[:1]), Pictures(pictures[1:])]
     if training.evaluations:
-        blocks.append(Details("The evaluations on validation records as numbers", (_evaluations(training),)))
+        blocks.append(
+            Details(
+                "The evaluations on validation records as numbers", (_evaluations(training),), printed=False
+            )
+        )
     return Section("curves", "Training curves", tuple(blocks), _curves_lead(record, training))
 
 
@@ -327,7 +331,7 @@ def environment_section(record: RunRecord) -> Section:
     ]
     if record.resolved:
         summary = "The spec in full: every value, and the place it came from"
-        blocks.append(Details(summary, (Text((record.resolved,), "code"),)))
+        blocks.append(Details(summary, (Text((record.resolved,), "code"),), printed=False))
     return Section("environment", "Environment", tuple(blocks))
 
 
