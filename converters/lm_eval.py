@@ -205,6 +205,8 @@ WRITING = (
     *("num_beams", "repetition_penalty", "temperature", "top_k", "top_p", "typical_p", "until"),
 )
 """Keys of `generation_kwargs` that are numbers or texts. transformers takes others, and runs the code that some name."""
+_ADDRESS = re.compile(r"::|://")
+"""What makes an address of a text: one of another file system than that of files, or several in a chain."""
 _DATA_SET = re.compile(r"(?!.*\.py$)[^/\s]*/\S+")
 _UNSEEN = re.compile(r"_|mro$")
 
@@ -246,6 +248,23 @@ def _at(node: yaml.Node, what: str) -> Code:
     return Code(node.start_mark.line + 1, node.start_mark.column + 1, what)
 
 
+def _addresses(node: yaml.Node) -> Iterator[str]:
+    """Yield the texts below a node that name another place than a file."""
+    pending, seen = [node], set[int]()
+    while pending:
+        one = pending.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, yaml.ScalarNode):
+            if _ADDRESS.search(one.value):
+                yield one.value
+        elif isinstance(one, yaml.MappingNode):
+            pending += [part for pair in one.value for part in pair]
+        else:
+            pending += one.value
+
+
 def _program(key: Any, value: yaml.Node, *, at_top: bool) -> str:
     """Return what a key would have the harness run; empty where it is only data."""
     one = value.value if isinstance(value, yaml.ScalarNode) else None
@@ -265,6 +284,12 @@ def _program(key: Any, value: yaml.Node, *, at_top: bool) -> str:
         return (
             f"metric {_short(one)!r}, a program of the evaluate library; lm-eval's own: {', '.join(METRICS)}"
         )
+    if key == "use_prompt":
+        return "use_prompt, which reads its templates from another file"
+    if key == "storage_options":
+        return "storage_options, which a file system may take for a program"
+    if key == "dataset_kwargs" and (address := next(_addresses(value), None)):
+        return f"the address {_short(address)!r}; data lie in files beside the task, or on the hub as dataset_path"
     if key == "dataset_path" and one not in BUILDERS and not _DATA_SET.fullmatch(one or ""):
         return f"dataset_path {_short(one)!r}; allowed: {', '.join(BUILDERS)}, a folder, or owner/name on the hub"
     if key == "generation_kwargs" and isinstance(value, yaml.MappingNode):

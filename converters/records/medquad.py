@@ -11,6 +11,7 @@ Source:
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, ParseError
 
@@ -89,7 +90,7 @@ def read_document(xml: bytes, collection: str, file: str) -> tuple[Pair, ...]:
     focus = one_line(_text(_child(root, FOCUS)))
     pairs: list[Pair] = []
     taken: set[str] = set()
-    for number, pair in enumerate((item for item in root.iter() if item.tag in PAIR), start=1):
+    for number, pair in enumerate(_outermost(root), start=1):
         question = _child(pair, QUESTION)
         qid = ("" if question is None else question.get("qid") or "").strip() or f"{document}-{number}"
         if qid in taken:
@@ -123,6 +124,17 @@ def to_record(raw: Pair) -> Record:
         "focus": raw.focus or None,
         "source": "medquad",
     }
+
+
+def _outermost(root: Element) -> Iterator[Element]:
+    """Yield the pairs in the order of the file; what stands inside a pair is its text, however it is called."""
+    pending = [root]
+    while pending:
+        element = pending.pop()
+        if element.tag in PAIR:
+            yield element
+        else:
+            pending += reversed(element)
 
 
 def _child(element: Element, names: tuple[str, ...]) -> Element | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from converters.records import huggingface
 from runner.data_readers.common import LOCAL, Asked, Input, Progress, hashed, reading, visible_files
+from runner.file_systems import only_files_and_the_hub
 from runner.spec.problems import DataError, MachineError, choices, how_to_install
 from runner.spec.sources import HuggingfaceSource
 
@@ -101,6 +102,7 @@ def _load(asked: Asked, options: HuggingfaceSource, scratch: Path | None) -> Any
         raise MachineError(
             f"the source huggingface needs the package datasets ({error})\n  {how_to_install('train')}"
         ) from error
+    only_files_and_the_hub()
     datasets.disable_progress_bars()
     path = Path(options.id).expanduser() if options.id.startswith(LOCAL) else None
     try:

@@ -28,7 +28,7 @@ from runner.spec.problems import DataError, choices
 from runner.spec.sources import CardioSource, UciHeartSource
 from runner.spec.text_file import require_regular
 
-MAX_BYTES = 256 << 20
+MAX_BYTES = 32 << 20
 """A table may not be larger unpacked: a small .gz can stand for any number of bytes."""
 LONGEST_LINE = 1 << 16
 ENDINGS = (".csv", ".csv.gz")
@@ -120,7 +120,11 @@ def _header(path: Path, lines: Sequence[str]) -> tuple[list[str], str]:
     if not lines or not lines[0].strip():
         raise DataError(f"{path} is empty: its first line is to name the columns")
     delimiter = max(";,\t", key=lines[0].count)
-    return [name.strip() for name in next(csv.reader([lines[0]], delimiter=delimiter))], delimiter
+    try:
+        names = next(csv.reader([lines[0].strip()], delimiter=delimiter))
+    except csv.Error as error:
+        raise DataError(f"{path}:1: {error}\n  expected the names of the columns") from error
+    return [name.strip() for name in names], delimiter
 
 
 def _layout(path: Path, header: Sequence[str]) -> str:

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from yaml import YAMLError
+
 from converters.harness_names import OWN
 from converters.lm_eval import BUILDERS, MMLU, QuestionsError, below, invented, mmlu_rows
 from runner.judging.canonical import canonical
@@ -152,7 +154,14 @@ def _load(manager: Any, name: str, changes: Mapping[str, Any], wanted: Mapping[s
             f"the questions of {name!r} ({config.get('dataset_path')}) cannot be loaded: {reason}\n"
             "  give `data`, the folder in which they lie, or let the run reach the hub"
         ) from error
-    except (TypeError, AttributeError, AssertionError, IndexError, NotImplementedError) as error:
+    except (
+        TypeError,
+        AttributeError,
+        AssertionError,
+        IndexError,
+        NotImplementedError,
+        YAMLError,
+    ) as error:  # of YAML: a file of prompts
         raise UsageError(
             f"lm-eval cannot make a task of {name!r}: {type(error).__name__}: {error}"
         ) from error

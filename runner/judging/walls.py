@@ -21,6 +21,7 @@ from jinja2.runtime import Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from converters.harness_names import OWN
+from runner.file_systems import only_files_and_the_hub
 from runner.spec.problems import UsageError
 
 DATA = (str, bytes, bool, int, float, type(None), list, tuple, dict, set, date, datetime, time, timedelta)
@@ -44,6 +45,7 @@ def raise_walls() -> None:
     """Put the walls up in lm-eval, once a process, before it reads a task file."""
     from lm_eval import utils
 
+    only_files_and_the_hub()
     bare, as_published = utils.env, utils.load_yaml_config
     utils.env = OnlyData(
         loader=bare.loader, undefined=bare.undefined, keep_trailing_newline=bare.keep_trailing_newline

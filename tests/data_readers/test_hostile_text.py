@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -127,6 +128,21 @@ def test_a_table_of_gigabytes_is_refused_by_its_size(tmp_path: Path, source: str
 def test_a_cell_that_is_no_measurement_is_named(tmp_path: Path, row: bytes, said: str) -> None:
     (tmp_path / "a.csv").write_bytes(CARDIO + row)
     assert f"\n  a.csv:2: {said}" in refused(tmp_path, table("cardio", tmp_path))
+
+
+def test_a_header_with_more_behind_it_than_csv_takes(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(
+        CARDIO.rstrip() + b" " * 200_000 + b"\n" + CHECK_UP.replace(b"168", b"x")
+    )
+    assert "a.csv:2: height: expected a number, got 'x'" in refused(tmp_path, table("cardio", tmp_path))
+    (tmp_path / "a.csv").write_bytes(b"x" * 200_000 + b";y\n")
+    assert "a.csv" in refused(tmp_path, table("cardio", tmp_path))
+
+
+def test_a_small_archive_of_a_large_table_is_not_unpacked(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "a.csv.gz", "wb", compresslevel=1) as file:
+        file.write(CARDIO + b"\n" * (33 << 20))
+    assert "holds more than 33,554,432 bytes unpacked" in refused(tmp_path, table("cardio", tmp_path))
 
 
 def test_a_cell_larger_than_csv_takes_is_named(tmp_path: Path) -> None:

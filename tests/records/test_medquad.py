@@ -62,6 +62,15 @@ def test_a_pair_without_question_is_dropped() -> None:
         to_record(read(DOCUMENT.replace(b"Who?", b""))[1])
 
 
+def test_pairs_inside_a_pair_are_its_text() -> None:
+    """4,000 of them, each in the other's answer, took 19 s: all texts were read 4,000 times."""
+    depth = 4000
+    xml = b"<x><QAPairs>" + b"<QAPair><Question>q</Question><Answer>a" * depth
+    xml += b"</Answer></QAPair>" * depth + b"</QAPairs></x>"
+    (pair,) = read(xml)
+    assert (pair.question, len(pair.answer)) == ("q", 2 * depth - 1)
+
+
 def test_a_question_id_that_stands_twice_still_gives_two_ids() -> None:
     pairs = read(DOCUMENT.replace(b"0000001_1-2", b"0000001_1-1"))
     assert [pair.qid for pair in pairs] == ["0000001_1-1", "0000001_1-1#2"]
