@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from converters.records.ecg.tables import right_folder
+from converters.records.folders import right_folder
 from runner.places import Place, places
 from runner.spec.ecg_sources import ArraysData
 from runner.spec.environment import expand, without_values

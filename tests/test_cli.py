@@ -126,7 +126,7 @@ def test_convert_writes_what_the_plan_holds(runner: Run, tmp_path: Path) -> None
         (
             ("launch", str(SPEC), "--set", "tracking.mlflow={uri: ./ml, experiment: e}"),
             3,
-            "pip install mlflow",
+            "pip install -c constraints.txt mlflow",
         ),
         (("launch", str(SPEC), "--set", "model.base=${env:NB:-/nope}"), 2, "model.base: nothing at /nope"),
         (("launch", str(SPEC), "--set", "compute.device=cuda"), 3, "this machine lacks something"),

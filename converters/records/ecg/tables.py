@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from io import TextIOWrapper
 from pathlib import Path
 
-from converters.records.ecg.files import UnfitError, first_line, is_regular, opened
+from converters.records.ecg.files import UnfitError, first_line, opened
 from converters.records.ecg.record import BAD_METADATA, NO_SIGNAL, Faulty
+from converters.records.folders import right_folder
 from runner.spec.problems import DataError
 
 MAX_DIGITS = 18
@@ -40,24 +41,6 @@ def read_table(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {path}: it is no table of UTF-8 text: {first_line(error)}") from error
     return rows
-
-
-def right_folder(path: Path, named: Path | None = None) -> str:
-    """Return which folder to give: often the one given lies a level above or below the set's own.
-
-    Args:
-        path: the table, where it is not.
-        named: its folder as messages name it, where that is not its own name.
-    """
-    named = named or path.parent
-    if is_regular(path.parent.parent / path.name):
-        return f"it lies in {named.parent if named.name[:2] != '${' else f'{named}/..'}: give that folder"
-    found = next((place for place in sorted(path.parent.glob(f"*/{path.name}")) if is_regular(place)), None)
-    return (
-        f"it lies in {named / found.parent.name}: give that folder"
-        if found
-        else f"give the folder that holds {path.name}"
-    )
 
 
 def by_id(rows: Iterable[dict[str, str]], column: str, path: Path) -> dict[str, dict[str, str]]:
