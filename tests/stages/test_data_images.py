@@ -192,7 +192,7 @@ def test_missing_images_are_named_and_nothing_is_written(make: Build, run_dir: P
     said = str(caught.value)
     assert "2 images are missing; data.limits.missing allows 0" in said
     assert (
-        "2 times: in none of the places of `images`\n    at ecginstruct: x/3.png, ecginstruct: x/7.png\n"
+        "  2 like this: in none of the places of `images`: ecginstruct: x/3.png, ecginstruct: x/7.png\n"
         in said
     )
     assert not (run_dir / "data" / "manifest.json").exists()
