@@ -418,7 +418,10 @@ def test_an_earlier_run_is_a_checkpoint(run_of: Any) -> None:
     [
         ({"model__checkpoint": "/nowhere/x.safetensors"}, "no such checkpoint"),
         ({"train__aux": {"weight": 0.1, "target": "abnormal", "normal": ["VF"]}}, "are no classes"),
-        ({"train__learning_rate": 1e20, "train__steps": 60}, "step .* lower the learning rate"),
+        (
+            {"train__learning_rate": 10.0, "train__weight_decay": 10.0, "train__steps": 60},
+            "step .* lower the learning rate",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_one_sentence(run_of: Any, changes: dict[str, Any], said: str) -> None:
